@@ -1,0 +1,141 @@
+"""What every lesson needs around its graph: a command line, checked modes, saved figures."""
+
+import argparse
+import inspect
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MODES = ("FAST_COMPILE", "NUMBA", "CVM", "JAX")
+
+
+def run(main: Callable[..., Any], help: dict[str, str] | None = None) -> None:
+    """Call `main` with the command line's options, which are its keyword arguments.
+
+    A ``bool`` becomes a flag, a ``Literal`` a choice, ``str``, ``int`` and ``float`` take a
+    value of that type. The defaults on the command line are the function's defaults.
+
+    Parameters
+    ----------
+    main
+        A lesson's main function. Every parameter has a default and is annotated with one of the
+        types above, or with one of them ``| None``.
+    help
+        One line for each option, by parameter name.
+
+    Notes
+    -----
+    A `ValueError`, `OSError` or `ArithmeticError` of the lesson ends the program with its message and exit status 2,
+    without a traceback: it is about what was asked for, not about the code. Ctrl-C ends it with
+    status 130.
+    """
+    parser = argparse.ArgumentParser(
+        description=inspect.getdoc(inspect.getmodule(main)),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for name, parameter in inspect.signature(main).parameters.items():
+        flag, text = "--" + name.replace("_", "-"), (help or {}).get(name, "")
+        options: dict[str, Any]
+        kind = parameter.annotation
+        if isinstance(kind, UnionType):  # "float | None": None stands for the lesson's own choice
+            kind = get_args(kind)[0]
+        if name == "mode":
+            options = {"choices": MODES, "type": str.upper}
+        elif get_origin(kind) is Literal:
+            options = {"choices": get_args(kind)}
+        elif kind is bool:
+            options = {"action": "store_true"}
+        else:
+            options = {
+                "type": kind,
+                "metavar": "DIR" if name == "figures" else kind.__name__.upper(),
+            }
+        default = "" if parameter.default in (None, False) else f"(default: {parameter.default})"
+        parser.add_argument(flag, default=parameter.default, help=f"{text} {default}", **options)
+    arguments = vars(parser.parse_args())
+    # Lessons multiply tiny matrices: that the C compiler finds no fast BLAS is no matter to them.
+    warnings.filterwarnings("ignore", message="PyTensor could not link to a BLAS")
+    logging.getLogger("pytensor.tensor.blas").setLevel(logging.ERROR)
+    try:
+        if arguments.get("mode") is not None:
+            check_mode(arguments["mode"])
+        main(**arguments)
+    except (ValueError, OSError, ArithmeticError) as error:
+        parser.exit(2, f"{parser.prog}: error: {error}\n")
+    except KeyboardInterrupt:
+        parser.exit(130, "\nstopped.\n")
+
+
+def check_mode(mode: str) -> str:
+    """Return `mode` if PyTensor can compile with it here.
+
+    Parameters
+    ----------
+    mode
+        One of ``FAST_COMPILE``, ``NUMBA``, ``CVM``, ``JAX``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such mode, or the package it needs is not installed.
+    """
+    if mode not in MODES:
+        raise ValueError(f"there is no mode {mode!r}; the modes are {', '.join(MODES)}")
+    if mode == "JAX" and find_spec("jax") is None:
+        raise ValueError("mode JAX needs the package jax: pip install 'symrnn[jax]'")
+    return mode
+
+
+def figure_folder(folder: str | Path) -> Path:
+    """Make `folder` and make sure that figures can be written there, before the long work begins.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be made or written; the message says what to do.
+    """
+    path = Path(folder)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / f".writable-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OSError(
+            f"cannot write figures to {str(path)!r} ({error.strerror}): "
+            "choose another folder with --figures DIR"
+        ) from error
+    return path
+
+
+def save_figure(figure: "Figure", folder: Path, name: str) -> Path:
+    """Save `figure` as ``folder/name.png``, whole or not at all, and say where it is."""
+    path = folder / f"{name}.png"
+    beside = folder / f".{name}-{os.getpid()}.png"
+    try:
+        figure.savefig(beside, dpi=110)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+    print(f"figure: {path}")
+    return path
+
+
+def show_figures() -> None:
+    """Open the figures in windows if a person sits in front of a screen; else do nothing."""
+    import matplotlib.pyplot as plt
+    from matplotlib.backends.registry import BackendFilter, backend_registry
+
+    windows = backend_registry.list_builtin(BackendFilter.INTERACTIVE)  # type: ignore[no-untyped-call]
+    if plt.get_backend().lower() in map(str.lower, windows) and sys.stdout.isatty():
+        plt.show()
+    plt.close("all")

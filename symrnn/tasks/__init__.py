@@ -1,0 +1,1 @@
+"""Tasks: small data sets that are made on the spot."""

@@ -1,0 +1,87 @@
+"""Bit counting: read a sequence of zeros and ones, and say how many were ones."""
+
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator, RandomState
+from numpy.typing import NDArray
+
+
+def bit_counting(
+    rng: Generator | RandomState, n_samples: int = 20, n_steps: int = 10
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Make random bits and their counts.
+
+    Parameters
+    ----------
+    rng
+        Source of random numbers. ``numpy.random.RandomState(1)`` gives the data of the published
+        table (see ``tutorials/02_bit_counting.py``).
+    n_samples, n_steps
+        How many sequences, and of how many bits; at least 1 each.
+
+    Returns
+    -------
+    X : array of shape (time, samples)
+        Zeros and ones, float64, time first.
+    t : array of shape (samples,)
+        The number of ones in each sequence.
+
+    Raises
+    ------
+    ValueError
+        If a size is below 1.
+
+    Examples
+    --------
+    >>> X, t = bit_counting(np.random.RandomState(1), n_samples=3, n_steps=4)
+    >>> X.T.astype(int).tolist(), t.astype(int).tolist()
+    ([[0, 1, 0, 0], [0, 0, 0, 0], [0, 1, 0, 1]], [1, 0, 2])
+    """
+    if n_samples < 1 or n_steps < 1:
+        raise ValueError(
+            f"n_samples is {n_samples} and n_steps {n_steps}, but each must be at least 1"
+        )
+    bits = np.around(rng.random((n_samples, n_steps)))
+    return np.ascontiguousarray(bits.T), bits.sum(axis=1)
+
+
+def check_bits(X: Any, t: Any) -> None:
+    """Check that `X` has shape (time, samples) and `t` one target for each sample.
+
+    Raises
+    ------
+    TypeError
+        If `X` or `t` is not a float array.
+    ValueError
+        If a shape does not fit, the sequences are empty, or a number is NaN or infinite.
+    """
+    X, t = np.asarray(X), np.asarray(t)
+    for name, array in (("X", X), ("t", t)):
+        if array.dtype.kind != "f":
+            raise TypeError(
+                f"{name} has dtype {array.dtype}, but must be float: "
+                f"{name}.astype(pytensor.config.floatX)"
+            )
+        if not np.isfinite(array).all():
+            raise ValueError(
+                f"{name} has {np.count_nonzero(~np.isfinite(array))} values that are NaN or "
+                "infinite: remove or replace them before training"
+            )
+    if X.ndim != 2 or t.ndim != 1:
+        raise ValueError(
+            f"X has shape {X.shape} and t {t.shape}, but must have (time, samples) and (samples,)"
+        )
+    if X.size == 0:
+        raise ValueError(
+            f"X has shape {X.shape}: there must be at least one time step and one sample"
+        )
+    if X.shape[1] != t.shape[0]:
+        fix = (
+            "X looks like (samples, time): scan goes along the first axis, so pass X.T"
+            if X.shape[0] == t.shape[0]
+            else "there must be one target for each sample"
+        )
+        raise ValueError(
+            f"X has shape {X.shape}, (time, samples), but t has {t.shape[0]} targets: {fix}"
+        )

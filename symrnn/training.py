@@ -1,0 +1,281 @@
+"""The training loop: calls a compiled step on batch after batch, shows progress, stops cleanly."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator, RandomState
+from tqdm import tqdm
+
+Batch = tuple[Any, ...]
+
+
+@dataclass
+class History:
+    """What happened during training.
+
+    Attributes
+    ----------
+    loss : list of float
+        The loss of every step, as the compiled function returned it (before that step's update).
+    epoch_loss : list of float
+        The mean loss of every finished epoch.
+    seconds : float
+        Time spent.
+    interrupted : bool
+        True if Ctrl-C ended it: the weights then hold what had been learnt until the last step.
+    """
+
+    loss: list[float] = field(default_factory=list)
+    epoch_loss: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    interrupted: bool = False
+
+
+class NonFiniteLossError(FloatingPointError):
+    """The loss became NaN or infinite.
+
+    Attributes
+    ----------
+    step : int
+        The step at which it appeared, counted from 1.
+    history : History
+        The steps before it.
+    """
+
+    def __init__(self, loss: float, step: int, history: History) -> None:
+        super().__init__(
+            f"the loss is {loss} at step {step}: the update of step {step - 1} or an earlier one "
+            "has thrown the weights off. Usual fixes: a lower learning rate, or clipped gradients "
+            "(symrnn.updates.clip_by_global_norm)"
+            if step > 1
+            else f"the loss is {loss} at step 1, before any update: look at the data and at the "
+            "initial weights"
+        )
+        self.step = step
+        self.history = history
+
+
+def train(
+    function: Callable[..., Any],
+    batches: Sequence[Batch] | Callable[[], Iterable[Batch]],
+    epochs: int | None = None,
+    steps: int | None = None,
+    progress: bool | None = None,
+    label: str = "training",
+    each_step: Callable[[int, float], None] | None = None,
+) -> History:
+    """Call a compiled training step on all batches, epoch after epoch.
+
+    Parameters
+    ----------
+    function
+        A compiled `pytensor.function` with updates, called as ``function(*batch)``. Its result, or
+        the first of its results, is the loss.
+    batches
+        A list of batches, each a tuple of arrays, for all epochs the same; or a function without
+        arguments that gives the batches of one epoch, for example
+        ``lambda: minibatches([X, t], 32, rng, axes=[1, 0])``.
+    epochs
+        How many times to go through the batches, at least 1.
+    steps
+        In place of `epochs`: how many batches to take, at least 1. One of both must be given.
+    progress
+        Show a bar with loss and remaining time. Default: if the output is a terminal.
+    label
+        What the bar says is going on.
+    each_step
+        Called after every step with its number, from 1, and its loss.
+
+    Returns
+    -------
+    History
+        Losses, time, and whether it was interrupted. Ctrl-C ends the loop after the running step,
+        so that no update is half done; a second Ctrl-C raises KeyboardInterrupt at once.
+
+    Raises
+    ------
+    NonFiniteLossError
+        As soon as a loss is NaN or infinite; it says at which step.
+    TypeError, ValueError
+        If a batch does not fit the function (its number of arrays, their axes and dtypes), is
+        empty or holds NaN; or if an epoch has no batch.
+
+    Examples
+    --------
+    >>> import pytensor, pytensor.tensor as pt
+    >>> from symrnn.updates import gradient_descent
+    >>> w, x, t = pytensor.shared(np.array(0.0), name="w"), pt.vector("x"), pt.vector("t")
+    >>> loss = ((w * x - t) ** 2).sum()
+    >>> step = pytensor.function([x, t], loss, updates=gradient_descent(loss, [w], 0.1),
+    ...                          mode="FAST_COMPILE")
+    >>> one, three = np.ones(1, dtype=x.dtype), np.full(1, 3.0, dtype=x.dtype)
+    >>> history = train(step, [(one, three)], epochs=50, progress=False)
+    >>> len(history.loss), round(float(w.get_value()), 3)
+    (50, 3.0)
+    """
+    if (epochs is None) == (steps is None):
+        raise ValueError("give either epochs or steps")
+    if (epochs or steps or 0) < 1:
+        raise ValueError(f"there is nothing to do: epochs is {epochs}, steps is {steps}")
+    history, started = History(), time.perf_counter()
+    total = steps
+    if epochs is not None and isinstance(batches, Sequence):
+        total = epochs * len(batches)
+    bar = tqdm(
+        total=total, desc=label, unit=" steps", disable=None if progress is None else not progress
+    )
+    with bar, _ctrl_c() as ctrl_c_pressed:
+        while epochs is None or len(history.epoch_loss) < epochs:
+            first = len(history.loss)
+            for batch in batches() if callable(batches) else batches:
+                if callable(batches) or not history.epoch_loss:
+                    check_batch(function, batch)
+                loss = _loss(function(*batch))
+                if not np.isfinite(loss):
+                    raise NonFiniteLossError(loss, len(history.loss) + 1, history)
+                history.loss.append(loss)
+                if each_step is not None:
+                    each_step(len(history.loss), loss)
+                bar.set_postfix_str(f"loss {loss:.4g}", refresh=False)
+                bar.update()
+                history.seconds = time.perf_counter() - started
+                history.interrupted = ctrl_c_pressed()
+                if history.interrupted or len(history.loss) == steps:
+                    return history
+            if len(history.loss) == first:
+                raise ValueError(
+                    "an epoch has no batch: a function given as batches must make new ones in "
+                    "every call"
+                )
+            history.epoch_loss.append(float(np.mean(history.loss[first:])))
+    return history
+
+
+def minibatches(
+    arrays: Sequence[Any],
+    batch_size: int,
+    rng: Generator | RandomState | None = None,
+    axes: Sequence[int] | None = None,
+) -> Iterator[Batch]:
+    """Cut arrays into batches of samples, in random order if a generator is given.
+
+    Parameters
+    ----------
+    arrays
+        Arrays with the same samples, for example x of shape ``(time, batch, features)`` and t of
+        shape ``(batch,)``.
+    batch_size
+        Samples in a batch, at least 1; the last batch holds what is left.
+    rng
+        Source of the order. Default: the order of the arrays.
+    axes
+        The axis of each array that counts the samples, for example ``[1, 0]``. Default: the first.
+
+    Yields
+    ------
+    tuple of arrays
+        One batch.
+
+    Raises
+    ------
+    ValueError
+        If the arrays do not have the same number of samples, or there are none.
+
+    Examples
+    --------
+    >>> x, t = np.arange(10).reshape(2, 5), np.arange(5)  # (time, samples) and (samples,)
+    >>> [(a.shape, b.shape) for a, b in minibatches([x, t], 2, axes=[1, 0])]
+    [((2, 2), (2,)), ((2, 2), (2,)), ((2, 1), (1,))]
+    """
+    arrays = [np.asarray(a) for a in arrays]
+    axes = [0] * len(arrays) if axes is None else axes
+    counts = [a.shape[axis] for a, axis in zip(arrays, axes, strict=True)]
+    if len(set(counts)) != 1 or counts[0] == 0 or batch_size < 1:
+        raise ValueError(
+            f"the arrays have {counts} samples along axes {list(axes)} and batch_size is "
+            f"{batch_size}: all must have the same number, and no number may be 0; "
+            "for time-major arrays the samples are on axis 1"
+        )
+    order = np.arange(counts[0]) if rng is None else rng.permutation(counts[0])
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        yield tuple(a.take(chosen, axis) for a, axis in zip(arrays, axes, strict=True))
+
+
+def check_batch(function: Any, batch: Batch) -> None:
+    """Check arrays against the inputs of a compiled function.
+
+    Parameters
+    ----------
+    function
+        A compiled `pytensor.function`; any other function is not checked.
+    batch
+        The arrays it shall be called with.
+
+    Raises
+    ------
+    TypeError
+        If an array's dtype does not fit.
+    ValueError
+        If there is another number of arrays, an array has another number of axes, no elements, or
+        holds NaN or infinity.
+    """
+    if not hasattr(function, "maker"):
+        return
+    inputs = [i.variable for i in function.maker.inputs if not i.implicit]
+    if len(batch) != len(inputs):
+        raise ValueError(
+            f"a batch has {len(batch)} arrays, but the function has {len(inputs)} inputs: "
+            f"{', '.join(str(v.name) for v in inputs)}"
+        )
+    for variable, given in zip(inputs, batch, strict=True):
+        array, name, wanted = np.asarray(given), variable.name or "an input", variable.type.dtype
+        if not np.can_cast(array.dtype, wanted):
+            raise TypeError(
+                f"{name} was given as {array.dtype}, but the function wants {wanted}: "
+                f"convert it once, with {name}.astype({wanted!r})"
+            )
+        if array.ndim != variable.ndim:
+            raise ValueError(
+                f"{name} was given with shape {array.shape}, but the function wants "
+                f"{variable.ndim} axes"
+            )
+        if array.size == 0:
+            raise ValueError(f"{name} was given with shape {array.shape}: it is empty")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ValueError(
+                f"{name} has {np.count_nonzero(~np.isfinite(array))} values that are NaN or "
+                "infinite: remove, replace or mask them before training"
+            )
+
+
+def _loss(result: Any) -> float:
+    """The loss in what a training step returned."""
+    return float(result[0] if isinstance(result, list | tuple) else result)
+
+
+@contextmanager
+def _ctrl_c() -> Iterator[Callable[[], bool]]:
+    """Note a first Ctrl-C, so that the running step can finish; a second one raises as always."""
+    pressed = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed.is_set
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        pressed.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield pressed.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)

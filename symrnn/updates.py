@@ -1,0 +1,457 @@
+"""Update rules: each turns a loss into a dictionary of updates for `pytensor.function`.
+
+>>> import numpy as np, pytensor, pytensor.tensor as pt
+>>> w = pytensor.shared(np.array(5.0), name="w")
+>>> step = pytensor.function([], w**2, updates=gradient_descent(w**2, [w], 0.25),
+...                          mode="FAST_COMPILE")
+>>> [float(step()) for _ in range(3)]
+[25.0, 6.25, 1.5625]
+
+Every rule has the signature ``rule(loss_or_grads, params, learning_rate, ...) -> dict``:
+
+loss_or_grads
+    A scalar loss, or the list of its gradients, one for each parameter. With gradients one can
+    clip them first: ``adam(clip_by_global_norm(pytensor.grad(loss, params), 5.0), params)``.
+params
+    A list of shared float variables.
+learning_rate
+    A positive number, a shared scalar, or the graph of one (see `symrnn.schedules`).
+the result
+    ``{shared variable: its next value}`` for the parameters and for the rule's own memory
+    (accumulators), which starts at zero and is named after rule, letter and parameter, for
+    example ``adam.m[W_x]``. Several such dictionaries can be merged with ``|``.
+
+In the equations p is a parameter, g its gradient, eta the learning rate; all products, roots and
+quotients are elementwise. Every rule raises
+
+TypeError
+    if a parameter is no shared variable or not of a float dtype;
+ValueError
+    if the loss is no scalar, or does not depend on a parameter; if there are not as many gradients
+    as parameters or one has another number of axes; if the rate is not positive, or a coefficient
+    is out of its range.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.gradient import DisconnectedInputError
+from pytensor.graph.basic import Variable
+from pytensor.tensor.variable import TensorVariable
+
+from symrnn.parameters import check_parameters, label, zeros_like
+
+Updates = dict[SharedVariable, TensorVariable]
+
+
+def gradient_descent(loss_or_grads: Any, params: Sequence[Any], learning_rate: Any) -> Updates:
+    """Gradient descent.
+
+    ``p <- p - eta g``
+    """
+    rate = _rate(learning_rate)
+    pairs = _params_and_gradients(loss_or_grads, params)
+    return _in_own_dtype({p: p - _as(p, rate) * g for p, g in pairs})
+
+
+def momentum(
+    loss_or_grads: Any, params: Sequence[Any], learning_rate: Any, mu: float = 0.9
+) -> Updates:
+    """Gradient descent with momentum (Polyak, 1964).
+
+    ``v <- mu v + g``, ``p <- p - eta v``
+
+    Parameters
+    ----------
+    loss_or_grads, params, learning_rate
+        As for every rule, see `symrnn.updates`.
+    mu
+        How much of the last velocity is kept, at least 0 and below 1.
+    """
+    _between("mu", mu, 0, 1)
+    rate = _rate(learning_rate)
+    updates: Updates = {}
+    for p, g in _params_and_gradients(loss_or_grads, params):
+        v = _memory("momentum.v", p)
+        updates[v] = mu * v + g
+        updates[p] = p - _as(p, rate) * updates[v]
+    return _in_own_dtype(updates)
+
+
+def nesterov_momentum(
+    loss_or_grads: Any, params: Sequence[Any], learning_rate: Any, mu: float = 0.9
+) -> Updates:
+    """Nesterov's accelerated gradient (Nesterov, 1983; in this form Bengio et al., 2013).
+
+    ``v <- mu v + g``, ``p <- p - eta (g + mu v)``
+
+    Parameters
+    ----------
+    loss_or_grads, params, learning_rate
+        As for every rule, see `symrnn.updates`.
+    mu
+        How much of the last velocity is kept, at least 0 and below 1.
+    """
+    _between("mu", mu, 0, 1)
+    rate = _rate(learning_rate)
+    updates: Updates = {}
+    for p, g in _params_and_gradients(loss_or_grads, params):
+        v = _memory("nesterov_momentum.v", p)
+        updates[v] = mu * v + g
+        updates[p] = p - _as(p, rate) * (g + mu * updates[v])
+    return _in_own_dtype(updates)
+
+
+def adagrad(
+    loss_or_grads: Any, params: Sequence[Any], learning_rate: Any = 0.01, epsilon: float = 1e-10
+) -> Updates:
+    """AdaGrad (Duchi et al., 2011).
+
+    ``G <- G + g^2``, ``p <- p - eta g / (sqrt(G) + epsilon)``
+
+    Parameters
+    ----------
+    loss_or_grads, params, learning_rate
+        As for every rule, see `symrnn.updates`.
+    epsilon
+        Keeps the quotient finite; positive.
+    """
+    _positive("epsilon", epsilon)
+    rate = _rate(learning_rate)
+    updates: Updates = {}
+    for p, g in _params_and_gradients(loss_or_grads, params):
+        G = _memory("adagrad.G", p)
+        updates[G] = G + g**2
+        updates[p] = p - _as(p, rate) * g / (pt.sqrt(updates[G]) + epsilon)
+    return _in_own_dtype(updates)
+
+
+def rmsprop(
+    loss_or_grads: Any,
+    params: Sequence[Any],
+    learning_rate: Any = 0.001,
+    rho: float = 0.9,
+    epsilon: float = 1e-8,
+    centred: bool = False,
+    mu: float = 0.0,
+    nesterov: bool = False,
+    epsilon_in_root: bool = False,
+) -> Updates:
+    """RMSProp (Tieleman and Hinton, 2012), if wanted centred and with momentum (Graves, 2013).
+
+    ``n <- rho n + (1 - rho) g^2``
+
+    ``m <- rho m + (1 - rho) g``, if centred, else ``m = 0``
+
+    ``u = g / (sqrt(n - m^2) + epsilon)``, or ``g / sqrt(n - m^2 + epsilon)``
+
+    ``v <- mu v + u``
+
+    ``p <- p - eta v``, or Nesterov's ``p <- p - eta (u + mu v)``
+
+    Parameters
+    ----------
+    loss_or_grads, params, learning_rate
+        As for every rule, see `symrnn.updates`.
+    rho
+        How much of the last averages is kept, at least 0 and below 1.
+    epsilon
+        Keeps the quotient finite; positive.
+    centred
+        Divide by the gradient's standard deviation in place of its root mean square.
+    mu
+        Momentum: how much of the last velocity is kept, at least 0 and below 1.
+    nesterov
+        Use Nesterov's form of the momentum.
+    epsilon_in_root
+        Add epsilon before the root is taken, as Graves does, and not after it.
+    """
+    _between("rho", rho, 0, 1)
+    _between("mu", mu, 0, 1)
+    _positive("epsilon", epsilon)
+    rate = _rate(learning_rate)
+    updates: Updates = {}
+    for p, g in _params_and_gradients(loss_or_grads, params):
+        n = _memory("rmsprop.n", p)
+        updates[n] = variance = rho * n + (1 - rho) * g**2
+        if centred:
+            m = _memory("rmsprop.m", p)
+            updates[m] = rho * m + (1 - rho) * g
+            variance = pt.maximum(variance - updates[m] ** 2, 0)  # rounding can fall below 0
+        u = g / (pt.sqrt(variance + epsilon) if epsilon_in_root else pt.sqrt(variance) + epsilon)
+        if mu:
+            v = _memory("rmsprop.v", p)
+            updates[v] = mu * v + u
+            u = u + mu * updates[v] if nesterov else updates[v]
+        updates[p] = p - _as(p, rate) * u
+    return _in_own_dtype(updates)
+
+
+def adadelta(
+    loss_or_grads: Any,
+    params: Sequence[Any],
+    learning_rate: Any = 1.0,
+    rho: float = 0.9,
+    epsilon: float = 1e-6,
+) -> Updates:
+    """AdaDelta (Zeiler, 2012).
+
+    ``n <- rho n + (1 - rho) g^2``
+
+    ``d = g sqrt(s + epsilon) / sqrt(n + epsilon)``
+
+    ``s <- rho s + (1 - rho) d^2``, ``p <- p - eta d``
+
+    Parameters
+    ----------
+    loss_or_grads, params, learning_rate
+        As for every rule, see `symrnn.updates`. The paper has no rate, that is ``eta = 1``.
+    rho
+        How much of the last averages is kept, at least 0 and below 1.
+    epsilon
+        Starts the first steps and keeps the quotient finite; positive.
+    """
+    _between("rho", rho, 0, 1)
+    _positive("epsilon", epsilon)
+    rate = _rate(learning_rate)
+    updates: Updates = {}
+    for p, g in _params_and_gradients(loss_or_grads, params):
+        n, s = _memory("adadelta.n", p), _memory("adadelta.s", p)
+        updates[n] = rho * n + (1 - rho) * g**2
+        d = g * pt.sqrt(s + epsilon) / pt.sqrt(updates[n] + epsilon)
+        updates[s] = rho * s + (1 - rho) * d**2
+        updates[p] = p - _as(p, rate) * d
+    return _in_own_dtype(updates)
+
+
+def adam(
+    loss_or_grads: Any,
+    params: Sequence[Any],
+    learning_rate: Any = 0.001,
+    beta_1: float = 0.9,
+    beta_2: float = 0.999,
+    epsilon: float = 1e-8,
+) -> Updates:
+    """Adam (Kingma and Ba, 2015).
+
+    ``t <- t + 1``
+
+    ``m <- beta_1 m + (1 - beta_1) g``
+
+    ``v <- beta_2 v + (1 - beta_2) g^2``
+
+    ``p <- p - eta (m / (1 - beta_1^t)) / (sqrt(v / (1 - beta_2^t)) + epsilon)``
+
+    Parameters
+    ----------
+    loss_or_grads, params, learning_rate
+        As for every rule, see `symrnn.updates`.
+    beta_1, beta_2
+        How much of the averages of g and of its square is kept, at least 0 and below 1.
+    epsilon
+        Keeps the quotient finite; positive.
+    """
+    return _adam("adam", loss_or_grads, params, learning_rate, beta_1, beta_2, epsilon, 0.0)
+
+
+def adamw(
+    loss_or_grads: Any,
+    params: Sequence[Any],
+    learning_rate: Any = 0.001,
+    beta_1: float = 0.9,
+    beta_2: float = 0.999,
+    epsilon: float = 1e-8,
+    decay: float = 0.01,
+) -> Updates:
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019).
+
+    ``p <- (1 - eta decay) p``, and then the step of `adam`
+
+    Parameters
+    ----------
+    loss_or_grads, params, learning_rate, beta_1, beta_2, epsilon
+        As for `adam`.
+    decay
+        Strength of the decay, at least 0.
+    """
+    if decay < 0:
+        raise ValueError(f"decay is {decay}, but must be at least 0")
+    return _adam("adamw", loss_or_grads, params, learning_rate, beta_1, beta_2, epsilon, decay)
+
+
+def _adam(
+    name: str,
+    loss_or_grads: Any,
+    params: Sequence[Any],
+    learning_rate: Any,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+    decay: float,
+) -> Updates:
+    _between("beta_1", beta_1, 0, 1)
+    _between("beta_2", beta_2, 0, 1)
+    _positive("epsilon", epsilon)
+    rate = _rate(learning_rate)
+    pairs = _params_and_gradients(loss_or_grads, params)
+    t = pytensor.shared(np.array(0, dtype="int64"), name=f"{name}.t")
+    updates: Updates = {t: t + 1}
+    for p, g in pairs:
+        m, v = _memory(f"{name}.m", p), _memory(f"{name}.v", p)
+        updates[m] = beta_1 * m + (1 - beta_1) * g
+        updates[v] = beta_2 * v + (1 - beta_2) * g**2
+        steps = updates[t].astype(p.dtype)
+        m_hat = updates[m] / (1 - _as(p, beta_1) ** steps)
+        v_hat = updates[v] / (1 - _as(p, beta_2) ** steps)
+        kept = p - _as(p, rate) * decay * p if decay else p
+        updates[p] = kept - _as(p, rate) * m_hat / (pt.sqrt(v_hat) + epsilon)
+    return _in_own_dtype(updates)
+
+
+def clip_by_value(gradients: Sequence[Any], limit: float) -> list[TensorVariable]:
+    """Gradients with every element held between `-limit` and `limit`.
+
+    Raises
+    ------
+    ValueError
+        If `limit` is not positive.
+    """
+    _positive("limit", limit)
+    return [pt.clip(g, _as(g, -limit), _as(g, limit)) for g in gradients]
+
+
+def clip_by_global_norm(gradients: Sequence[Any], max_norm: float) -> list[TensorVariable]:
+    """Gradients scaled together so that their norm is at most `max_norm` (Pascanu et al., 2013).
+
+    ``g <- g max_norm / max(norm, max_norm)``
+
+    Their direction stays the same; `global_norm` is the norm over all of them.
+
+    Raises
+    ------
+    ValueError
+        If `max_norm` is not positive.
+    """
+    _positive("max_norm", max_norm)
+    norm = global_norm(gradients)
+    scale = max_norm / pt.maximum(norm, max_norm)
+    return [g * _as(g, scale) for g in gradients]
+
+
+def global_norm(gradients: Sequence[Any]) -> TensorVariable:
+    """Euclidean norm of all gradients together, ``sqrt(sum of all g^2)``; a scalar."""
+    return pt.sqrt(sum((g**2).sum() for g in gradients))
+
+
+def weight_decay(gradients: Sequence[Any], params: Sequence[Any], strength: float) -> list[Any]:
+    """Gradients of the loss plus ``strength / 2`` times the sum of squared weights.
+
+    ``g <- g + strength p``
+
+    Give only the weights that shall decay, as a rule not the biases, and join the lists.
+
+    Raises
+    ------
+    ValueError
+        If `strength` is negative or there are not as many gradients as parameters.
+    """
+    if strength < 0:
+        raise ValueError(f"the strength is {strength}, but must be at least 0")
+    params = check_parameters(params)
+    _same_number(gradients, params)
+    return [g + _as(p, strength) * p for g, p in zip(gradients, params, strict=True)]
+
+
+def _params_and_gradients(
+    loss_or_grads: Any, params: Sequence[Any]
+) -> list[tuple[SharedVariable, TensorVariable]]:
+    """Pairs of parameter and gradient, checked, the gradients of the parameters' dtypes."""
+    params = check_parameters(params)
+    if isinstance(loss_or_grads, list | tuple):
+        gradients = [pt.as_tensor_variable(g) for g in loss_or_grads]
+        _same_number(gradients, params)
+    else:
+        gradients = _gradients(pt.as_tensor_variable(loss_or_grads), params)
+    for p, g in zip(params, gradients, strict=True):
+        if g.ndim != p.ndim:
+            raise ValueError(
+                f"the gradient of {label(p)} has {g.ndim} axes, but {label(p)} has {p.ndim}: "
+                "are gradients and parameters in the same order?"
+            )
+    return [(p, g.astype(p.dtype)) for p, g in zip(params, gradients, strict=True)]
+
+
+def _gradients(loss: TensorVariable, params: list[SharedVariable]) -> list[TensorVariable]:
+    if loss.ndim:
+        raise ValueError(
+            f"the loss has {loss.ndim} axes, but must be one number: "
+            "take its .sum() or .mean() over all samples"
+        )
+    try:
+        return list(pytensor.grad(loss, params))
+    except DisconnectedInputError:
+        lost = [
+            label(p)
+            for p, g in zip(
+                params,
+                pytensor.grad(
+                    loss, params, disconnected_inputs="ignore", return_disconnected="none"
+                ),
+                strict=True,
+            )
+            if g is None
+        ]
+        raise ValueError(
+            f"the loss does not depend on {', '.join(lost)}: leave it out of params, or use it in "
+            "the graph of the loss"
+        ) from None
+
+
+def _same_number(gradients: Sequence[Any], params: Sequence[Any]) -> None:
+    if len(gradients) != len(params):
+        raise ValueError(
+            f"there are {len(gradients)} gradients for {len(params)} parameters: "
+            "one for each is needed, in the same order"
+        )
+
+
+def _memory(name: str, parameter: SharedVariable) -> SharedVariable:
+    return zeros_like(parameter, f"{name}[{label(parameter)}]")
+
+
+def _rate(rate: Any) -> Any:
+    """Return the learning rate, a number or scalar variable, if it is not known to be wrong."""
+    value = rate.get_value(borrow=True) if isinstance(rate, SharedVariable) else rate
+    if isinstance(rate, Variable):
+        if rate.ndim:
+            raise ValueError(f"the learning rate has {rate.ndim} axes, but must be one number")
+        if value is rate:
+            return rate
+    _positive("the learning rate", value)
+    return rate
+
+
+def _as(like: Any, value: Any) -> TensorVariable:
+    """Return a number or scalar variable in the dtype of `like`."""
+    if isinstance(value, Variable):
+        return value.astype(like.dtype)
+    return pt.constant(np.asarray(value, dtype=like.dtype))
+
+
+def _in_own_dtype(updates: Updates) -> Updates:
+    """Each next value in the dtype of its variable, as `pytensor.function` demands."""
+    return {variable: value.astype(variable.dtype) for variable, value in updates.items()}
+
+
+def _positive(name: str, value: Any) -> None:
+    if not (np.ndim(value) == 0 and 0 < value < np.inf):
+        raise ValueError(f"{name} is {value}, but must be a positive number")
+
+
+def _between(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value < high:
+        raise ValueError(f"{name} is {value}, but must be at least {low} and below {high}")
