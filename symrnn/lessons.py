@@ -34,9 +34,9 @@ def run(main: Callable[..., Any], help: dict[str, str] | None = None) -> None:
 
     Notes
     -----
-    A `ValueError`, `OSError` or `ArithmeticError` of the lesson ends the program with its message and exit status 2,
-    without a traceback: it is about what was asked for, not about the code. Ctrl-C ends it with
-    status 130.
+    A `ValueError`, `OSError` or `ArithmeticError` of the lesson ends the program with its message
+    and exit status 2, without a traceback: it is about what was asked for, not about the code.
+    Ctrl-C ends it with status 130.
     """
     parser = argparse.ArgumentParser(
         description=inspect.getdoc(inspect.getmodule(main)),

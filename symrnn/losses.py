@@ -12,6 +12,7 @@ otherwise stretch (broadcast) one over the other and train on a wrong number.
 from typing import Any
 
 import pytensor.tensor as pt
+from pytensor.gradient import disconnected_grad
 from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.variable import TensorVariable
 
@@ -49,7 +50,7 @@ def mean_squared_error(prediction: Any, target: Any, mask: Any = None) -> Tensor
     Parameters, result and errors as in `sum_squared_error`.
     """
     prediction, target = _same_shape(prediction, target)
-    return _average((prediction - target) ** 2, mask)
+    return _average((prediction - target) ** 2, mask, prediction)
 
 
 def binary_cross_entropy(logits: Any, target: Any, mask: Any = None) -> TensorVariable:
@@ -77,7 +78,7 @@ def binary_cross_entropy(logits: Any, target: Any, mask: Any = None) -> TensorVa
         As in `sum_squared_error`.
     """
     logits, target = _same_shape(logits, target)
-    return _average(pt.softplus(logits) - target * logits, mask)
+    return _average(pt.softplus(logits) - target * logits, mask, logits)
 
 
 def categorical_cross_entropy(logits: Any, target: Any, mask: Any = None) -> TensorVariable:
@@ -122,13 +123,15 @@ def categorical_cross_entropy(logits: Any, target: Any, mask: Any = None) -> Ten
         "below 0 or not below the number of classes",
     )(
         target,
-        pt.eq(pt.stack(logits.shape[:-1]), pt.stack(target.shape)).all(),
+        *_sizes_equal(logits, target, target.ndim),
         pt.ge(target, 0).all(),
         pt.lt(target, n_classes).all(),
     )
     rows, t = logits.reshape((-1, n_classes)), target.flatten()
-    error = pt.logsumexp(rows, axis=1) - rows[pt.arange(t.shape[0]), t]
-    return _average(error.reshape(target.shape, ndim=target.ndim), mask)
+    # The largest logit is taken out first: PyTensor does so itself only in some modes.
+    rows = rows - disconnected_grad(rows.max(axis=1, keepdims=True))
+    error = pt.log(pt.exp(rows).sum(axis=1)) - rows[pt.arange(t.shape[0]), t]
+    return _average(error.reshape(target.shape, ndim=target.ndim), mask, target)
 
 
 def _same_shape(prediction: Any, target: Any) -> tuple[TensorVariable, TensorVariable]:
@@ -139,29 +142,31 @@ def _same_shape(prediction: Any, target: Any) -> tuple[TensorVariable, TensorVar
             f"the prediction has {prediction.ndim} axes and the target {target.ndim}: "
             "reshape one of them, for example target[..., None] for a last axis of size 1"
         )
-    if prediction.ndim:
-        prediction = CheckAndRaise(
-            ValueError,
-            "prediction and target differ in shape. If there is one prediction for each time step "
-            "and not for each sample, the input was given as (samples, time): pass X.T, time first",
-        )(prediction, pt.eq(pt.stack(prediction.shape), pt.stack(target.shape)).all())
-    return prediction, target
+    same = CheckAndRaise(
+        ValueError,
+        "prediction and target differ in shape. If there is one prediction for each time step "
+        "and not for each sample, the input was given as (samples, time): pass X.T, time first",
+    )
+    return same(prediction, *_sizes_equal(prediction, target, target.ndim)), target
+
+
+def _sizes_equal(a: TensorVariable, b: TensorVariable, n_axes: int) -> list[TensorVariable]:
+    """Conditions that the first `n_axes` axes of both are equally long."""
+    return [pt.eq(a.shape[axis], b.shape[axis]) for axis in range(n_axes)]
 
 
 def _masked(error: TensorVariable, mask: Any) -> tuple[TensorVariable, TensorVariable]:
-    """Errors with zeros where the mask is zero, and the mask over all of the error's axes."""
+    """Errors with zeros where the mask is zero, and the number of places that count."""
     mask = pt.as_tensor_variable(mask)
     if mask.ndim > error.ndim:
         raise ValueError(
             f"the mask has {mask.ndim} axes and the error {error.ndim}: the mask has the leading "
             "axes of the target, for example (time, batch)"
         )
-    mask = CheckAndRaise(ValueError, "the mask's shape is not that of the target's leading axes")(
-        mask, pt.eq(pt.stack(mask.shape), pt.stack(error.shape[: mask.ndim])).all()
-    )
-    mask = pt.shape_padright(mask, error.ndim - mask.ndim)
-    keep = pt.neq(mask, 0) & pt.ones_like(error, dtype="bool")
-    return pt.switch(keep, error, 0), keep
+    fits = CheckAndRaise(ValueError, "the mask's shape is not that of the target's leading axes")
+    keep = pt.neq(fits(mask, *_sizes_equal(mask, error, mask.ndim)), 0)
+    count = keep.sum() * _product(error.shape[mask.ndim :])
+    return pt.switch(pt.shape_padright(keep, error.ndim - mask.ndim), error, 0), count
 
 
 def _total(error: TensorVariable, mask: Any) -> TensorVariable:
@@ -170,8 +175,17 @@ def _total(error: TensorVariable, mask: Any) -> TensorVariable:
     return _masked(error, mask)[0].sum()
 
 
-def _average(error: TensorVariable, mask: Any) -> TensorVariable:
+def _average(error: TensorVariable, mask: Any, like: TensorVariable) -> TensorVariable:
+    """Mean of the errors; `like` has their shape.
+
+    The shape of a difference would be found by PyTensor's own comparison of both shapes, which
+    would then complain before ours does.
+    """
     if mask is None:
-        return error.mean()
-    kept, keep = _masked(error, mask)
-    return kept.sum() / pt.maximum(keep.sum(), 1).astype(error.dtype)
+        return error.sum() / _product(like.shape).astype(error.dtype)
+    kept, count = _masked(error, mask)
+    return kept.sum() / pt.maximum(count, 1).astype(error.dtype)
+
+
+def _product(sizes: Any) -> TensorVariable:
+    return pt.prod(pt.stack([pt.constant(1), *sizes]))

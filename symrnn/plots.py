@@ -111,7 +111,8 @@ def gradient_field(
     ax = plt.subplots()[1] if ax is None else ax
     a, b, u = _grid(a, b, down_a)
     _, _, v = _grid(a, b, down_b)
-    norm = np.maximum(np.hypot(u, v), np.finfo(float).tiny)
+    norm = np.hypot(u, v)
+    norm[norm == 0] = np.nan  # no arrow where it is flat
     drawn = ax.quiver(
         a, b, u / norm, v / norm, norm, norm=LogNorm(), cmap="viridis", pivot="mid",
         angles="xy", width=0.004,
@@ -145,7 +146,7 @@ def paths(weights: Mapping[str, ArrayLike], ax: Axes) -> Axes:
         ax.plot(*path.T, color=colour, linewidth=1.8, label=name)
         ax.plot(*path[0], "o", color=colour, markeredgecolor="white", markersize=7)
         ax.plot(*path[-1], "X", color=colour, markeredgecolor="white", markersize=9)
-    ax.legend(loc="upper left")
+    ax.legend(loc="lower right")
     return ax
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytensor
 import pytensor.tensor as pt
 from pytensor.raise_op import CheckAndRaise
+from pytensor.tensor.shape import unbroadcast
 from pytensor.tensor.variable import TensorVariable
 
 
@@ -138,4 +139,4 @@ def _checked_state(cell: Any, given: Sequence[Any], wanted: Any, batch_size: Any
 def _any_size(state: TensorVariable) -> TensorVariable:
     """Forget static sizes of 1: scan wants the state's type to be that of the step's result."""
     ones = [axis for axis, size in enumerate(state.type.shape) if size == 1]
-    return pt.unbroadcast(state, *ones) if ones else state
+    return unbroadcast(state, *ones) if ones else state

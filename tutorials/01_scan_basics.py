@@ -334,7 +334,7 @@ def order_of_arguments() -> dict[str, object]:
 # $$ y_t = x_t^2 $$
 #
 # The simplest loop: no state at all. Without `outputs_info` no output is fed back, and `fn` gets
-# the slice of the sequence and nothing else. (Without a scan you would write `x ** 2`. Use scan
+# the slice of the sequence and nothing else. (Without a scan you would write `x * x`. Use scan
 # where a step needs the step before.) A second loop sums up over time, for two samples at once.
 #
 # *What to notice:* there is no loop over the samples. A step works on all of them.
@@ -347,7 +347,7 @@ def order_of_arguments() -> dict[str, object]:
 def one_sequence(mode: str = "FAST_COMPILE") -> dict[str, np.ndarray]:
     """Apply a step to each element of a sequence; loop over the wrong axis."""
     x = pt.dvector("x")
-    [y] = pytensor.scan(lambda x_t: x_t**2, sequences=[x], **SAFE)
+    [y] = pytensor.scan(lambda x_t: x_t * x_t, sequences=[x], **SAFE)
     squares = pytensor.function([x], y, mode=mode)([1, 2, 3])
     show("squares of 1, 2, 3", squares)
 
@@ -682,7 +682,11 @@ def non_sequences_and_strict(mode: str = "FAST_COMPILE") -> dict[str, object]:
     show("weight 0.5", states)
 
     forgotten = error_of(lambda: build(lambda x_t, prior: x_t + weight * prior, []), r"\bweight\b")
-    mistake("a shared variable used but not listed", forgotten, "non_sequences=[weight]")
+    mistake(
+        "a shared variable used but not listed",
+        f"{forgotten} (the name of the variable)",
+        "non_sequences=[weight]",
+    )
     plain = build(lambda x_t, prior: x_t + factor * prior, [])  # strict does not object
     no_input = error_of(
         lambda: pytensor.function([x], plain, mode=mode), r"\(factor\)", r"was not provided"
@@ -727,7 +731,7 @@ def number_of_steps(mode: str = "FAST_COMPILE") -> dict[str, object]:
         r"No information about the number of steps provided",
     )
     mistake("neither a sequence nor n_steps", nothing, "give one of the two")
-    [squares] = pytensor.scan(lambda x_t: x_t**2, sequences=[x], n_steps=n, **SAFE)
+    [squares] = pytensor.scan(lambda x_t: x_t * x_t, sequences=[x], n_steps=n, **SAFE)
     square = pytensor.function([x, n], squares, mode="FAST_COMPILE")
     too_long = error_of(
         lambda: square([1, 2, 3], 4), r"Sequence 0 has shape .* number of steps is 4"
@@ -848,13 +852,13 @@ def until_loop(mode: str = "FAST_COMPILE") -> dict[str, object]:
 # %% [markdown]
 # ## 15. Several outputs, and return_list
 #
-# $$ l_t = \min(l_{t-1}, x_t), \qquad h_t = \max(h_{t-1}, x_t) $$
+# $$ s_t = s_{t-1} + x_t, \qquad p_t = p_{t-1}\, x_t $$
 #
 # Two states, two starts, two outputs, in one order everywhere. Without `return_list=True`, two
 # outputs come as a list and a single one comes bare, so that code changes when an output is added.
 # With it, a list always comes.
 #
-# *What to notice:* a start may come from the data. `x[0]` is the start of both states here.
+# *What to notice:* the sum starts from 0 and the product from 1, in the order of `outputs_info`.
 #
 # *The mistakes:* (a) `[-1]` on that list is the last OUTPUT, not the last step. With one output it
 # is the whole series, and what follows may not notice. (b) Arithmetic on the list is Python's:
@@ -863,19 +867,20 @@ def until_loop(mode: str = "FAST_COMPILE") -> dict[str, object]:
 
 # %%
 def several_outputs(mode: str = "FAST_COMPILE") -> dict[str, object]:
-    """Keep the lowest and the highest value so far."""
+    """Add up and multiply up a sequence at once."""
     x = pt.dvector("x")
 
-    def step(x_t, low, high):
-        return [pt.minimum(low, x_t), pt.maximum(high, x_t)]
+    def step(x_t, total, product):
+        return [total + x_t, product * x_t]
 
-    low, high = pytensor.scan(step, sequences=[x], outputs_info=[x[0], x[0]], **SAFE)
+    starts = [pt.zeros_like(x[0]), pt.ones_like(x[0])]
+    totals, products = pytensor.scan(step, sequences=[x], outputs_info=starts, **SAFE)
 
-    outputs = pytensor.scan(lambda x_t: x_t**2, sequences=[x], **SAFE)
-    values = [low, high, outputs[-1], outputs[0][-1]]
-    lows, highs, series, last = pytensor.function([x], values, mode=mode)([3, 1, 4, 1, 5])
-    show("lowest so far", lows)
-    show("highest so far", highs)
+    outputs = pytensor.scan(lambda x_t: x_t * x_t, sequences=[x], **SAFE)
+    values = [totals, products, outputs[-1], outputs[0][-1]]
+    totals, products, series, last = pytensor.function([x], values, mode=mode)([1, 2, 3, 4])
+    show("sums", totals)
+    show("products", products)
     mistake(
         "outputs[-1] of the list of one output, meant as the last square",
         series,
@@ -889,15 +894,17 @@ def several_outputs(mode: str = "FAST_COMPILE") -> dict[str, object]:
     )
 
     def unpack_bare():
-        bare = pytensor.scan(lambda x_t: x_t**2, sequences=[x], **(SAFE | {"return_list": False}))
+        bare = pytensor.scan(
+            lambda x_t: x_t * x_t, sequences=[x], **(SAFE | {"return_list": False})
+        )
         [squares] = bare
         return squares
 
     bare = error_of(unpack_bare, r"Length of .* cannot be determined")
     mistake("[squares] = scan(..., return_list=False)", bare, "return_list=True, in every scan")
     return {
-        "lows": lows,
-        "highs": highs,
+        "totals": totals,
+        "products": products,
         "series": series,
         "last": last,
         "twice": len(twice),
@@ -973,7 +980,7 @@ def random_numbers(mode: str = "FAST_COMPILE", seed: int = 1) -> dict[str, np.nd
 # %% [markdown]
 # ## 17. Gradients through the loop, and truncate_gradient
 #
-# $$ s_t = a\, s_{t-1} + x_t, \qquad L = s_T $$
+# $$ s_t = x_t + a\, s_{t-1}, \qquad L = s_T $$
 #
 # `pt.grad` works on a scan as on anything else. It builds a second loop that walks back in time.
 # By hand, with $g$ for $\partial L / \partial s_t$, from $g = 1$ at the end:
@@ -1000,7 +1007,7 @@ def gradients(mode: str = "FAST_COMPILE") -> dict[str, object]:
     # by hand: forward, then back
     states = [0.0]
     for value in values:
-        states.append(factor * states[-1] + value)
+        states.append(value + factor * states[-1])
     g, hand_a, hand_x = 1.0, 0.0, np.zeros(4)
     for t in reversed(range(4)):
         hand_x[t] = g
@@ -1012,7 +1019,7 @@ def gradients(mode: str = "FAST_COMPILE") -> dict[str, object]:
 
     def build(truncate_gradient):
         [states] = pytensor.scan(
-            lambda x_t, prior, a: a * prior + x_t,
+            lambda x_t, prior, a: x_t + a * prior,
             sequences=[x],
             outputs_info=[pt.zeros((), dtype="float64")],
             non_sequences=[a],
@@ -1143,11 +1150,11 @@ def draw_unrolled(run: dict[str, np.ndarray], folder: Path) -> Path:
         Where the figure goes.
     """
     blue, orange, green, grey = "#2b6cb0", "#b7500f", "#2f7a4f", "#4a5568"
-    width, height, middle = 3.3, 1.9, 4.2  # of the boxes, in units of the axes
+    width, height, middle = 3.6, 1.9, 4.2  # of the boxes, in units of the axes
 
     figure = plt.figure(figsize=(8.4, 3.9))
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, 22), ylim=(0, 10.2))
+    axes.set(xlim=(0, 22.9), ylim=(0, 10.2))
     axes.axis("off")
 
     def write(x, y, text, colour, size=11):
@@ -1175,19 +1182,19 @@ def draw_unrolled(run: dict[str, np.ndarray], folder: Path) -> Path:
         return "[" + ", ".join(f"{number:g}" for number in vector) + "]"
 
     # the loop as it is written
-    x, right_side = 2.1, 2.1 + width / 2
-    write(3.0, 9.7, "folded: what you write", grey, 12)
+    x, right_side = 2.2, 2.2 + width / 2
+    write(3.1, 9.7, "folded: what you write", grey, 12)
     step(x, "seq_t\n+ 2 · prior", "seq_t", "the new state")
     arrow((right_side, middle + 0.55), (right_side, middle - 0.55), orange, bend=-1.5)
     write(right_side + 1.2, middle + 1.2, "prior of the\nnext step", orange)
-    axes.plot([6.3, 6.3], [0.4, 9.9], color="#cbd5e0", linewidth=1)
+    axes.plot([6.4, 6.4], [0.4, 9.9], color="#cbd5e0", linewidth=1)
 
     # the same loop in time
-    write(14.3, 9.7, "rolled out: what runs", grey, 12)
-    write(14.3, 8.75, "scan returns the green rows; the start is not among them", green)
-    prior, name, tail = run["start"], "start", 6.7
+    write(14.7, 9.7, "rolled out: what runs", grey, 12)
+    write(14.7, 8.75, "scan returns the green rows; the start is not among them", green)
+    prior, name, tail = run["start"], "start", 6.8
     for t, (row, state) in enumerate(zip(run["sequence"], run["scan"], strict=True)):
-        x = 10.6 + 4.8 * t
+        x = 10.95 + 5.0 * t
         inside = f"{as_text(row)}\n+ 2 · {as_text(prior)}"
         step(x, inside, f"seq[{t}]\n{as_text(row)}", f"states[{t}]\n{as_text(state)}")
         head = x - width / 2

@@ -217,7 +217,7 @@ def report(name: str, costs: list[float], path: Path) -> None:
 def draw_surface(X: Any, t: Any, paths: dict[str, Path]) -> Any:
     """Return a figure with the cost surface and the gradient field, the paths on both."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.6))
-    figure.subplots_adjust(left=0.06, right=0.97, bottom=0.12, top=0.92, wspace=0.12)
+    figure.subplots_adjust(left=0.07, right=0.955, bottom=0.12, top=0.92, wspace=0.22)
     names, low, high = ("w_x", "w_rec"), (-0.5, -0.5), (2.5, 1.5)
 
     w_x, w_rec = (np.linspace(a, b, 80) for a, b in zip(low, high, strict=True))

@@ -1,0 +1,62 @@
+# make tutorial     environment, install, and the bit-counting lesson with its figures
+# make test         unit tests, a quick run of every lesson, doctests (minutes)
+# make test-slow    headline results, live comparison with torch, installation (longer)
+# make lint         ruff and mypy
+# make clean        remove what the others made
+#
+# Every target makes the virtual environment .venv where there is none. It takes the first fit
+# Python it finds; to choose one: make test PYTHON=python3.13 VENV=.venv-3.13
+
+VENV ?= .venv
+PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11 python
+RUN := $(VENV)/bin/python
+FIT := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
+
+.PHONY: tutorial test test-slow lint clean
+
+tutorial: $(VENV)/.installed
+	$(RUN) tutorials/02_bit_counting.py
+
+test: $(VENV)/.installed-dev
+	$(RUN) -m pytest
+
+test-slow: $(VENV)/.installed-peers
+	$(RUN) -m pytest -m slow
+
+lint: $(VENV)/.installed-dev
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+clean:
+	rm -rf $(VENV) build dist figures *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@for python in $(PYTHON); do \
+	    if "$$python" -c '$(FIT)' 2>/dev/null; then \
+	        echo "making $(VENV) with $$python, `"$$python" --version`"; \
+	        exec "$$python" -m venv $(VENV); \
+	    fi; \
+	done; \
+	echo "symrnn needs Python 3.11, 3.12, 3.13 or 3.14 with its modules venv and ensurepip." >&2; \
+	echo "Of [$(PYTHON)] here:" >&2; \
+	for python in $(PYTHON); do \
+	    version=`"$$python" --version 2>/dev/null` || version="does not run"; \
+	    echo "  $$python: $$version" >&2; \
+	done; \
+	echo "On Debian and Ubuntu the modules are in the package python3-venv." >&2; \
+	echo "For a Python elsewhere: make PYTHON=/its/path/python3" >&2; \
+	exit 1
+
+$(VENV)/.installed: $(VENV)/bin/python setup.cfg pyproject.toml
+	$(RUN) -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(RUN) -m pip install --quiet --editable ".[dev]"
+	@touch $@
+
+$(VENV)/.installed-peers: $(VENV)/.installed-dev
+	$(RUN) -m pip install --quiet --editable ".[dev,peers]"
+	@touch $@
