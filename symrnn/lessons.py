@@ -10,7 +10,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from types import UnionType
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,7 +46,7 @@ def run(main: Callable[..., Any], help: dict[str, str] | None = None) -> None:
         flag, text = "--" + name.replace("_", "-"), (help or {}).get(name, "")
         options: dict[str, Any]
         kind = parameter.annotation
-        if isinstance(kind, UnionType):  # "float | None": None stands for the lesson's own choice
+        if get_origin(kind) in (Union, UnionType):  # "float | None": the lesson itself chooses
             kind = get_args(kind)[0]
         if name == "mode":
             options = {"choices": MODES, "type": str.upper}

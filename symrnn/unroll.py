@@ -6,7 +6,6 @@ from typing import Any
 import pytensor
 import pytensor.tensor as pt
 from pytensor.raise_op import CheckAndRaise
-from pytensor.tensor.shape import unbroadcast
 from pytensor.tensor.variable import TensorVariable
 
 
@@ -73,12 +72,13 @@ def unroll(
         *state, W_h = state_and_weight
         z = zx_t + state[0] @ W_h
         gates = tuple(z[:, k * n_hidden : (k + 1) * n_hidden] for k in range(cell.n_gates))
-        return list(cell.step(gates if cell.n_gates > 1 else (z,), *state))
+        new_state = cell.step(gates if cell.n_gates > 1 else (z,), *state)
+        return [_with_ones_of(old, new) for old, new in zip(state, new_state, strict=True)]
 
     states = pytensor.scan(
         step,
         sequences=[cell.project(x)],
-        outputs_info=[_any_size(s) for s in start],
+        outputs_info=list(start),
         non_sequences=[cell.W_h],
         strict=True,
         return_list=True,
@@ -136,7 +136,7 @@ def _checked_state(cell: Any, given: Sequence[Any], wanted: Any, batch_size: Any
     return type(wanted)(*arrays)
 
 
-def _any_size(state: TensorVariable) -> TensorVariable:
-    """Forget static sizes of 1: scan wants the state's type to be that of the step's result."""
-    ones = [axis for axis, size in enumerate(state.type.shape) if size == 1]
-    return unbroadcast(state, *ones) if ones else state
+def _with_ones_of(old: TensorVariable, new: TensorVariable) -> TensorVariable:
+    """Tell `new` which sizes are known to be 1: scan wants the types of both states to be equal."""
+    ones = [axis for axis, size in enumerate(old.type.shape) if size == 1]
+    return pt.specify_broadcastable(new, *ones) if ones else new

@@ -101,9 +101,9 @@ def test_check_parameters_says_what_is_wrong():
         check_parameters([])
     with pytest.raises(ValueError, match="w is in params twice"):
         check_parameters([w, w])
-    with pytest.raises(TypeError, match="make it with pytensor.shared"):
+    with pytest.raises(TypeError, match=r"make it with pytensor\.shared"):
         check_parameters([pt.vector("v")])
-    with pytest.raises(TypeError, match="make it with pytensor.shared"):
+    with pytest.raises(TypeError, match=r"make it with pytensor\.shared"):
         check_parameters([np.zeros(2)])
     with pytest.raises(TypeError, match="k has dtype int64"):
         check_parameters([pytensor.shared(np.zeros(2, dtype="int64"), name="k")])

@@ -11,8 +11,10 @@ What you should see
     [[2, 1], [4, 3], [9, 7]], the same as the plain Python loops beside them. The last part writes
     one figure, 01_scan_unrolled.png: the loop folded up and rolled out, with its numbers.
 
-How long it takes (mode FAST_COMPILE, two cores)
-    @TIMES@
+How long it takes (measured on two cores)
+    About 10 seconds the first time, because PyTensor compiles the steps to C and keeps them on
+    disk; 3 seconds from then on. The other modes print the same. Their first run is slower: with
+    --mode CVM about 30 seconds, with --mode NUMBA about a minute.
 
 What you need to know
     NumPy. Nothing about symbolic loops.
@@ -133,15 +135,15 @@ def mistake(what: str, outcome, fix: str) -> None:
 # There is no sequence to walk along, so `n_steps` says how often. `outputs_info` holds the start:
 # it also tells scan to hand each result back to the next step, where it arrives as `prior`.
 #
-# Three arguments appear in every scan of this lesson. `return_updates=False` asks for the outputs
+# Three arguments appear throughout this lesson. `return_updates=False` asks for the outputs
 # alone; the default also returns a dictionary, is deprecated and warns. `strict=True` and
 # `return_list=True` are explained in parts 11 and 15.
 #
 # *What to notice:* the output holds the state after each step: 10, 20 and 40. The start, 5, is not
 # in it.
 #
-# *The mistake:* PyTensor gives a number that you type in the smallest type that holds it. A literal
-# 5 is an 8-bit integer. Doubled seven times it passes 127 and wraps around, without a word.
+# *The mistake:* PyTensor gives an integer that you type in the smallest type that holds it. A
+# literal 5 has 8 bits. Doubled seven times it passes 127 and wraps around, without a word.
 
 
 # %%
@@ -331,10 +333,10 @@ def order_of_arguments() -> dict[str, object]:
 # %% [markdown]
 # ## 4. One sequence
 #
-# $$ y_t = x_t^2 $$
+# $$ y_t = 10\, x_t $$
 #
 # The simplest loop: no state at all. Without `outputs_info` no output is fed back, and `fn` gets
-# the slice of the sequence and nothing else. (Without a scan you would write `x * x`. Use scan
+# the slice of the sequence and nothing else. (Without a scan you would write `10 * x`. Use scan
 # where a step needs the step before.) A second loop sums up over time, for two samples at once.
 #
 # *What to notice:* there is no loop over the samples. A step works on all of them.
@@ -347,9 +349,9 @@ def order_of_arguments() -> dict[str, object]:
 def one_sequence(mode: str = "FAST_COMPILE") -> dict[str, np.ndarray]:
     """Apply a step to each element of a sequence; loop over the wrong axis."""
     x = pt.dvector("x")
-    [y] = pytensor.scan(lambda x_t: x_t * x_t, sequences=[x], **SAFE)
-    squares = pytensor.function([x], y, mode=mode)([1, 2, 3])
-    show("squares of 1, 2, 3", squares)
+    [y] = pytensor.scan(lambda x_t: 10 * x_t, sequences=[x], **SAFE)
+    tenfold = pytensor.function([x], y, mode=mode)([1, 2, 3])
+    show("10 times 1, 2, 3", tenfold)
 
     # a running sum over time, for 2 samples of 3 time steps at once
     samples = np.array([[1.0, 2.0, 3.0], [10.0, 20.0, 30.0]])  # (samples, time)
@@ -368,7 +370,7 @@ def one_sequence(mode: str = "FAST_COMPILE") -> dict[str, np.ndarray]:
         wrong,
         "put time first: X.T for a matrix, X.transpose(1, 0, 2) for (samples, time, features)",
     )
-    return {"squares": squares, "time_first": right, "samples_first": wrong}
+    return {"tenfold": tenfold, "time_first": right, "samples_first": wrong}
 
 
 # %% [markdown]
@@ -536,9 +538,9 @@ def type_and_shape_of_the_start() -> dict[str, object]:
 # *What to notice:* `fn` returns both, always in the order of `outputs_info`.
 #
 # *The mistakes:* (a) a start for `y` too. Then `fn` receives one argument more, between the sum
-# and c. If `fn` has no room for it, Python complains. If c had a default value, the old `y` takes
-# its place in silence. (b) `None` for the sum: an argument is missing. Python names
-# the last one, c, although it is the sum that does not come. (c) An entry left out.
+# and c. If `fn` has no room for it, Python complains. If c has a default value, the old `y` takes
+# its place in silence. (b) `None` for the sum: an argument is missing. Python names the last one,
+# c, although it is the sum that does not come. (c) An entry left out.
 
 
 # %%
@@ -601,9 +603,10 @@ def fed_back_or_not(mode: str = "FAST_COMPILE") -> dict[str, object]:
 #
 # *What to notice:* the two values of the start are not in the output, just as in part 7.
 #
-# *The mistake:* the wrong tap. A sum hides it, because both orders give the same. A straight line
-# drawn on, `2 f[t-1] - f[t-2]`, does not. And a tap of 0 would be the value that the step is about
-# to compute.
+# *The mistake:* the wrong tap. A sum hides it, because both orders give the same. The difference,
+# $w_t = w_{t-1} - w_{t-2}$, does not: it is a wave that repeats itself after six steps, and with
+# the taps the wrong way round it grows without end. And a tap of 0 would be the value that the step
+# is about to compute.
 
 
 # %%
@@ -616,29 +619,29 @@ def output_taps(mode: str = "FAST_COMPILE") -> dict[str, object]:
         [outputs] = pytensor.scan(fn, outputs_info=info, n_steps=n, **SAFE)
         return outputs
 
-    def draw_on(back_1, back_2):
-        return 2 * back_1 - back_2
+    def wave(back_1, back_2):
+        return back_1 - back_2
 
     run = pytensor.function(
         [start, n],
         [
             build(lambda back_1, back_2: back_1 + back_2, [-1, -2]),
-            build(draw_on, [-1, -2]),
-            build(draw_on, [-2, -1]),
+            build(wave, [-1, -2]),
+            build(wave, [-2, -1]),
         ],
         mode=mode,
     )
-    fibonacci, line, wrong = run([0, 1], 6)
+    fibonacci, right, wrong = run([0, 1], 6)
     show("Fibonacci after 0, 1", fibonacci)
-    show("a straight line after 0, 1", line)
+    show("a wave after 0, 1", right)
     mistake(
-        "the line with taps [-2, -1], but still fn(back_1, back_2)",
+        "the wave with taps [-2, -1], but still fn(back_1, back_2)",
         wrong,
         "parameters in the order of the taps",
     )
-    now = error_of(lambda: build(draw_on, [0, -1]), r"All the tap values must be smaller than 0")
+    now = error_of(lambda: build(wave, [0, -1]), r"All the tap values must be smaller than 0")
     mistake("a tap of 0 on an output", now, "past values only: taps from -1 downwards")
-    return {"fibonacci": fibonacci, "line": line, "wrong_tap": wrong, "tap_zero": now}
+    return {"fibonacci": fibonacci, "wave": right, "wrong_tap": wrong, "tap_zero": now}
 
 
 # %% [markdown]
@@ -731,10 +734,10 @@ def number_of_steps(mode: str = "FAST_COMPILE") -> dict[str, object]:
         r"No information about the number of steps provided",
     )
     mistake("neither a sequence nor n_steps", nothing, "give one of the two")
-    [squares] = pytensor.scan(lambda x_t: x_t * x_t, sequences=[x], n_steps=n, **SAFE)
-    square = pytensor.function([x, n], squares, mode="FAST_COMPILE")
+    [y] = pytensor.scan(lambda x_t: 10 * x_t, sequences=[x], n_steps=n, **SAFE)
+    tenfold = pytensor.function([x, n], y, mode="FAST_COMPILE")
     too_long = error_of(
-        lambda: square([1, 2, 3], 4), r"Sequence 0 has shape .* number of steps is 4"
+        lambda: tenfold([1, 2, 3], 4), r"Sequence 0 has shape .* number of steps is 4"
     )
     mistake("four steps along three values", too_long, "n_steps no larger than the sequence")
     none, last_of_none = double(5, 0), last(5, 0)
@@ -852,13 +855,14 @@ def until_loop(mode: str = "FAST_COMPILE") -> dict[str, object]:
 # %% [markdown]
 # ## 15. Several outputs, and return_list
 #
-# $$ s_t = s_{t-1} + x_t, \qquad p_t = p_{t-1}\, x_t $$
+# $$ a_t = b_{t-1}, \qquad b_t = a_{t-1} + b_{t-1} $$
 #
-# Two states, two starts, two outputs, in one order everywhere. Without `return_list=True`, two
-# outputs come as a list and a single one comes bare, so that code changes when an output is added.
-# With it, a list always comes.
+# Fibonacci's numbers once more, with two states instead of two taps: two starts and two outputs,
+# in one order everywhere. Without `return_list=True`, two outputs come as a list and a single one
+# comes bare, so that code changes when an output is added. With it, a list always comes.
 #
-# *What to notice:* the sum starts from 0 and the product from 1, in the order of `outputs_info`.
+# *What to notice:* both new values are computed from the old ones. The new b does not see the new
+# a, whatever the order in which you write them.
 #
 # *The mistakes:* (a) `[-1]` on that list is the last OUTPUT, not the last step. With one output it
 # is the whole series, and what follows may not notice. (b) Arithmetic on the list is Python's:
@@ -867,44 +871,39 @@ def until_loop(mode: str = "FAST_COMPILE") -> dict[str, object]:
 
 # %%
 def several_outputs(mode: str = "FAST_COMPILE") -> dict[str, object]:
-    """Add up and multiply up a sequence at once."""
-    x = pt.dvector("x")
+    """Carry two states at once; take a list of outputs for an output."""
+    x, a_start, b_start = pt.dvector("x"), pt.dscalar("a_start"), pt.dscalar("b_start")
+    a, b = pytensor.scan(
+        lambda a, b: [b, a + b], outputs_info=[a_start, b_start], n_steps=6, **SAFE
+    )
+    a, b = pytensor.function([a_start, b_start], [a, b], mode=mode)(0, 1)
+    show("a", a)
+    show("b", b)
 
-    def step(x_t, total, product):
-        return [total + x_t, product * x_t]
-
-    starts = [pt.zeros_like(x[0]), pt.ones_like(x[0])]
-    totals, products = pytensor.scan(step, sequences=[x], outputs_info=starts, **SAFE)
-
-    outputs = pytensor.scan(lambda x_t: x_t * x_t, sequences=[x], **SAFE)
-    values = [totals, products, outputs[-1], outputs[0][-1]]
-    totals, products, series, last = pytensor.function([x], values, mode=mode)([1, 2, 3, 4])
-    show("sums", totals)
-    show("products", products)
+    outputs = pytensor.scan(lambda x_t: 10 * x_t, sequences=[x], **SAFE)
+    series, last = pytensor.function([x], [outputs[-1], outputs[0][-1]], mode=mode)([1, 2, 3])
     mistake(
-        "outputs[-1] of the list of one output, meant as the last square",
+        "outputs[-1] of the list of one output, meant as the last step",
         series,
-        f"take the output out of its list first: [squares] = scan(...); squares[-1] -> {last}",
+        f"take the output out of its list first: [y] = scan(...); y[-1] -> {last}",
     )
     twice = outputs * 2
     mistake(
         "outputs * 2 on the list",
         f"no error, but a list of {len(twice)} equal variables",
-        "[squares] = scan(...); squares * 2",
+        "[y] = scan(...); y * 2",
     )
 
     def unpack_bare():
-        bare = pytensor.scan(
-            lambda x_t: x_t * x_t, sequences=[x], **(SAFE | {"return_list": False})
-        )
-        [squares] = bare
-        return squares
+        bare = pytensor.scan(lambda x_t: 10 * x_t, sequences=[x], **(SAFE | {"return_list": False}))
+        [y] = bare
+        return y
 
     bare = error_of(unpack_bare, r"Length of .* cannot be determined")
-    mistake("[squares] = scan(..., return_list=False)", bare, "return_list=True, in every scan")
+    mistake("[y] = scan(..., return_list=False)", bare, "return_list=True, in every scan")
     return {
-        "totals": totals,
-        "products": products,
+        "a": a,
+        "b": b,
         "series": series,
         "last": last,
         "twice": len(twice),
@@ -929,7 +928,8 @@ def several_outputs(mode: str = "FAST_COMPILE") -> dict[str, object]:
 # non-sequences: each STEP draws the same number.
 #
 # If the noise does not depend on the state, there is a simpler way: draw all of it before the
-# loop, `rng.normal(size=n)`, and pass it as a sequence.
+# loop, `next_rng, noise = rng.normal(size=(n,))`, and pass `noise` as a sequence. The function then
+# needs `updates={rng: next_rng}`.
 
 
 # %%
@@ -1069,9 +1069,9 @@ def gradients(mode: str = "FAST_COMPILE") -> dict[str, object]:
 # ## 18. How to read the graph of a scan
 #
 # `pytensor.dprint` prints a graph as a tree, results on the left, what they are made of to the
-# right and below. `[id B]` is a name: where the same thing is used again, it is printed once and
-# then cut short with three dots. At the bottom, "Inner graphs" shows the one step that is run
-# again and again.
+# right and below. `[id B]` is a name: where the same thing turns up again, it has the same name,
+# and what is below it is cut short with three dots. At the bottom, "Inner graphs" shows the one
+# step that is run again and again.
 #
 # The inputs of Scan come in a fixed order: the number of steps, the sequences, one buffer for each
 # state, the non-sequences. The buffer has room for the start and for all results; the start is
@@ -1152,9 +1152,9 @@ def draw_unrolled(run: dict[str, np.ndarray], folder: Path) -> Path:
     blue, orange, green, grey = "#2b6cb0", "#b7500f", "#2f7a4f", "#4a5568"
     width, height, middle = 3.6, 1.9, 4.2  # of the boxes, in units of the axes
 
-    figure = plt.figure(figsize=(8.4, 3.9))
+    figure = plt.figure(figsize=(8.6, 3.9))
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, 22.9), ylim=(0, 10.2))
+    axes.set(xlim=(0, 23.5), ylim=(0, 10.2))
     axes.axis("off")
 
     def write(x, y, text, colour, size=11):
@@ -1166,12 +1166,10 @@ def draw_unrolled(run: dict[str, np.ndarray], folder: Path) -> Path:
         axes.add_patch(FancyArrowPatch(tail, head, **shape, **line))
 
     def step(x, inside, below, above):
-        corner, round_corners = (
-            (x - width / 2, middle - height / 2),
-            "round,pad=0,rounding_size=.25",
-        )
+        corner = (x - width / 2, middle - height / 2)
         paint = {"facecolor": "#fff8ec", "edgecolor": grey}
-        axes.add_patch(FancyBboxPatch(corner, width, height, boxstyle=round_corners, **paint))
+        rounded = "round,pad=0,rounding_size=0.25"
+        axes.add_patch(FancyBboxPatch(corner, width, height, boxstyle=rounded, **paint))
         write(x, middle, inside, "black")
         arrow((x, 2.0), (x, middle - height / 2), blue)
         arrow((x, middle + height / 2), (x, 6.4), green)
@@ -1187,14 +1185,14 @@ def draw_unrolled(run: dict[str, np.ndarray], folder: Path) -> Path:
     step(x, "seq_t\n+ 2 · prior", "seq_t", "the new state")
     arrow((right_side, middle + 0.55), (right_side, middle - 0.55), orange, bend=-1.5)
     write(right_side + 1.2, middle + 1.2, "prior of the\nnext step", orange)
-    axes.plot([6.4, 6.4], [0.4, 9.9], color="#cbd5e0", linewidth=1)
+    axes.plot([6.85, 6.85], [0.4, 9.9], color="#cbd5e0", linewidth=1)
 
     # the same loop in time
-    write(14.7, 9.7, "rolled out: what runs", grey, 12)
-    write(14.7, 8.75, "scan returns the green rows; the start is not among them", green)
-    prior, name, tail = run["start"], "start", 6.8
+    write(15.2, 9.7, "rolled out: what runs", grey, 12)
+    write(15.2, 8.75, "scan returns the green rows; the start is not among them", green)
+    prior, name, tail = run["start"], "start", 7.35
     for t, (row, state) in enumerate(zip(run["sequence"], run["scan"], strict=True)):
-        x = 10.95 + 5.0 * t
+        x = 11.55 + 5.0 * t
         inside = f"{as_text(row)}\n+ 2 · {as_text(prior)}"
         step(x, inside, f"seq[{t}]\n{as_text(row)}", f"states[{t}]\n{as_text(state)}")
         head = x - width / 2
@@ -1222,7 +1220,7 @@ def main(
     ----------
     mode
         How PyTensor compiles: FAST_COMPILE, CVM or NUMBA. (JAX has no `until` and needs fixed
-        lengths.) The mistakes that only FAST_COMPILE is sure to catch are compiled with it always.
+        lengths.) The mistakes that NUMBA does not catch are compiled with FAST_COMPILE always.
     seed
         Where the random numbers of part 16 begin.
     figures

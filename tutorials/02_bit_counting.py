@@ -366,10 +366,10 @@ if __name__ == "__main__":
         main,
         help={
             "optimizer": "train with this one only (default: both)",
-            "epochs": "of each optimiser (default: 2000 of gradient descent, 600 of RMSProp, 1000 of plain RMSProp)",
+            "epochs": "(default: gradient descent 2000, RMSProp 600, plain RMSProp 1000)",
             "learning_rate": "(default: 1e-5 for gradient descent, 0.001 for RMSProp)",
             "seed": "of the data and the first weights; 1 gives the published ones",
-            "mode": "how PyTensor compiles; NUMBA takes 20 s the first time and is 20 times faster",
+            "mode": "how PyTensor compiles; NUMBA takes 20 s the first time, and its steps are fast",
             "figures": "folder for the figures",
             "quick": "200 epochs, to see that everything works",
         },

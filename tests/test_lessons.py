@@ -1,0 +1,124 @@
+import re
+import sys
+from typing import Literal
+
+import matplotlib.pyplot as plt
+import pytest
+from conftest import ROOT
+
+from symrnn import lessons
+
+LESSONS = sorted((ROOT / "tutorials").glob("[0-9][0-9]_*.py"))
+
+
+def call(monkeypatch, main, *arguments):
+    monkeypatch.setattr(sys, "argv", ["lesson.py", *arguments])
+    lessons.run(main, help={"epochs": "how many"})
+
+
+def test_options_are_the_arguments_of_main(monkeypatch):
+    seen = []
+
+    def main(
+        epochs: int = 10,
+        learning_rate: float | None = None,
+        rule: Literal["one", "two"] | None = None,
+        mode: str = "FAST_COMPILE",
+        quick: bool = False,
+    ):
+        seen.append((epochs, learning_rate, rule, mode, quick))
+
+    call(monkeypatch, main)
+    call(monkeypatch, main, "--epochs", "3", "--learning-rate", "1e-3", "--rule", "two")
+    call(monkeypatch, main, "--mode", "numba", "--quick")
+    assert seen == [
+        (10, None, None, "FAST_COMPILE", False),
+        (3, 1e-3, "two", "FAST_COMPILE", False),
+        (10, None, None, "NUMBA", True),
+    ]
+
+
+def test_help_names_every_option_with_its_default(monkeypatch, capsys):
+    def main(epochs: int = 10, figures: str = "figures"):
+        pass
+
+    with pytest.raises(SystemExit) as stopped:
+        call(monkeypatch, main, "--help")
+    assert stopped.value.code == 0
+    text = re.sub(r"\s+", " ", capsys.readouterr().out)
+    assert "--epochs INT how many (default: 10)" in text
+    assert "--figures DIR (default: figures)" in text
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "message"),
+    [
+        (ValueError("not this way"), 2, "lesson.py: error: not this way"),
+        (OSError("no room"), 2, "lesson.py: error: no room"),
+        (FloatingPointError("nan"), 2, "lesson.py: error: nan"),
+        (KeyboardInterrupt(), 130, "stopped"),
+    ],
+)
+def test_errors_about_the_request_end_without_traceback(monkeypatch, capsys, raised, code, message):
+    def main():
+        raise raised
+
+    with pytest.raises(SystemExit) as stopped:
+        call(monkeypatch, main)
+    assert stopped.value.code == code
+    assert message in capsys.readouterr().err
+
+
+def test_errors_of_the_code_keep_their_traceback(monkeypatch):
+    def main():
+        raise KeyError("a mistake of ours")
+
+    with pytest.raises(KeyError):
+        call(monkeypatch, main)
+
+
+def test_a_mode_is_refused_where_its_package_is_missing(monkeypatch):
+    assert lessons.check_mode("NUMBA") == "NUMBA"
+    with pytest.raises(ValueError, match="the modes are FAST_COMPILE, NUMBA"):
+        lessons.check_mode("TURBO")
+    monkeypatch.setattr(lessons, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"pip install 'symrnn\[jax\]'"):
+        lessons.check_mode("JAX")
+
+
+def test_a_figure_is_saved_whole_or_not_at_all(tmp_path, monkeypatch, capsys):
+    figure, _ = plt.subplots()
+    path = lessons.save_figure(figure, tmp_path, "picture")
+    good = path.read_bytes()
+    assert f"figure: {path}" in capsys.readouterr().out
+
+    def break_off(file, **_):
+        file.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(figure, "savefig", break_off)
+    with pytest.raises(OSError, match="disk full"):
+        lessons.save_figure(figure, tmp_path, "picture")
+    assert path.read_bytes() == good
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_for_figures_is_made(tmp_path):
+    folder = lessons.figure_folder(tmp_path / "a" / "b")
+    assert folder.is_dir()
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.stem)
+def test_every_lesson_says_what_it_teaches_shows_and_costs(path):
+    text = path.read_text(encoding="utf-8")
+    head = text.split('"""')[1]
+    for part in ("What you learn", "What you should see", "How long it takes"):
+        assert part in head
+    assert text.count("# %%") >= 5
+
+
+def test_readme_lists_every_lesson():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for path in LESSONS:
+        assert f"tutorials/{path.name}" in readme

@@ -1,0 +1,50 @@
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from symrnn import plots
+
+A, B = np.linspace(-1, 1, 5), np.linspace(0, 2, 4)
+SURFACE = (A - 0.5) ** 2 + (B[:, None] - 1) ** 2 + 0.01
+
+
+def test_loss_curves_draw_every_loss_on_a_logarithmic_axis():
+    ax = plots.loss_curves({"one": [3.0, 2.0, 1.0], "two": np.array([5.0, 4.0])})
+    assert [line.get_label() for line in ax.lines] == ["one", "two"]
+    np.testing.assert_array_equal(ax.lines[0].get_xdata(), [1, 2, 3])
+    np.testing.assert_array_equal(ax.lines[1].get_ydata(), [5, 4])
+    assert ax.get_yscale() == "log"
+    assert plots.loss_curves({"one": [1.0]}, log=False).get_yscale() == "linear"
+
+
+def test_a_surface_with_field_and_paths_is_drawn_on_the_axes_given():
+    _, (left, right) = plt.subplots(1, 2)
+    assert plots.cost_surface(A, B, SURFACE, left, names=("w_x", "w_rec")) is left
+    assert (left.get_xlabel(), left.get_ylabel()) == ("w_x", "w_rec")
+    d_a, d_b = np.broadcast_arrays(2 * (A - 0.5), 2 * (B[:, None] - 1))
+    assert plots.gradient_field(A, B, -d_a, -d_b, right) is right
+    path = [(-1.0, 0.0), (0.0, 0.5), (0.5, 1.0)]
+    plots.paths({"descent": path}, left)
+    np.testing.assert_array_equal(left.lines[1].get_xydata(), path)
+    left.figure.canvas.draw()
+
+
+def test_a_flat_spot_gets_no_arrow():
+    u = np.ones((4, 5))
+    u[1, 2] = 0
+    ax = plots.gradient_field(A, B, u, np.zeros((4, 5)))
+    np.testing.assert_array_equal(ax.collections[0].Umask, (u == 0).ravel())
+    ax.figure.canvas.draw()
+
+
+def test_arrays_of_another_shape_are_refused():
+    with pytest.raises(ValueError, match=r"must have shape \(4, 5\), not \(5, 4\)"):
+        plots.cost_surface(A, B, SURFACE.T)
+    with pytest.raises(ValueError, match=r"must have shape \(4, 5\), not \(4, 4\)"):
+        plots.gradient_field(A, B, SURFACE, SURFACE[:, :4])
+    with pytest.raises(ValueError, match="needs positive costs"):
+        plots.cost_surface(A, B, SURFACE - 0.01 - SURFACE.min())
+    with pytest.raises(ValueError, match=r"the losses of 'one' have shape \(2, 2\)"):
+        plots.loss_curves({"one": np.ones((2, 2))})
+    with pytest.raises(ValueError, match=r"the path 'one' has shape \(3,\)"):
+        plots.paths({"one": np.ones(3)}, plt.subplots()[1])
