@@ -36,8 +36,11 @@ def run(main: Callable[..., Any], help: dict[str, str] | None = None) -> None:
     -----
     A `ValueError`, `OSError` or `ArithmeticError` of the lesson ends the program with its message
     and exit status 2, without a traceback: it is about what was asked for, not about the code.
-    Ctrl-C ends it with status 130.
+    Ctrl-C ends it with status 130. In a notebook `main` is called with its defaults.
     """
+    if "ipykernel" in sys.modules:  # in a notebook the command line is the kernel's
+        main()
+        return
     parser = argparse.ArgumentParser(
         description=inspect.getdoc(inspect.getmodule(main)),
         formatter_class=argparse.RawDescriptionHelpFormatter,

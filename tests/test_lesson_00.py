@@ -5,9 +5,12 @@ import sys
 from pathlib import Path
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pytensor
 import pytest
+
+mpl.use("Agg")
 
 LESSON = Path(__file__).parent.parent / "tutorials" / "00_symbolic_graphs.py"
 EPOCHS = 200  # what --quick uses
@@ -217,8 +220,18 @@ def test_the_silent_mistakes_do_what_the_lesson_says():
     assert seen["log_near"] == pytest.approx(seen["safe_near"])
 
 
+def test_the_picture_colours_the_square_around_the_four_rows(unit):
+    figure, axis = plt.subplots()
+    image = lesson.draw_region(axis, unit, [np.array([9.0, 9.0]), -13.5], lesson.TARGETS["AND"])
+    assert axis.get_xlim() == axis.get_ylim() == (-0.5, 1.5)
+    colours = image.get_array()
+    assert colours[-1, -1] > 0.9  # the corner beside the row 1 1, which is top right
+    assert max(colours[0, 0], colours[0, -1], colours[-1, 0]) < 0.1
+    assert [text.get_text() for text in axis.texts] == ["0", "0", "0", "1"]
+    plt.close(figure)
+
+
 def test_main_writes_both_figures_and_leaves_floatx_alone(tmp_path, capsys):
-    mpl.use("Agg")
     with pytensor.config.change_flags(floatX="float32"):
         lesson.main(epochs=30, figures=str(tmp_path / "figures"), quick=True)
         assert pytensor.config.floatX == "float32"

@@ -1,8 +1,11 @@
+import os
 import re
+import subprocess
 import sys
 from typing import Literal
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 from conftest import ROOT
 
@@ -77,6 +80,13 @@ def test_errors_of_the_code_keep_their_traceback(monkeypatch):
         call(monkeypatch, main)
 
 
+def test_a_notebook_runs_a_lesson_with_its_defaults(monkeypatch):
+    seen = []
+    monkeypatch.setitem(sys.modules, "ipykernel", sys)
+    call(monkeypatch, lambda epochs=3: seen.append(epochs), "-f", "kernel-17.json")
+    assert seen == [3]
+
+
 def test_a_mode_is_refused_where_its_package_is_missing(monkeypatch):
     assert lessons.check_mode("NUMBA") == "NUMBA"
     with pytest.raises(ValueError, match="the modes are FAST_COMPILE, NUMBA"):
@@ -118,7 +128,36 @@ def test_every_lesson_says_what_it_teaches_shows_and_costs(path):
     assert text.count("# %%") >= 5
 
 
+@pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.stem)
+def test_every_lesson_runs_quickly_from_another_folder_and_draws(path, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(path), "--quick", "--figures", "pictures"],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=120,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert list((tmp_path / "pictures").glob(f"{path.stem[:2]}_*.png"))
+
+
+def readme():
+    return (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 def test_readme_lists_every_lesson():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for path in LESSONS:
-        assert f"tutorials/{path.name}" in readme
+        assert f"tutorials/{path.name}" in readme()
+
+
+def test_the_code_in_readme_runs_and_learns(capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", readme(), flags=re.DOTALL)
+    names = {}
+    exec(code, names)
+    first = float(capsys.readouterr().out)
+    last = [names["step"](np.ones((10, 5, 3)), np.zeros((5, 2))) for _ in range(20)][-1]
+    assert last < first
+
+
+def test_readme_shows_a_picture_that_exists():
+    (picture,) = re.findall(r"!\[[^\]]*\]\(([^)]*)\)", readme())
+    assert (ROOT / picture).read_bytes().startswith(b"\x89PNG")

@@ -20,8 +20,8 @@ What you need to know
     NumPy. Nothing about symbolic loops.
 
 The file is a script and a notebook: editors that know `# %%` cells open it as one. There, run the
-cells from the top, call the function of the cell you are in, for example `warm_up_doubling()`, and
-leave out the last cell: it is the command line.
+cells from the top and call the function of the cell you are in, for example `warm_up_doubling()`.
+The last cell calls them all.
 """
 
 # %%

@@ -369,7 +369,7 @@ if __name__ == "__main__":
             "epochs": "(default: gradient descent 2000, RMSProp 600, plain RMSProp 1000)",
             "learning_rate": "(default: 1e-5 for gradient descent, 0.001 for RMSProp)",
             "seed": "of the data and the first weights; 1 gives the published ones",
-            "mode": "how PyTensor compiles; NUMBA takes 20 s the first time, and its steps are fast",
+            "mode": "how PyTensor compiles; NUMBA compiles for 20 s once, and is fast after that",
             "figures": "folder for the figures",
             "quick": "200 epochs, to see that everything works",
         },

@@ -1,0 +1,90 @@
+"""What a user does before the first lesson: make, and the wheel in an empty environment."""
+
+import os
+import subprocess
+import sys
+import tarfile
+import venv
+import zipfile
+
+import pytest
+from conftest import ROOT
+
+# make passes its own flags on to makes that it starts; a test's make must not see them.
+ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+ENVIRONMENT |= {"MPLBACKEND": "Agg"}
+
+
+def run(*command, cwd, timeout=1200, **environment):
+    return subprocess.run(
+        [str(c) for c in command], cwd=cwd, env=ENVIRONMENT | environment, timeout=timeout,
+        capture_output=True, text=True,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """Make a copy of the repository as git has it, with the changes that are not committed."""
+    files = run("git", "ls-files", "-co", "--exclude-standard", "-z", cwd=ROOT).stdout.split("\0")
+    for name in filter(None, files):
+        if (ROOT / name).exists():
+            target = tmp_path / "clone" / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes((ROOT / name).read_bytes())
+    return tmp_path / "clone"
+
+
+def test_make_says_what_is_missing_if_no_python_fits(clone):
+    old = clone / "old-python"
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.8.1 && exit 0\nexit 1\n')
+    old.chmod(0o755)
+    done = run("make", "tutorial", f"PYTHON={old} no-such-python", cwd=clone)
+    assert done.returncode != 0
+    assert "symrnn needs Python 3.11, 3.12, 3.13 or 3.14" in done.stderr
+    assert "old-python: Python 3.8.1" in done.stderr
+    assert "no-such-python: does not run" in done.stderr
+    assert not (clone / ".venv").exists()
+
+
+def test_make_clean_leaves_only_the_sources(clone):
+    before = {p for p in clone.rglob("*") if p.is_file()}
+    for made in ("figures/a.png", "symrnn/__pycache__/a.pyc", ".venv/bin/python", "dist/a.whl"):
+        (clone / made).parent.mkdir(parents=True)
+        (clone / made).touch()
+    assert run("make", "clean", cwd=clone).returncode == 0
+    assert {p for p in clone.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.slow
+def test_make_tutorial_works_in_a_fresh_clone_with_an_empty_cache(clone, tmp_path):
+    flags = f"base_compiledir={tmp_path / 'cache'}"
+    done = run("make", "tutorial", f"PYTHON={sys.executable}", cwd=clone, PYTENSOR_FLAGS=flags)
+    assert done.returncode == 0, done.stderr
+    assert "529.6915 504.5684 475.3019 435.9507 362.6525 0.2677" in done.stdout
+    assert (clone / "figures" / "02_cost_surface.png").exists()
+
+
+@pytest.mark.slow
+def test_the_wheel_works_in_an_empty_environment(clone, tmp_path):
+    build = run(sys.executable, "-m", "build", "--outdir", tmp_path / "dist", cwd=clone)
+    assert build.returncode == 0, build.stdout + build.stderr
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    (source,) = (tmp_path / "dist").glob("*.tar.gz")
+
+    names = set(zipfile.ZipFile(wheel).namelist())
+    modules = {str(p.relative_to(clone)) for p in (clone / "symrnn").rglob("*.py")}
+    assert modules | {"symrnn/py.typed"} == {
+        n for n in names if not n.split("/")[0].endswith("info")
+    }
+    assert any(n.endswith("licenses/LICENSE") for n in names)
+    with tarfile.open(source) as archive:
+        assert any(name.endswith("/README.md") for name in archive.getnames())
+
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    assert run(python, "-m", "pip", "install", "--quiet", wheel, cwd=tmp_path).returncode == 0
+    (lesson,) = (clone / "tutorials").glob("02_*.py")
+    done = run(python, lesson, "--quick", "--figures", tmp_path / "figures", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    where = run(python, "-c", "import symrnn; print(symrnn.__file__)", cwd=tmp_path).stdout
+    assert str(tmp_path / "venv") in where
