@@ -1,4 +1,4 @@
-"""What every lesson needs around its graph: a command line, checked modes, saved figures."""
+"""What every lesson needs around its graph: a command line, and figures on disk."""
 
 import argparse
 import inspect
@@ -7,7 +7,6 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
@@ -15,14 +14,15 @@ from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MODES = ("FAST_COMPILE", "NUMBA", "CVM", "JAX")
+MODES = ("FAST_COMPILE", "CVM", "NUMBA")
 
 
 def run(main: Callable[..., Any], help: dict[str, str] | None = None) -> None:
     """Call `main` with the command line's options, which are its keyword arguments.
 
     A ``bool`` becomes a flag, a ``Literal`` a choice, ``str``, ``int`` and ``float`` take a
-    value of that type. The defaults on the command line are the function's defaults.
+    value of that type, and `mode` is one of PyTensor's modes in `MODES`. The defaults on the
+    command line are the function's defaults.
 
     Parameters
     ----------
@@ -69,33 +69,11 @@ def run(main: Callable[..., Any], help: dict[str, str] | None = None) -> None:
     warnings.filterwarnings("ignore", message="PyTensor could not link to a BLAS")
     logging.getLogger("pytensor.tensor.blas").setLevel(logging.ERROR)
     try:
-        if arguments.get("mode") is not None:
-            check_mode(arguments["mode"])
         main(**arguments)
     except (ValueError, OSError, ArithmeticError) as error:
         parser.exit(2, f"{parser.prog}: error: {error}\n")
     except KeyboardInterrupt:
         parser.exit(130, "\nstopped.\n")
-
-
-def check_mode(mode: str) -> str:
-    """Return `mode` if PyTensor can compile with it here.
-
-    Parameters
-    ----------
-    mode
-        One of ``FAST_COMPILE``, ``NUMBA``, ``CVM``, ``JAX``.
-
-    Raises
-    ------
-    ValueError
-        If there is no such mode, or the package it needs is not installed.
-    """
-    if mode not in MODES:
-        raise ValueError(f"there is no mode {mode!r}; the modes are {', '.join(MODES)}")
-    if mode == "JAX" and find_spec("jax") is None:
-        raise ValueError("mode JAX needs the package jax: pip install 'symrnn[jax]'")
-    return mode
 
 
 def figure_folder(folder: str | Path) -> Path:

@@ -143,6 +143,20 @@ def test_training_the_network_equals_gradient_descent_in_numpy(net):
     np.testing.assert_allclose(result.y, numpy_net(X, W, b, V, c)[1])
 
 
+def test_a_network_that_starts_at_zero_never_moves_on_xor(net):
+    start = [np.zeros_like(value) for value in lesson.net_start(1)]
+    result = lesson.learn(net, start, lesson.TARGETS["XOR"], 5)
+    assert all(np.all(value == 0) for value in result.weights)
+
+
+def test_hidden_units_that_start_equal_stay_equal(net):
+    start = [np.full_like(value, 0.3) for value in lesson.net_start(1)]
+    W, b, V, _ = lesson.learn(net, start, lesson.TARGETS["XOR"], 20).weights
+    for values in (W[0], W[1], b, V):
+        np.testing.assert_allclose(values, values[0], rtol=1e-12)
+    assert np.abs(W - 0.3).max() > 1e-3
+
+
 def test_learning_twice_from_the_same_start_gives_the_same(net):
     t = lesson.TARGETS["XOR"]
     first, second = (lesson.learn(net, lesson.net_start(4), t, 10).losses for _ in range(2))
@@ -228,6 +242,13 @@ def test_the_picture_colours_the_square_around_the_four_rows(unit):
     assert colours[-1, -1] > 0.9  # the corner beside the row 1 1, which is top right
     assert max(colours[0, 0], colours[0, -1], colours[-1, 0]) < 0.1
     assert [text.get_text() for text in axis.texts] == ["0", "0", "0", "1"]
+    plt.close(figure)
+
+
+def test_a_region_without_an_edge_is_drawn_without_a_line(unit):
+    figure, axis = plt.subplots()
+    lesson.draw_region(axis, unit, [np.zeros(2), 5.0], lesson.TARGETS["AND"])
+    assert len(axis.texts) == 4
     plt.close(figure)
 
 

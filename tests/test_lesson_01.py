@@ -356,8 +356,3 @@ def test_main_prints_every_part_and_writes_the_figure(tmp_path, capsys):
     assert "[[2., 1.], [4., 3.], [9., 7.]]" in printed
     assert "no error in this version" not in printed
     assert [file.name for file in tmp_path.iterdir()] == ["01_scan_unrolled.png"]
-
-
-def test_mode_jax_is_refused_with_a_reason(tmp_path):
-    with pytest.raises(ValueError, match="until"):
-        lesson.main(mode="JAX", figures=str(tmp_path))

@@ -87,15 +87,6 @@ def test_a_notebook_runs_a_lesson_with_its_defaults(monkeypatch):
     assert seen == [3]
 
 
-def test_a_mode_is_refused_where_its_package_is_missing(monkeypatch):
-    assert lessons.check_mode("NUMBA") == "NUMBA"
-    with pytest.raises(ValueError, match="the modes are FAST_COMPILE, NUMBA"):
-        lessons.check_mode("TURBO")
-    monkeypatch.setattr(lessons, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"pip install 'symrnn\[jax\]'"):
-        lessons.check_mode("JAX")
-
-
 def test_a_figure_is_saved_whole_or_not_at_all(tmp_path, monkeypatch, capsys):
     figure, _ = plt.subplots()
     path = lessons.save_figure(figure, tmp_path, "picture")

@@ -69,6 +69,22 @@ def test_outputs_and_gradients_equal_a_numpy_loop(cell, rng, mode):
         np.testing.assert_allclose(got, expected, rtol=0, atol=1e-10)
 
 
+@pytest.mark.jax
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # JAX mode warns that it leaves checks of the input out
+def test_jax_mode_gives_the_same_where_sizes_are_static(cell, rng):
+    pytest.importorskip("jax")
+    x = pt.tensor("x", shape=(T, B, D))
+    h0 = pt.tensor("h0", shape=(B, H))
+    outputs, _ = unroll(cell, x, (h0,))
+    wrt = [x, h0, *cell.params]
+    wanted = [outputs, *pytensor.grad((outputs**2).sum(), wrt)]
+    xv, hv = rng.normal(size=(T, B, D)), rng.normal(size=(B, H))
+    by_jax = pytensor.function([x, h0], wanted, mode="JAX")(xv, hv)
+    for got, expected in zip(by_jax, pytensor.function([x, h0], wanted)(xv, hv), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-9)
+
+
 def test_verify_grad_passes(rng):
     x = rng.normal(size=(3, 2, D))
 

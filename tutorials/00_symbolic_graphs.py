@@ -1,24 +1,33 @@
-"""Lesson 0: symbolic graphs, from one variable to a small network that learns XOR.
+"""Lesson 0: symbolic graphs, from one variable to a small network that learns XOR
 
-You know NumPy and have never met a symbolic graph. Afterwards you know how to
+What you learn
+    To write an expression on variables that have no numbers yet and to print it as a graph. To
+    compile the graph into a function and call that with arrays. To keep weights in shared
+    variables, get their gradient as another graph, and train them. To check a gradient with plain
+    NumPy. To recognise the mistakes that everybody makes in the first week: the lesson makes them
+    on purpose, prints what happens, and prints the fix.
 
-- write an expression on variables that have no numbers yet, and print it as a graph,
-- compile the graph into a function and call the function with arrays,
-- keep weights in shared variables, get their gradient as another graph, and train them,
-- check a gradient with plain NumPy,
-- recognise the mistakes that everybody makes in the first week.
+What you should see
+    15 numbered parts. One unit works as AND, OR and NAND, first with weights
+    set by hand, then with learnt ones. The same unit fails on XOR: its loss stops at ln 2 = 0.6931.
+    A network with one hidden layer learns XOR: 4 of 4 right. Two figures: 00_gates.png and
+    00_xor.png.
 
-What you should see: AND, OR and NAND worked by one unit, first with weights set by hand and then
-with learnt ones. The same unit fails on XOR: its loss stops at ln 2 = 0.6931. A network with one
-hidden layer learns XOR: 4 of 4 right. Two figures: 00_gates.png and 00_xor.png.
+How long it takes (measured on two cores)
+    4 to 9 seconds the first time, 3 to 4 from then on; with --quick 2 to 4. The other modes print
+    the same. Their first run is slower: about half a minute with --mode CVM, half a minute to two
+    minutes with --mode NUMBA.
 
-How long it takes: 4 to 9 s the first time and 3 to 4 s after that (FAST_COMPILE, the default).
-With --mode NUMBA or CVM, 20 to 60 s the first time. --quick trains for 200 epochs instead of 1000.
+What you need to know
+    NumPy. Nothing about symbolic graphs.
+
+The file is a script and a notebook: editors that know `# %%` cells open it as one. There, run the
+cells from the top and call the function of the cell you are in, for example `a_variable()`, or all
+of them with `main()`.
 """
 
-# %% How to read this file
-# Each step is one function: it prints what it finds and returns it. `main` at the end calls them in
-# order. In a notebook, run a cell and then call its function, for example `a_variable()`.
+# %% What it needs
+# Each step is one function: it prints what it finds and returns it.
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import shorten
@@ -364,8 +373,9 @@ def xor_by_hand(mode: str = MODE) -> dict[str, np.ndarray]:
 
 # %% 11. XOR learnt: one hidden layer
 # Equations: h = tanh(X·W + b), y = sigmoid(h·V + c). X is (N, 2), W (2, 4), b (4,), h (N, 4),
-# V (4,), c a scalar. Weights that start at zero would give four equal hidden units, so W and V
-# start at small random numbers. Loss and gradient descent are the same lines as before.
+# V (4,), c a scalar. If W and V start at zero, every gradient is zero and nothing ever moves. If
+# the four hidden units start equal, they stay equal. So W and V start at small random numbers. Loss
+# and gradient descent are the same lines as before.
 def hidden_net(X, W, b, V, c):
     """Return the graph of a network with one hidden layer: X (N, 2) -> y (N,)."""
     h = pt.tanh(X @ W + b)
@@ -625,12 +635,14 @@ def draw_region(axis, learner: Learner, weights: list[np.ndarray], t: np.ndarray
     image = axis.imshow(
         y, shades, vmin=0, vmax=1, extent=square, origin="lower", interpolation="bilinear"
     )
-    if np.ptp(y) > 0.1:  # an answer that is 1/2 everywhere has no line
+    if np.abs(y - 0.5).max() < 0.01:
+        axis.text(0.5, -0.38, "answer 1/2 everywhere", fontsize=9, ha="center")
+    elif y.min() < 0.5 < y.max():
         axis.contour(x1, x2, y, levels=[0.5], colors="black", linewidths=1.6)
     for (row_x1, row_x2), target in zip(X_ROWS, t, strict=True):
         colour = ORANGE if target else BLUE
         axis.scatter(row_x1, row_x2, s=190, color=colour, edgecolor="black", zorder=3)
-        axis.text(row_x1, row_x2, f"{target:.0f}", color="white", ha="center", va="center")
+        axis.text(row_x1, row_x2, f"{target:.0f}", color="white", ha="center", va="center_baseline")
     axis.set(xticks=[0, 1], yticks=[0, 1], xlabel="x1")
     return image
 
@@ -648,7 +660,6 @@ def draw_gates(folder: Path, unit: Learner, learnt: dict[str, Result]) -> Path:
     # the 0s, and it is the same middle.
     for rows, style in ((X_ROWS[[0, 3]], ":"), (X_ROWS[[1, 2]], "--")):
         axes[3].plot(*rows.T, style, color="black", linewidth=1.4)
-    axes[3].text(0.5, -0.38, "answer 1/2 everywhere", fontsize=9, ha="center")
     figure.colorbar(image, ax=axes, label="answer y", ticks=[0, 0.5, 1], fraction=0.05, aspect=14)
     figure.supxlabel(
         "XOR: a side with both 1s holds the middle between them, a side with both 0s does too,\n"

@@ -1219,8 +1219,8 @@ def main(
     Parameters
     ----------
     mode
-        How PyTensor compiles: FAST_COMPILE, CVM or NUMBA. (JAX has no `until` and needs fixed
-        lengths.) The mistakes that NUMBA does not catch are compiled with FAST_COMPILE always.
+        How PyTensor compiles: FAST_COMPILE, CVM or NUMBA. The mistakes that NUMBA does not catch
+        are compiled with FAST_COMPILE always.
     seed
         Where the random numbers of part 16 begin.
     figures
@@ -1228,11 +1228,6 @@ def main(
     quick
         Changes nothing here: the full lesson takes seconds.
     """
-    if mode == "JAX":
-        raise ValueError(
-            "this lesson uses until and lengths chosen at run time, which mode JAX cannot compile: "
-            "choose FAST_COMPILE, CVM or NUMBA"
-        )
     folder = lessons.figure_folder(figures)
 
     print("1. Warm-up: doubling")
