@@ -10,7 +10,6 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pytest
 
 PATH = Path(__file__).resolve().parents[1] / "tutorials" / "01_scan_basics.py"
 
