@@ -2,8 +2,9 @@
 
 Every loss takes an optional `mask` with the leading axes of the target, for example
 ``(time, batch)`` for a target of shape ``(time, batch, features)``. Where it is zero (or False)
-nothing counts, not even NaN or infinity; a mean is over what counts. A mask of zeros only has the
-mean 0.
+nothing counts: prediction and target may hold anything there, also NaN, and their gradients are 0.
+(But a NaN in the input of a net gets into the gradients of its weights, masked or not.) A mean is
+over what counts. A mask of zeros only has the mean 0.
 
 The shapes of prediction and target must be equal, and are compared on every call: PyTensor would
 otherwise stretch (broadcast) one over the other and train on a wrong number.
@@ -25,14 +26,14 @@ def sum_squared_error(prediction: Any, target: Any, mask: Any = None) -> TensorV
     prediction
         y, any shape, float.
     target
-        t, the same shape.
+        t, the same shape; computed with in the dtype of y.
     mask
         Shape of the target's leading axes, or None.
 
     Returns
     -------
     TensorVariable
-        A scalar.
+        A scalar of the dtype of y.
 
     Raises
     ------
@@ -41,7 +42,8 @@ def sum_squared_error(prediction: Any, target: Any, mask: Any = None) -> TensorV
         the compiled function is called.
     """
     prediction, target = _same_shape(prediction, target)
-    return _total((prediction - target) ** 2, mask)
+    keep, _ = _mask(mask, prediction)
+    return (_where(keep, prediction - target) ** 2).sum()
 
 
 def mean_squared_error(prediction: Any, target: Any, mask: Any = None) -> TensorVariable:
@@ -50,7 +52,8 @@ def mean_squared_error(prediction: Any, target: Any, mask: Any = None) -> Tensor
     Parameters, result and errors as in `sum_squared_error`.
     """
     prediction, target = _same_shape(prediction, target)
-    return _average((prediction - target) ** 2, mask, prediction)
+    keep, count = _mask(mask, prediction)
+    return _mean(_where(keep, prediction - target) ** 2, count)
 
 
 def binary_cross_entropy(logits: Any, target: Any, mask: Any = None) -> TensorVariable:
@@ -63,22 +66,27 @@ def binary_cross_entropy(logits: Any, target: Any, mask: Any = None) -> TensorVa
     logits
         z, any shape, float.
     target
-        t, the same shape, each between 0 and 1.
+        t, the same shape, each between 0 and 1; computed with in the dtype of z.
     mask
         Shape of the target's leading axes, or None.
 
     Returns
     -------
     TensorVariable
-        A scalar.
+        A scalar of the dtype of z.
 
     Raises
     ------
     ValueError
-        As in `sum_squared_error`.
+        As in `sum_squared_error`, and if a target is below 0 or above 1.
     """
     logits, target = _same_shape(logits, target)
-    return _average(pt.softplus(logits) - target * logits, mask, logits)
+    keep, count = _mask(mask, logits)
+    logits, target = _where(keep, logits), _where(keep, target)
+    target = CheckAndRaise(ValueError, "a target of binary_cross_entropy is not between 0 and 1")(
+        target, pt.ge(target, 0).all(), pt.le(target, 1).all()
+    )
+    return _mean(_where(keep, pt.softplus(logits) - target * logits), count)
 
 
 def categorical_cross_entropy(logits: Any, target: Any, mask: Any = None) -> TensorVariable:
@@ -91,12 +99,12 @@ def categorical_cross_entropy(logits: Any, target: Any, mask: Any = None) -> Ten
     target
         t, shape ``(...)``, integers from 0 to classes - 1.
     mask
-        Shape of the target's leading axes, or None.
+        Shape of the target's leading axes, or None. Where it is zero a target may be any integer.
 
     Returns
     -------
     TensorVariable
-        A scalar.
+        A scalar of the dtype of z.
 
     Raises
     ------
@@ -116,26 +124,29 @@ def categorical_cross_entropy(logits: Any, target: Any, mask: Any = None) -> Ten
             f"logits have {logits.ndim} axes and the target {target.ndim}: logits must have one "
             "axis more, the classes, at the end"
         )
-    n_classes = logits.shape[-1]
-    target = CheckAndRaise(
-        ValueError,
-        "logits (..., classes) and target (...) differ in their leading axes, or a target is "
-        "below 0 or not below the number of classes",
-    )(
-        target,
-        *_sizes_equal(logits, target, target.ndim),
-        pt.ge(target, 0).all(),
-        pt.lt(target, n_classes).all(),
+    same = CheckAndRaise(
+        ValueError, "logits (..., classes) and target (...) differ in their leading axes"
     )
+    target = same(target, *_sizes_equal(logits, target, target.ndim))
+    keep, count = _mask(mask, target)
+    if keep is not None:
+        logits, target = _where(keep[..., None], logits), _where(keep, target)
+    n_classes = logits.shape[-1]
+    is_class = CheckAndRaise(
+        ValueError,
+        "a target is below 0, or not below the number of classes (the logits' last axis)",
+    )
+    target = is_class(target, pt.ge(target, 0).all(), pt.lt(target, n_classes).all())
+
     rows, t = logits.reshape((-1, n_classes)), target.flatten()
     # The largest logit is taken out first: PyTensor does so itself only in some modes.
     rows = rows - disconnected_grad(rows.max(axis=1, keepdims=True))
     error = pt.log(pt.exp(rows).sum(axis=1)) - rows[pt.arange(t.shape[0]), t]
-    return _average(error.reshape(target.shape, ndim=target.ndim), mask, target)
+    return _mean(_where(keep, error.reshape(target.shape, ndim=target.ndim)), count)
 
 
 def _same_shape(prediction: Any, target: Any) -> tuple[TensorVariable, TensorVariable]:
-    """Both as variables; the prediction refuses a target of another shape."""
+    """Both as variables of one dtype; the prediction refuses a target of another shape."""
     prediction, target = pt.as_tensor_variable(prediction), pt.as_tensor_variable(target)
     if prediction.ndim != target.ndim:
         raise ValueError(
@@ -144,10 +155,12 @@ def _same_shape(prediction: Any, target: Any) -> tuple[TensorVariable, TensorVar
         )
     same = CheckAndRaise(
         ValueError,
-        "prediction and target differ in shape. If there is one prediction for each time step "
-        "and not for each sample, the input was given as (samples, time): pass X.T, time first",
+        "prediction and target differ in shape: each prediction needs one target. If there is a "
+        "prediction for each time step and not for each sample, the input was given as "
+        "(samples, time): pass X.T, time first",
     )
-    return same(prediction, *_sizes_equal(prediction, target, target.ndim)), target
+    prediction = same(prediction, *_sizes_equal(prediction, target, target.ndim))
+    return prediction, target.astype(prediction.dtype)
 
 
 def _sizes_equal(a: TensorVariable, b: TensorVariable, n_axes: int) -> list[TensorVariable]:
@@ -155,36 +168,33 @@ def _sizes_equal(a: TensorVariable, b: TensorVariable, n_axes: int) -> list[Tens
     return [pt.eq(a.shape[axis], b.shape[axis]) for axis in range(n_axes)]
 
 
-def _masked(error: TensorVariable, mask: Any) -> tuple[TensorVariable, TensorVariable]:
-    """Errors with zeros where the mask is zero, and the number of places that count."""
+def _mask(mask: Any, like: TensorVariable) -> tuple[TensorVariable | None, TensorVariable]:
+    """Where a loss counts, with as many axes as `like` (None: everywhere), and in how many places.
+
+    The count is taken from `like` and not from an error: the shape of a difference would be found
+    by PyTensor's own comparison of both shapes, which would complain before ours does.
+    """
+    if mask is None:
+        return None, _product(like.shape)
     mask = pt.as_tensor_variable(mask)
-    if mask.ndim > error.ndim:
+    if mask.ndim > like.ndim:
         raise ValueError(
-            f"the mask has {mask.ndim} axes and the error {error.ndim}: the mask has the leading "
+            f"the mask has {mask.ndim} axes and the target {like.ndim}: the mask has the leading "
             "axes of the target, for example (time, batch)"
         )
     fits = CheckAndRaise(ValueError, "the mask's shape is not that of the target's leading axes")
-    keep = pt.neq(fits(mask, *_sizes_equal(mask, error, mask.ndim)), 0)
-    count = keep.sum() * _product(error.shape[mask.ndim :])
-    return pt.switch(pt.shape_padright(keep, error.ndim - mask.ndim), error, 0), count
+    keep = pt.neq(fits(mask, *_sizes_equal(mask, like, mask.ndim)), 0)
+    count = pt.maximum(keep.sum() * _product(like.shape[mask.ndim :]), 1)
+    return pt.shape_padright(keep, like.ndim - mask.ndim), count
 
 
-def _total(error: TensorVariable, mask: Any) -> TensorVariable:
-    if mask is None:
-        return error.sum()
-    return _masked(error, mask)[0].sum()
+def _where(keep: TensorVariable | None, values: TensorVariable) -> TensorVariable:
+    """Zeros in place of the values that do not count; before a formula, so no NaN gets into it."""
+    return values if keep is None else pt.switch(keep, values, pt.zeros((), dtype=values.dtype))
 
 
-def _average(error: TensorVariable, mask: Any, like: TensorVariable) -> TensorVariable:
-    """Mean of the errors; `like` has their shape.
-
-    The shape of a difference would be found by PyTensor's own comparison of both shapes, which
-    would then complain before ours does.
-    """
-    if mask is None:
-        return error.sum() / _product(like.shape).astype(error.dtype)
-    kept, count = _masked(error, mask)
-    return kept.sum() / pt.maximum(count, 1).astype(error.dtype)
+def _mean(error: TensorVariable, count: TensorVariable) -> TensorVariable:
+    return error.sum() / count.astype(error.dtype)
 
 
 def _product(sizes: Any) -> TensorVariable:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytensor
+from numpy.random import Generator, RandomState
 from numpy.typing import ArrayLike
 from pytensor.compile.sharedvalue import SharedVariable
 
@@ -49,10 +50,10 @@ def shared_parameter(
     if min(shape, default=1) < 1:
         raise ValueError(f"{name} cannot have shape {tuple(shape)}: every size must be at least 1")
     if callable(initial):
-        if rng is None:
+        if not isinstance(rng, Generator | RandomState):
             raise ValueError(
                 f"{name}: an initializer draws random numbers, so give it a generator, "
-                "for example rng=numpy.random.default_rng(1)"
+                f"for example rng=numpy.random.default_rng(1), and not {rng!r}"
             )
         values = initial(rng, tuple(shape))
     else:
@@ -85,6 +86,11 @@ def check_parameters(params: Sequence[Any]) -> list[SharedVariable]:
     """
     if isinstance(params, SharedVariable):
         raise TypeError(f"params must be a list: write [{params.name or 'w'}]")
+    if not isinstance(params, list | tuple):
+        raise TypeError(
+            f"params must be a list of shared variables, for example cell.params, "
+            f"and not {params!r}"
+        )
     params = list(params)
     if not params:
         raise ValueError("params is empty: there is nothing to update")
@@ -94,10 +100,11 @@ def check_parameters(params: Sequence[Any]) -> list[SharedVariable]:
                 f"only shared variables can be updated, but {parameter!r} is a "
                 f"{type(parameter).__name__}: make it with pytensor.shared(array, name=...)"
             )
-        if not parameter.type.dtype.startswith("float"):
+        dtype = getattr(parameter.type, "dtype", "no number")
+        if not dtype.startswith("float"):
             raise TypeError(
-                f"{label(parameter)} has dtype {parameter.type.dtype}, and gradient steps need a "
-                "float: make it with pytensor.shared(array.astype(pytensor.config.floatX))"
+                f"{label(parameter)} has dtype {dtype}, and gradient steps need a float: "
+                "make it with pytensor.shared(array.astype(pytensor.config.floatX))"
             )
     if len(set(params)) < len(params):
         twice = next(p for i, p in enumerate(params) if p in params[:i])
@@ -108,3 +115,14 @@ def check_parameters(params: Sequence[Any]) -> list[SharedVariable]:
 def label(variable: Any) -> str:
     """Name of a variable for messages."""
     return str(variable.name or variable)
+
+
+def check_positive(name: str, value: Any, or_zero: bool = False) -> None:
+    """Raise ValueError if `value` is not a finite number above 0 (or 0, where that is allowed)."""
+    try:
+        number = float("nan") if isinstance(value, str) else float(value)
+    except (TypeError, ValueError):
+        number = float("nan")
+    if not (0 < number < np.inf or (or_zero and number == 0)):
+        wanted = "a number, 0 or positive" if or_zero else "a positive number"
+        raise ValueError(f"{name} is {value}, but must be {wanted}")

@@ -24,6 +24,8 @@ from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Variable
 from pytensor.tensor.variable import TensorVariable
 
+from symrnn.parameters import check_positive
+
 
 def step_counter(start: int = 0, name: str = "t") -> SharedVariable:
     """Make the shared int64 scalar that schedules count steps with."""
@@ -37,7 +39,7 @@ def advance(t: SharedVariable) -> dict[SharedVariable, TensorVariable]:
 
 def constant(t: Any, rate: float) -> TensorVariable:
     """``eta_t = eta_0``; `t` is not used."""
-    _positive("rate", rate)
+    check_positive("rate", rate)
     return pt.constant(np.asarray(rate, dtype=pytensor.config.floatX))
 
 
@@ -80,8 +82,8 @@ def natural_exponential(t: Any, rate: float, decay: float, every: int = 1) -> Te
     every
         Number of steps, at least 1.
     """
-    _positive("rate", rate)
-    _positive("decay", decay)
+    check_positive("rate", rate)
+    check_positive("decay", decay)
     return rate * pt.exp(-decay * _float(t) / _count("every", every))
 
 
@@ -99,8 +101,8 @@ def inverse_time(t: Any, rate: float, decay: float, every: int = 1) -> TensorVar
     every
         Number of steps, at least 1.
     """
-    _positive("rate", rate)
-    _positive("decay", decay)
+    check_positive("rate", rate)
+    check_positive("decay", decay)
     return rate / (1 + decay * _float(t) / _count("every", every))
 
 
@@ -120,8 +122,9 @@ def cosine(t: Any, rate: float, n_steps: int, last_rate: float = 0.0) -> TensorV
     last_rate
         eta_n, at least 0 and not above `rate`.
     """
-    _positive("rate", rate)
-    if not 0 <= last_rate <= rate:
+    check_positive("rate", rate)
+    check_positive("last_rate", last_rate, or_zero=True)
+    if last_rate > rate:
         raise ValueError(f"last_rate is {last_rate}, but must be between 0 and rate, {rate}")
     done = pt.minimum(_float(t) / _count("n_steps", n_steps), 1.0)
     return last_rate + (rate - last_rate) * (1 + pt.cos(np.pi * done)) / 2
@@ -142,13 +145,13 @@ def warm_up(t: Any, rate: Any, n_steps: int) -> TensorVariable:
         n, at least 1: the step in which the full rate is reached.
     """
     if not isinstance(rate, Variable):
-        _positive("rate", rate)
+        check_positive("rate", rate)
     return rate * pt.minimum((_float(t) + 1) / _count("n_steps", n_steps), 1.0)
 
 
 def _power(rate: float, factor: float, exponent: TensorVariable) -> TensorVariable:
-    _positive("rate", rate)
-    _positive("factor", factor)
+    check_positive("rate", rate)
+    check_positive("factor", factor)
     return rate * pt.exp(float(np.log(factor)) * exponent)
 
 
@@ -164,11 +167,7 @@ def _float(t: Any) -> TensorVariable:
 
 
 def _count(name: str, value: int) -> float:
+    check_positive(name, value)
     if value < 1:
         raise ValueError(f"{name} is {value}, but must be at least 1")
     return float(value)
-
-
-def _positive(name: str, value: float) -> None:
-    if not 0 < value < np.inf:
-        raise ValueError(f"{name} is {value}, but must be a positive number")

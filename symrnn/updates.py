@@ -32,6 +32,7 @@ ValueError
     is out of its range.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,9 +42,10 @@ import pytensor.tensor as pt
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.gradient import DisconnectedInputError
 from pytensor.graph.basic import Variable
+from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.variable import TensorVariable
 
-from symrnn.parameters import check_parameters, label, zeros_like
+from symrnn.parameters import check_parameters, check_positive, label, zeros_like
 
 Updates = dict[SharedVariable, TensorVariable]
 
@@ -65,6 +67,8 @@ def momentum(
 
     ``v <- mu v + g``, ``p <- p - eta v``
 
+    The rate stands outside the velocity, as in most libraries today: a new rate acts at once.
+
     Parameters
     ----------
     loss_or_grads, params, learning_rate
@@ -72,7 +76,7 @@ def momentum(
     mu
         How much of the last velocity is kept, at least 0 and below 1.
     """
-    _between("mu", mu, 0, 1)
+    _check_kept("mu", mu)
     rate = _rate(learning_rate)
     updates: Updates = {}
     for p, g in _params_and_gradients(loss_or_grads, params):
@@ -85,9 +89,11 @@ def momentum(
 def nesterov_momentum(
     loss_or_grads: Any, params: Sequence[Any], learning_rate: Any, mu: float = 0.9
 ) -> Updates:
-    """Nesterov's accelerated gradient (Nesterov, 1983; in this form Bengio et al., 2013).
+    """Nesterov's accelerated gradient (Nesterov, 1983; rewritten as by Bengio et al., 2013).
 
     ``v <- mu v + g``, ``p <- p - eta (g + mu v)``
+
+    The rate stands outside the velocity, as in `momentum`.
 
     Parameters
     ----------
@@ -96,7 +102,7 @@ def nesterov_momentum(
     mu
         How much of the last velocity is kept, at least 0 and below 1.
     """
-    _between("mu", mu, 0, 1)
+    _check_kept("mu", mu)
     rate = _rate(learning_rate)
     updates: Updates = {}
     for p, g in _params_and_gradients(loss_or_grads, params):
@@ -120,7 +126,7 @@ def adagrad(
     epsilon
         Keeps the quotient finite; positive.
     """
-    _positive("epsilon", epsilon)
+    check_positive("epsilon", epsilon)
     rate = _rate(learning_rate)
     updates: Updates = {}
     for p, g in _params_and_gradients(loss_or_grads, params):
@@ -170,9 +176,11 @@ def rmsprop(
     epsilon_in_root
         Add epsilon before the root is taken, as Graves does, and not after it.
     """
-    _between("rho", rho, 0, 1)
-    _between("mu", mu, 0, 1)
-    _positive("epsilon", epsilon)
+    _check_kept("rho", rho)
+    _check_kept("mu", mu)
+    check_positive("epsilon", epsilon)
+    if nesterov and not mu:
+        raise ValueError("nesterov is a form of momentum: give mu as well, for example mu=0.9")
     rate = _rate(learning_rate)
     updates: Updates = {}
     for p, g in _params_and_gradients(loss_or_grads, params):
@@ -215,8 +223,8 @@ def adadelta(
     epsilon
         Starts the first steps and keeps the quotient finite; positive.
     """
-    _between("rho", rho, 0, 1)
-    _positive("epsilon", epsilon)
+    _check_kept("rho", rho)
+    check_positive("epsilon", epsilon)
     rate = _rate(learning_rate)
     updates: Updates = {}
     for p, g in _params_and_gradients(loss_or_grads, params):
@@ -278,8 +286,7 @@ def adamw(
     decay
         Strength of the decay, at least 0.
     """
-    if decay < 0:
-        raise ValueError(f"decay is {decay}, but must be at least 0")
+    check_positive("decay", decay, or_zero=True)
     return _adam("adamw", loss_or_grads, params, learning_rate, beta_1, beta_2, epsilon, decay)
 
 
@@ -293,20 +300,21 @@ def _adam(
     epsilon: float,
     decay: float,
 ) -> Updates:
-    _between("beta_1", beta_1, 0, 1)
-    _between("beta_2", beta_2, 0, 1)
-    _positive("epsilon", epsilon)
+    _check_kept("beta_1", beta_1)
+    _check_kept("beta_2", beta_2)
+    check_positive("epsilon", epsilon)
     rate = _rate(learning_rate)
     pairs = _params_and_gradients(loss_or_grads, params)
     t = pytensor.shared(np.array(0, dtype="int64"), name=f"{name}.t")
     updates: Updates = {t: t + 1}
+    # In float64: 1 - beta_2^t has few digits left in float32.
+    decay_1, decay_2 = (pt.constant(b, dtype="float64") ** updates[t] for b in (beta_1, beta_2))
     for p, g in pairs:
         m, v = _memory(f"{name}.m", p), _memory(f"{name}.v", p)
         updates[m] = beta_1 * m + (1 - beta_1) * g
         updates[v] = beta_2 * v + (1 - beta_2) * g**2
-        steps = updates[t].astype(p.dtype)
-        m_hat = updates[m] / (1 - _as(p, beta_1) ** steps)
-        v_hat = updates[v] / (1 - _as(p, beta_2) ** steps)
+        m_hat = updates[m] / _as(p, 1 - decay_1)
+        v_hat = updates[v] / _as(p, 1 - decay_2)
         kept = p - _as(p, rate) * decay * p if decay else p
         updates[p] = kept - _as(p, rate) * m_hat / (pt.sqrt(v_hat) + epsilon)
     return _in_own_dtype(updates)
@@ -320,7 +328,7 @@ def clip_by_value(gradients: Sequence[Any], limit: float) -> list[TensorVariable
     ValueError
         If `limit` is not positive.
     """
-    _positive("limit", limit)
+    check_positive("limit", limit)
     return [pt.clip(g, _as(g, -limit), _as(g, limit)) for g in gradients]
 
 
@@ -329,22 +337,35 @@ def clip_by_global_norm(gradients: Sequence[Any], max_norm: float) -> list[Tenso
 
     ``g <- g max_norm / max(norm, max_norm)``
 
-    Their direction stays the same; `global_norm` is the norm over all of them.
+    Their direction stays the same; `global_norm` is the norm over all of them. Where a gradient is
+    infinite or NaN it has no direction, and all results are NaN: training then stops at once.
 
     Raises
     ------
     ValueError
         If `max_norm` is not positive.
     """
-    _positive("max_norm", max_norm)
-    norm = global_norm(gradients)
-    scale = max_norm / pt.maximum(norm, max_norm)
+    check_positive("max_norm", max_norm)
+    size, relative_norm = _norm(gradients)
+    scale = max_norm / pt.maximum(relative_norm, max_norm / size) / size  # 1 if within max_norm
     return [g * _as(g, scale) for g in gradients]
 
 
 def global_norm(gradients: Sequence[Any]) -> TensorVariable:
     """Euclidean norm of all gradients together, ``sqrt(sum of all g^2)``; a scalar."""
-    return pt.sqrt(sum((g**2).sum() for g in gradients))
+    size, relative_norm = _norm(gradients)
+    return size * relative_norm
+
+
+def _norm(gradients: Sequence[Any]) -> tuple[TensorVariable, TensorVariable]:
+    """The largest absolute element, and the norm in units of it: squares alone may overflow.
+
+    If all elements are 0, the first is 1 and the second 0.
+    """
+    gradients = [pt.as_tensor_variable(g) for g in gradients]
+    size = functools.reduce(pt.maximum, [abs(g).max() for g in gradients])
+    size = pt.switch(pt.eq(size, 0), pt.ones_like(size), size)
+    return size, pt.sqrt(sum(((g / _as(g, size)) ** 2).sum() for g in gradients))
 
 
 def weight_decay(gradients: Sequence[Any], params: Sequence[Any], strength: float) -> list[Any]:
@@ -359,8 +380,7 @@ def weight_decay(gradients: Sequence[Any], params: Sequence[Any], strength: floa
     ValueError
         If `strength` is negative or there are not as many gradients as parameters.
     """
-    if strength < 0:
-        raise ValueError(f"the strength is {strength}, but must be at least 0")
+    check_positive("strength", strength, or_zero=True)
     params = check_parameters(params)
     _same_number(gradients, params)
     return [g + _as(p, strength) * p for g, p in zip(gradients, params, strict=True)]
@@ -386,6 +406,11 @@ def _params_and_gradients(
 
 
 def _gradients(loss: TensorVariable, params: list[SharedVariable]) -> list[TensorVariable]:
+    if not loss.dtype.startswith("float"):
+        raise ValueError(
+            f"the loss has dtype {loss.dtype}, and what counts in whole numbers has no slope to "
+            "follow: use a smooth loss (symrnn.losses) for training"
+        )
     if loss.ndim:
         raise ValueError(
             f"the loss has {loss.ndim} axes, but must be one number: "
@@ -424,15 +449,16 @@ def _memory(name: str, parameter: SharedVariable) -> SharedVariable:
 
 
 def _rate(rate: Any) -> Any:
-    """Return the learning rate, a number or scalar variable, if it is not known to be wrong."""
-    value = rate.get_value(borrow=True) if isinstance(rate, SharedVariable) else rate
-    if isinstance(rate, Variable):
-        if rate.ndim:
-            raise ValueError(f"the learning rate has {rate.ndim} axes, but must be one number")
-        if value is rate:
-            return rate
-    _positive("the learning rate", value)
-    return rate
+    """Return the learning rate, a number or a scalar variable that refuses negative values."""
+    if not isinstance(rate, Variable):
+        check_positive("the learning rate", rate)
+        return rate
+    if rate.ndim:
+        raise ValueError(f"the learning rate has {rate.ndim} axes, but must be one number")
+    if isinstance(rate, SharedVariable):
+        check_positive("the learning rate", rate.get_value())
+    not_negative = CheckAndRaise(ValueError, "the learning rate has become negative or NaN")
+    return not_negative(rate, pt.ge(rate, 0))
 
 
 def _as(like: Any, value: Any) -> TensorVariable:
@@ -447,11 +473,8 @@ def _in_own_dtype(updates: Updates) -> Updates:
     return {variable: value.astype(variable.dtype) for variable, value in updates.items()}
 
 
-def _positive(name: str, value: Any) -> None:
-    if not (np.ndim(value) == 0 and 0 < value < np.inf):
-        raise ValueError(f"{name} is {value}, but must be a positive number")
-
-
-def _between(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value < high:
-        raise ValueError(f"{name} is {value}, but must be at least {low} and below {high}")
+def _check_kept(name: str, value: float) -> None:
+    """Check how much of a running average is kept."""
+    check_positive(name, value, or_zero=True)
+    if value >= 1:
+        raise ValueError(f"{name} is {value}, but must be below 1")

@@ -79,6 +79,8 @@ def test_rates_have_floatx(name):
         (lambda t: schedules.cosine(t, 1, 10, last_rate=2), "last_rate is 2"),
         (lambda t: schedules.warm_up(t, 0, 10), "rate is 0"),
         (lambda t: schedules.warm_up(t, 1, 0), "n_steps is 0"),
+        (lambda t: schedules.exponential(t, 1, 0.5, np.nan), "every is nan"),
+        (lambda t: schedules.cosine(t, pytensor.shared(0.1), 10), "rate is .* a positive number"),
     ],
 )
 def test_numbers_out_of_range_are_refused(make, message):

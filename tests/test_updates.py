@@ -78,6 +78,29 @@ def test_small_gradients_are_not_clipped():
     np.testing.assert_array_equal(by_value()[0], [0.3, -0.35])
 
 
+def test_clipping_holds_where_the_squares_overflow():
+    g = np.array([9e37, -3e37], dtype="float32")
+    clipped = updates.clip_by_global_norm([pt.constant(g)], 1.0)
+    value, norm = pytensor.function([], [clipped[0], updates.global_norm([pt.constant(g)])])()
+    np.testing.assert_allclose(value, [0.94868, -0.31623], rtol=1e-4)
+    assert value.dtype == "float32"
+    assert norm == pytest.approx(9.4868e37, rel=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+@pytest.mark.parametrize("bad", [np.inf, np.nan])
+def test_gradients_without_a_direction_become_nan_when_clipped(bad):
+    g = [pt.constant(np.array([bad, 1.0])), pt.constant(np.ones((2, 2)))]
+    for value in pytensor.function([], updates.clip_by_global_norm(g, 1.0))():
+        assert np.isnan(value).all()
+
+
+def test_clipping_by_value_holds_on_both_sides():
+    g = [pt.constant(np.array([5.0, 0.1, -7.0]))]
+    clipped = pytensor.function([], updates.clip_by_value(g, 0.35))()[0]
+    np.testing.assert_array_equal(clipped, [0.35, 0.1, -0.35])
+
+
 def test_zero_gradients_stay_zero_when_clipped():
     clipped = updates.clip_by_global_norm([pt.constant(np.zeros(3))], 1.0)
     np.testing.assert_array_equal(pytensor.function([], clipped[0])(), 0)
@@ -174,6 +197,41 @@ def test_the_rate_may_be_a_shared_variable():
     assert float(w.get_value()) == pytest.approx(0.45)
 
 
+def test_a_rate_that_becomes_negative_is_refused_in_the_call():
+    w, rate = pytensor.shared(np.array(1.0), name="w"), pytensor.shared(0.5, name="rate")
+    step = pytensor.function([], updates=updates.gradient_descent(w**2 / 2, [w], rate))
+    for wrong in (-0.1, np.nan):
+        rate.set_value(wrong)
+        with pytest.raises(ValueError, match="the learning rate has become negative or NaN"):
+            step()
+    assert w.get_value() == 1
+    rate.set_value(0.0)  # a schedule may end there
+    step()
+    assert w.get_value() == 1
+
+
+def test_adam_keeps_its_digits_in_float32():
+    """Its first steps are as long as the rate, so 1 - beta_2^t must be exact to many digits."""
+    ends = {}
+    for dtype in ("float32", "float64"):
+        w = pytensor.shared(np.array(0.0, dtype=dtype), name="w")
+        step = pytensor.function([], updates=updates.adam([w * 0 + 1], [w], 0.001, beta_2=0.9999))
+        for _ in range(21):
+            step()
+        ends[dtype] = float(w.get_value())
+    assert ends["float32"] == pytest.approx(ends["float64"], rel=1e-5)
+
+
+def test_centred_rmsprop_survives_a_variance_that_rounds_below_zero():
+    w = pytensor.shared(np.array(1.0, dtype="float32"), name="w")
+    g = pt.constant(np.float32(0.1))
+    rule = updates.rmsprop([g], [w], 0.001, centred=True, epsilon=1e-8)
+    step = pytensor.function([], updates=rule)
+    for _ in range(200):  # all gradients are equal, so the variance goes to 0
+        step()
+    assert np.isfinite(w.get_value())
+
+
 def test_rmsprop_of_the_published_speed_has_epsilon_in_the_root():
     w = pytensor.shared(np.array(2.0), name="w")
     step = pytensor.function(
@@ -198,13 +256,17 @@ def test_rmsprop_of_the_published_speed_has_epsilon_in_the_root():
 def test_bad_input_is_refused_with_its_cause_and_the_fix(rule):
     w, other = pytensor.shared(np.ones(2), name="w"), pytensor.shared(np.ones(2), name="other")
     loss = (w**2).sum()
-    for rate in (0, -0.1, np.nan, np.inf, pytensor.shared(-1.0)):
+    for rate in (0, -0.1, np.nan, np.inf, pytensor.shared(-1.0), None, "0.1", np.zeros(2)):
         with pytest.raises(ValueError, match=r"the learning rate is .* must be a positive number"):
             rule(loss, [w], rate)
     with pytest.raises(ValueError, match="the learning rate has 1 axes, but must be one number"):
         rule(loss, [w], pt.vector("rate"))
     with pytest.raises(TypeError, match=r"only shared variables.*pytensor\.shared"):
         rule(loss, [pt.vector("v")], 0.1)
+    with pytest.raises(TypeError, match=r"params must be a list.*cell\.params"):
+        rule(loss, object(), 0.1)
+    with pytest.raises(ValueError, match=r"the loss has dtype int64.*use a smooth loss"):
+        rule(pt.neq(w.round(), 1).sum(), [w], 0.1)
     with pytest.raises(ValueError, match=r"the loss has 1 axes.*\.sum\(\) or \.mean\(\)"):
         rule(w**2, [w], 0.1)
     with pytest.raises(ValueError, match="the loss does not depend on other: leave it out"):
@@ -223,10 +285,13 @@ def test_bad_input_is_refused_with_its_cause_and_the_fix(rule):
         (updates.adagrad, {"epsilon": 0}, "epsilon is 0"),
         (updates.rmsprop, {"rho": 1.5}, "rho is 1.5"),
         (updates.rmsprop, {"mu": 2}, "mu is 2"),
+        (updates.rmsprop, {"nesterov": True}, "give mu as well"),
+        (updates.momentum, {"mu": "0.9"}, "mu is 0.9, but must be a number"),
         (updates.adadelta, {"rho": -1}, "rho is -1"),
         (updates.adam, {"beta_1": 1}, "beta_1 is 1"),
         (updates.adamw, {"beta_2": 1}, "beta_2 is 1"),
         (updates.adamw, {"decay": -1}, "decay is -1"),
+        (updates.adamw, {"decay": np.nan}, "decay is nan"),
     ],
 )
 def test_coefficients_out_of_range_are_refused(rule, setting, message):
