@@ -5,12 +5,16 @@
 # make clean        remove what the others made
 #
 # Every target makes the virtual environment .venv where there is none. It takes the first fit
-# Python it finds; to choose one: make test PYTHON=python3.13 VENV=.venv-3.13
+# Python it finds. To use another one beside it: make test PYTHON=python3.13 VENV=.venv-3.13
 
 VENV ?= .venv
 PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11 python
 RUN := $(VENV)/bin/python
 FIT := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
+
+ifneq ($(words $(VENV)),1)
+$(error VENV is "$(VENV)", but must be one folder without spaces in its name)
+endif
 
 .PHONY: tutorial test test-slow lint clean
 
@@ -36,7 +40,10 @@ $(VENV)/bin/python:
 	@for python in $(PYTHON); do \
 	    if "$$python" -c '$(FIT)' 2>/dev/null; then \
 	        echo "making $(VENV) with $$python, `"$$python" --version`"; \
-	        exec "$$python" -m venv $(VENV); \
+	        "$$python" -m venv --clear $(VENV) && exit 0; \
+	        rm -rf $(VENV); \
+	        echo "$$python could not make the virtual environment $(VENV)" >&2; \
+	        exit 1; \
 	    fi; \
 	done; \
 	echo "symrnn needs Python 3.11, 3.12, 3.13 or 3.14 with its modules venv and ensurepip." >&2; \

@@ -47,6 +47,9 @@ class LinearCell:
         what it has seen.
     bias
         False leaves b out.
+    name
+        Told apart by it where a graph has several cells: the weights are named ``name.W_x`` and so
+        on. By default their names are those of the equation.
 
     Raises
     ------
@@ -72,16 +75,18 @@ class LinearCell:
         W_x: Initializer | ArrayLike = xavier_uniform,
         W_h: Initializer | ArrayLike = identity,
         bias: bool = True,
+        name: str = "",
     ) -> None:
         self.n_in, self.n_hidden = n_in, n_hidden
-        self.W_x = shared_parameter("W_x", (n_in, n_hidden), W_x, rng)
-        self.W_h = shared_parameter("W_h", (n_hidden, n_hidden), W_h, rng)
-        self.b = shared_parameter("b", (n_hidden,), np.zeros(n_hidden)) if bias else None
+        prefix = f"{name}." if name else ""
+        self.W_x = shared_parameter(f"{prefix}W_x", (n_in, n_hidden), W_x, rng)
+        self.W_h = shared_parameter(f"{prefix}W_h", (n_hidden, n_hidden), W_h, rng)
+        self.b = shared_parameter(f"{prefix}b", (n_hidden,), np.zeros(n_hidden)) if bias else None
         self.params = [self.W_x, self.W_h, *([self.b] if bias else [])]
 
     def initial_state(self, batch_size: Any) -> LinearState:
-        """Zeros of shape ``(batch, n_hidden)``."""
-        return LinearState(pt.zeros((batch_size, self.W_h.shape[0])))
+        """Zeros of shape ``(batch, n_hidden)``, of the weights' dtype."""
+        return LinearState(pt.zeros((batch_size, self.W_h.shape[0]), dtype=self.W_h.dtype))
 
     def project(self, x: TensorVariable) -> TensorVariable:
         """Return ``x W_x + b``: ``(time, batch, n_in)`` to ``(time, batch, n_hidden)``."""

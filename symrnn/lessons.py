@@ -11,8 +11,16 @@ from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
+from symrnn.parameters import check_positive
+from symrnn.training import NonFiniteLossError
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+class OptionError(ValueError):
+    """An option of a lesson has a value that cannot be used."""
+
 
 MODES = ("FAST_COMPILE", "CVM", "NUMBA")
 
@@ -34,8 +42,9 @@ def run(main: Callable[..., Any], help: dict[str, str] | None = None) -> None:
 
     Notes
     -----
-    A `ValueError`, `OSError` or `ArithmeticError` of the lesson ends the program with its message
-    and exit status 2, without a traceback: it is about what was asked for, not about the code.
+    An `OptionError` of the lesson, and a loss that became NaN or infinite, end the program with
+    their message and exit status 2, without a traceback: they are about what was asked for. All
+    other errors are about the code and keep their traceback.
     Ctrl-C ends it with status 130. In a notebook `main` is called with its defaults.
     """
     if "ipykernel" in sys.modules:  # in a notebook the command line is the kernel's
@@ -70,10 +79,18 @@ def run(main: Callable[..., Any], help: dict[str, str] | None = None) -> None:
     logging.getLogger("pytensor.tensor.blas").setLevel(logging.ERROR)
     try:
         main(**arguments)
-    except (ValueError, OSError, ArithmeticError) as error:
+    except (OptionError, NonFiniteLossError) as error:
         parser.exit(2, f"{parser.prog}: error: {error}\n")
     except KeyboardInterrupt:
         parser.exit(130, "\nstopped.\n")
+
+
+def positive_option(flag: str, value: float) -> None:
+    """Raise OptionError if `value`, given as `flag`, is no finite number above 0."""
+    try:
+        check_positive(flag, value)
+    except ValueError as error:
+        raise OptionError(str(error)) from None
 
 
 def figure_folder(folder: str | Path) -> Path:
@@ -81,7 +98,7 @@ def figure_folder(folder: str | Path) -> Path:
 
     Raises
     ------
-    OSError
+    OptionError
         If the folder cannot be made or written; the message says what to do.
     """
     path = Path(folder)
@@ -91,7 +108,7 @@ def figure_folder(folder: str | Path) -> Path:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise OSError(
+        raise OptionError(
             f"cannot write figures to {str(path)!r} ({error.strerror}): "
             "choose another folder with --figures DIR"
         ) from error

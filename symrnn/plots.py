@@ -40,7 +40,7 @@ def loss_curves(losses: Mapping[str, ArrayLike], ax: Axes | None = None, log: bo
     if log:
         ax.set_yscale("log")
         _plain_numbers(ax.yaxis)
-    ax.set(xlabel="epoch", ylabel="loss")
+    ax.set(xlabel="step", ylabel="loss")
     ax.grid(alpha=0.3)
     ax.legend()
     return ax
@@ -65,11 +65,14 @@ def cost_surface(
     Raises
     ------
     ValueError
-        If the shapes do not fit or a cost is not positive.
+        If the shapes do not fit, or the costs are not all positive and finite, or all equal.
     """
     a, b, z = _grid(a, b, cost)
-    if not (z > 0).all():
-        raise ValueError("a logarithmic picture needs positive costs, but some are 0 or below")
+    if not (np.isfinite(z).all() and (z > 0).all() and z.min() < z.max()):
+        raise ValueError(
+            "a logarithmic picture needs costs that are positive, finite and not all equal, "
+            f"but they go from {z.min():g} to {z.max():g}"
+        )
     ax = plt.subplots()[1] if ax is None else ax
     levels = np.geomspace(z.min(), z.max(), 30)
     drawn = ax.contourf(a, b, z, levels=levels, norm=LogNorm(), cmap="viridis", extend="both")
@@ -106,12 +109,14 @@ def gradient_field(
     Raises
     ------
     ValueError
-        If the shapes do not fit.
+        If the shapes do not fit, or the gradient is not finite, or zero everywhere.
     """
     ax = plt.subplots()[1] if ax is None else ax
     a, b, u = _grid(a, b, down_a)
     _, _, v = _grid(a, b, down_b)
     norm = np.hypot(u, v)
+    if not np.isfinite(norm).all() or not norm.any():
+        raise ValueError("the gradient is NaN or infinite somewhere, or zero everywhere")
     norm[norm == 0] = np.nan  # no arrow where it is flat
     drawn = ax.quiver(
         a, b, u / norm, v / norm, norm, norm=LogNorm(), cmap="viridis", pivot="mid",

@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from numbers import Integral
 from types import FrameType
 from typing import Any
 
 import numpy as np
 from numpy.random import Generator, RandomState
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 Batch = tuple[Any, ...]
@@ -25,7 +27,7 @@ class History:
     loss : list of float
         The loss of every step, as the compiled function returned it (before that step's update).
     epoch_loss : list of float
-        The mean loss of every finished epoch.
+        The mean loss of every epoch that was gone through to its end.
     seconds : float
         Time spent.
     interrupted : bool
@@ -39,10 +41,12 @@ class History:
 
 
 class NonFiniteLossError(FloatingPointError):
-    """The loss became NaN or infinite.
+    """The loss became NaN or infinite. The weights are then no longer of use.
 
     Attributes
     ----------
+    loss : float
+        NaN or infinite.
     step : int
         The step at which it appeared, counted from 1.
     history : History
@@ -51,15 +55,18 @@ class NonFiniteLossError(FloatingPointError):
 
     def __init__(self, loss: float, step: int, history: History) -> None:
         super().__init__(
-            f"the loss is {loss} at step {step}: the update of step {step - 1} or an earlier one "
-            "has thrown the weights off. Usual fixes: a lower learning rate, or clipped gradients "
+            f"the loss is {loss} at step {step}: an update before it has thrown the weights off. "
+            "Usual fixes: a lower learning rate, or clipped gradients "
             "(symrnn.updates.clip_by_global_norm)"
             if step > 1
-            else f"the loss is {loss} at step 1, before any update: look at the data and at the "
-            "initial weights"
+            else f"the loss is {loss} at the first step: look at the data, and at the weights it "
+            "starts from (after training that went wrong they must be set anew)"
         )
-        self.step = step
-        self.history = history
+        self.loss, self.step, self.history = loss, step, history
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let the error pass from one process to another."""
+        return type(self), (self.loss, self.step, self.history)
 
 
 def train(
@@ -104,8 +111,8 @@ def train(
     NonFiniteLossError
         As soon as a loss is NaN or infinite; it says at which step.
     TypeError, ValueError
-        If a batch does not fit the function (its number of arrays, their axes and dtypes), is
-        empty or holds NaN; or if an epoch has no batch.
+        If a batch does not fit the function (see `check_batch`) or an epoch has none; if `epochs`
+        or `steps` is no whole number from 1; if the function does not return a loss.
 
     Examples
     --------
@@ -120,21 +127,27 @@ def train(
     >>> len(history.loss), round(float(w.get_value()), 3)
     (50, 3.0)
     """
-    if (epochs is None) == (steps is None):
-        raise ValueError("give either epochs or steps")
-    if (epochs or steps or 0) < 1:
-        raise ValueError(f"there is nothing to do: epochs is {epochs}, steps is {steps}")
+    _check_length(epochs, steps)
+    if not callable(batches) and not isinstance(batches, Sequence):
+        raise TypeError(
+            f"batches is a {type(batches).__name__}, which can be gone through only once: give a "
+            "list of batches, or a function, for example lambda: minibatches(...)"
+        )
     history, started = History(), time.perf_counter()
-    total = steps
-    if epochs is not None and isinstance(batches, Sequence):
-        total = epochs * len(batches)
-    bar = tqdm(
-        total=total, desc=label, unit=" steps", disable=None if progress is None else not progress
-    )
+
+    def done() -> bool:
+        finished = len(history.loss) == steps or len(history.epoch_loss) == epochs
+        return finished or history.interrupted
+
+    n_steps = steps if epochs is None or callable(batches) else epochs * len(batches)
+    hidden = None if progress is None else not progress  # None: hidden where nobody watches
+    bar = tqdm(total=n_steps, desc=label, unit=" steps", disable=hidden)
     with bar, _ctrl_c() as ctrl_c_pressed:
-        while epochs is None or len(history.epoch_loss) < epochs:
+        while True:
             first = len(history.loss)
             for batch in batches() if callable(batches) else batches:
+                if done():
+                    return history
                 if callable(batches) or not history.epoch_loss:
                     check_batch(function, batch)
                 loss = _loss(function(*batch))
@@ -147,15 +160,22 @@ def train(
                 bar.update()
                 history.seconds = time.perf_counter() - started
                 history.interrupted = ctrl_c_pressed()
-                if history.interrupted or len(history.loss) == steps:
-                    return history
             if len(history.loss) == first:
-                raise ValueError(
-                    "an epoch has no batch: a function given as batches must make new ones in "
-                    "every call"
-                )
+                raise ValueError("an epoch has no batch")
             history.epoch_loss.append(float(np.mean(history.loss[first:])))
-    return history
+            if done():
+                return history
+            if epochs is not None:  # one epoch tells how many steps a function's batches make
+                bar.total = epochs * len(history.loss) // len(history.epoch_loss)
+
+
+def _check_length(epochs: Any, steps: Any) -> None:
+    """Check how long training shall be."""
+    if (epochs is None) == (steps is None):
+        raise ValueError("give either epochs or steps")
+    name, value = ("epochs", epochs) if steps is None else ("steps", steps)
+    if not isinstance(value, Integral) or value < 1:
+        raise ValueError(f"{name} is {value}, but must be a whole number, at least 1")
 
 
 def minibatches(
@@ -196,6 +216,10 @@ def minibatches(
     """
     arrays = [np.asarray(a) for a in arrays]
     axes = [0] * len(arrays) if axes is None else axes
+    if len(axes) != len(arrays):
+        raise ValueError(f"axes has {len(axes)} entries for {len(arrays)} arrays: one each")
+    if rng is not None and not isinstance(rng, Generator | RandomState):
+        raise TypeError(f"rng is {rng!r}, but must be a generator: numpy.random.default_rng(1)")
     counts = [a.shape[axis] for a, axis in zip(arrays, axes, strict=True)]
     if len(set(counts)) != 1 or counts[0] == 0 or batch_size < 1:
         raise ValueError(
@@ -222,43 +246,73 @@ def check_batch(function: Any, batch: Batch) -> None:
     Raises
     ------
     TypeError
-        If an array's dtype does not fit.
+        If an array's dtype does not fit; also whole numbers where the function computes with
+        floats, which as a rule are word or class numbers in the wrong place.
     ValueError
         If there is another number of arrays, an array has another number of axes, no elements, or
         holds NaN or infinity.
     """
+    if not isinstance(batch, tuple | list):
+        raise TypeError(
+            f"a batch must be a tuple of arrays, not a {type(batch).__name__}: "
+            "to train on one batch give [(X, t)], a list with one tuple in it"
+        )
     if not hasattr(function, "maker"):
         return
-    inputs = [i.variable for i in function.maker.inputs if not i.implicit]
+    inputs = [i for i in function.maker.inputs if not i.implicit]
     if len(batch) != len(inputs):
         raise ValueError(
             f"a batch has {len(batch)} arrays, but the function has {len(inputs)} inputs: "
-            f"{', '.join(str(v.name) for v in inputs)}"
+            f"{', '.join(str(i.variable.name) for i in inputs)}"
         )
-    for variable, given in zip(inputs, batch, strict=True):
-        array, name, wanted = np.asarray(given), variable.name or "an input", variable.type.dtype
-        if not np.can_cast(array.dtype, wanted):
-            raise TypeError(
-                f"{name} was given as {array.dtype}, but the function wants {wanted}: "
-                f"convert it once, with {name}.astype({wanted!r})"
-            )
-        if array.ndim != variable.ndim:
-            raise ValueError(
-                f"{name} was given with shape {array.shape}, but the function wants "
-                f"{variable.ndim} axes"
-            )
-        if array.size == 0:
-            raise ValueError(f"{name} was given with shape {array.shape}: it is empty")
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise ValueError(
-                f"{name} has {np.count_nonzero(~np.isfinite(array))} values that are NaN or "
-                "infinite: remove, replace or mask them before training"
-            )
+    for i, given in zip(inputs, batch, strict=True):
+        _check_array(i.variable, given, i.allow_downcast)
+
+
+def _check_array(variable: Any, given: Any, allow_downcast: bool | None) -> None:
+    """Check one array against the input variable that it is meant for."""
+    name, wanted = variable.name or "an input", variable.type
+    array = given if hasattr(given, "dtype") else np.asarray(given)
+    if not isinstance(array, np.ndarray):  # a sparse matrix, for example: PyTensor looks itself
+        return
+    if array.ndim != wanted.ndim:
+        raise ValueError(
+            f"{name} was given with shape {array.shape}, but the function wants {wanted.ndim} axes"
+        )
+    is_float = wanted.dtype.startswith("float")
+    if array.ndim and is_float and array.dtype.kind in "biu":
+        raise TypeError(_convert(name, array, wanted))
+    try:
+        wanted.filter(given, allow_downcast=allow_downcast)
+    except TypeError as error:
+        raise TypeError(_convert(name, array, wanted)) from error
+    if array.size == 0:
+        raise ValueError(f"{name} was given with shape {array.shape}: it is empty")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ValueError(
+            f"{name} has {np.count_nonzero(~np.isfinite(array))} values that are NaN or infinite: "
+            "remove or replace them before training, also where a mask leaves them out"
+        )
+
+
+def _convert(name: str, array: NDArray[Any], wanted: Any) -> str:
+    return (
+        f"{name} was given as {array.dtype} with shape {array.shape}, but the function wants "
+        f"{wanted.dtype} with shape {str(wanted.shape).replace('None', '?')}: "
+        f"convert it once, with {name}.astype({wanted.dtype!r})"
+    )
 
 
 def _loss(result: Any) -> float:
-    """The loss in what a training step returned."""
-    return float(result[0] if isinstance(result, list | tuple) else result)
+    """Return the loss in what a training step returned, its result or the first of them."""
+    if isinstance(result, list | tuple):
+        result = result[0] if result else None
+    if result is None or np.ndim(result):
+        raise ValueError(
+            "the function must return the loss, one number, as its only or first result, and "
+            f"not {'nothing' if result is None else f'an array of shape {np.shape(result)}'}"
+        )
+    return float(result)
 
 
 @contextmanager

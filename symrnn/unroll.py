@@ -21,7 +21,8 @@ def unroll(
     cell
         A cell as described in `symrnn.cells`.
     x
-        Input, shape ``(time, batch, features)``, a float dtype, at least one step long.
+        Input, shape ``(time, batch, features)``, at least one step and one sample, a float dtype;
+        computed with in the dtype of the weights.
     initial_state
         The state before the first step: a tuple like the cell's own, each array of shape
         ``(batch, n_hidden)``. Default: ``cell.initial_state(batch)``.
@@ -103,9 +104,14 @@ def _checked_input(cell: Any, x: Any) -> TensorVariable:
         )
     return CheckAndRaise(
         ValueError,
-        "x must have shape (time, batch, features) with at least one step in time, "
+        "x must have shape (time, batch, features) with at least one step in time and one sample, "
         "and as many features as the cell has inputs (rows of W_x)",
-    )(x, pt.gt(x.shape[0], 0), pt.eq(x.shape[2], cell.W_x.shape[0]))
+    )(
+        x.astype(cell.W_x.dtype),
+        pt.gt(x.shape[0], 0),
+        pt.gt(x.shape[1], 0),
+        pt.eq(x.shape[2], cell.W_x.shape[0]),
+    )
 
 
 def _checked_state(cell: Any, given: Sequence[Any], wanted: Any, batch_size: Any) -> Any:

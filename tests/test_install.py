@@ -46,6 +46,28 @@ def test_make_says_what_is_missing_if_no_python_fits(clone):
     assert not (clone / ".venv").exists()
 
 
+def test_make_removes_an_environment_that_could_not_be_made_and_then_works(clone):
+    broken = clone / "broken-python"
+    broken.write_text(
+        '#!/bin/sh\n[ "$1" = -c ] && exit 0\n[ "$1" = --version ] && echo Python 3.12.9 && exit 0\n'
+        "mkdir -p .venv/bin && touch .venv/bin/python && exit 1\n"
+    )
+    broken.chmod(0o755)
+    done = run("make", ".venv/bin/python", f"PYTHON={broken}", cwd=clone)
+    assert done.returncode != 0
+    assert "could not make the virtual environment .venv" in done.stderr
+    assert not (clone / ".venv").exists()
+    done = run("make", ".venv/bin/python", f"PYTHON={sys.executable}", cwd=clone)
+    assert done.returncode == 0, done.stderr
+    assert run(clone / ".venv/bin/python", "-m", "pip", "--version", cwd=clone).returncode == 0
+
+
+def test_make_refuses_a_folder_with_spaces(clone):
+    done = run("make", "clean", "VENV=a b", cwd=clone)
+    assert done.returncode != 0
+    assert "must be one folder without spaces" in done.stderr
+
+
 def test_make_clean_leaves_only_the_sources(clone):
     before = {p for p in clone.rglob("*") if p.is_file()}
     for made in ("figures/a.png", "symrnn/__pycache__/a.pyc", ".venv/bin/python", "dist/a.whl"):

@@ -1,6 +1,8 @@
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytensor
@@ -148,18 +150,35 @@ def test_a_diverging_rate_ends_with_the_step_and_a_fix(tmp_path):
     assert "a lower learning rate" in done.stderr
 
 
+def test_ctrl_c_shows_what_was_learnt_and_ends_the_lesson(tmp_path):
+    command = [sys.executable, "-u", str(ROOT / "tutorials" / "02_bit_counting.py")]
+    with subprocess.Popen(
+        [*command, "--epochs", "1000000", "--figures", str(tmp_path)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"MPLBACKEND": "Agg"},
+    ) as lesson:  # fmt: skip
+        while "compiling" not in lesson.stdout.readline():
+            pass
+        time.sleep(3)
+        lesson.send_signal(signal.SIGINT)
+        out, err = lesson.communicate(timeout=60)
+    assert lesson.returncode == 130, err
+    assert "Traceback" not in err
+    assert "RMSProp" not in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--optimizer", "adamm"], "invalid choice: 'adamm' (choose from"),
         (["--mode", "FASTER"], "invalid choice: 'FASTER' (choose from"),
         (["--epochs", "many"], "invalid int value: 'many'"),
-        (["--epochs", "0"], "--epochs is 0, but must be at least 1"),
-        (["--learning-rate", "0"], "the learning rate is 0.0, but must be a positive number"),
-        (["--learning-rate", "-1"], "the learning rate is -1.0, but must be a positive number"),
+        (["--epochs", "0"], "--epochs is 0, but must be a positive number"),
+        (["--learning-rate", "0"], "--learning-rate is 0.0, but must be a positive number"),
+        (["--learning-rate", "-1"], "--learning-rate is -1.0, but must be a positive number"),
         (
             ["--optimizer", "rmsprop", "--learning-rate", "-1"],
-            "the learning rate is -1.0, but must be a positive number",
+            "--learning-rate is -1.0, but must be a positive number",
         ),
         (["--figures", "{file}/figures"], "choose another folder with --figures DIR"),
     ],

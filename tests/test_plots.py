@@ -13,7 +13,7 @@ def test_loss_curves_draw_every_loss_on_a_logarithmic_axis():
     assert [line.get_label() for line in ax.lines] == ["one", "two"]
     np.testing.assert_array_equal(ax.lines[0].get_xdata(), [1, 2, 3])
     np.testing.assert_array_equal(ax.lines[1].get_ydata(), [5, 4])
-    assert ax.get_yscale() == "log"
+    assert (ax.get_yscale(), ax.get_xlabel(), ax.get_ylabel()) == ("log", "step", "loss")
     assert plots.loss_curves({"one": [1.0]}, log=False).get_yscale() == "linear"
 
 
@@ -25,7 +25,11 @@ def test_a_surface_with_field_and_paths_is_drawn_on_the_axes_given():
     assert plots.gradient_field(A, B, -d_a, -d_b, right) is right
     path = [(-1.0, 0.0), (0.0, 0.5), (0.5, 1.0)]
     plots.paths({"descent": path}, left)
-    np.testing.assert_array_equal(left.lines[1].get_xydata(), path)
+    halo, line, start, end = left.lines
+    np.testing.assert_array_equal(line.get_xydata(), path)
+    np.testing.assert_array_equal(halo.get_xydata(), path)
+    np.testing.assert_array_equal(start.get_xydata(), [path[0]])
+    np.testing.assert_array_equal(end.get_xydata(), [path[-1]])
     left.figure.canvas.draw()
 
 
@@ -42,8 +46,12 @@ def test_arrays_of_another_shape_are_refused():
         plots.cost_surface(A, B, SURFACE.T)
     with pytest.raises(ValueError, match=r"must have shape \(4, 5\), not \(4, 4\)"):
         plots.gradient_field(A, B, SURFACE, SURFACE[:, :4])
-    with pytest.raises(ValueError, match="needs positive costs"):
-        plots.cost_surface(A, B, SURFACE - 0.01 - SURFACE.min())
+    for costs in (SURFACE - 1, SURFACE * np.nan, np.ones((4, 5))):
+        with pytest.raises(ValueError, match="positive, finite and not all equal"):
+            plots.cost_surface(A, B, costs)
+    for slope in (0, np.nan):
+        with pytest.raises(ValueError, match="the gradient is NaN or infinite somewhere, or zero"):
+            plots.gradient_field(A, B, SURFACE * slope, SURFACE * slope)
     with pytest.raises(ValueError, match=r"the losses of 'one' have shape \(2, 2\)"):
         plots.loss_curves({"one": np.ones((2, 2))})
     with pytest.raises(ValueError, match=r"the path 'one' has shape \(3,\)"):

@@ -1,6 +1,8 @@
 import os
+import pickle
 import signal
 import threading
+import time
 
 import numpy as np
 import pytensor
@@ -54,6 +56,19 @@ def test_steps_end_in_the_middle_of_an_epoch():
     assert history.epoch_loss == [2]
 
 
+def test_an_epoch_that_the_last_step_completes_is_counted():
+    for batches in ([(1,), (3,)], lambda: iter([(1,), (3,)])):
+        history = train(float, batches, steps=4, progress=False)
+        assert history.loss == [1, 3, 1, 3]
+        assert history.epoch_loss == [2, 2]
+
+
+def test_seconds_are_those_that_passed():
+    started = time.perf_counter()
+    history = train(lambda: time.sleep(0.02) or 1.0, [()], epochs=2, progress=False)
+    assert 0.04 <= history.seconds <= time.perf_counter() - started
+
+
 def test_batches_may_be_made_anew_for_each_epoch():
     rng = np.random.default_rng(0)
     x, t = np.arange(10.0).reshape(2, 5), np.arange(5.0)
@@ -78,6 +93,10 @@ def test_minibatches_refuse_what_does_not_fit():
         list(minibatches([x, t], 2))
     with pytest.raises(ValueError, match="batch_size is 0"):
         list(minibatches([t], 0))
+    with pytest.raises(ValueError, match="axes has 1 entries for 2 arrays"):
+        list(minibatches([x, t], 2, axes=[1]))
+    with pytest.raises(TypeError, match="rng is 1, but must be a generator"):
+        list(minibatches([t], 2, rng=1))
     with pytest.raises(ValueError, match=r"\[0\] samples"):
         list(minibatches([np.zeros(0)], 1))
 
@@ -89,11 +108,13 @@ def test_a_loss_that_is_no_number_ends_training_with_its_step(line):
         train(lambda: next(losses), [()], epochs=9, progress=False)
     assert e.value.step == 3
     assert e.value.history.loss == [2.0, 1.0]
+    again = pickle.loads(pickle.dumps(e.value))
+    assert (str(again), again.step, again.history) == (str(e.value), 3, e.value.history)
 
     w.set_value(1e200)
     with (
         np.errstate(over="ignore"),
-        pytest.raises(NonFiniteLossError, match="step 1, before any update"),
+        pytest.raises(NonFiniteLossError, match="first step: look at the data, and at the weights"),
     ):
         train(step, [DATA], epochs=9, progress=False)
 
@@ -142,6 +163,11 @@ def test_progress_shows_loss_and_remaining_time(capsys):
     assert "<00:00" in shown  # tqdm: elapsed<remaining
 
 
+def test_remaining_time_is_known_after_one_epoch_of_batches_from_a_function(capsys):
+    train(lambda a: 0.25, lambda: iter([(1,), (2,)]), epochs=3, progress=True)
+    assert "6/6 [00:00<00:00" in capsys.readouterr().err
+
+
 def test_progress_is_silent_where_nobody_watches(capsys):
     train(lambda: 0.25, [()], epochs=3)
     assert capsys.readouterr().err == ""
@@ -164,14 +190,31 @@ def test_batches_that_do_not_fit_are_refused_before_the_first_step(line, batch, 
     assert w.get_value() == 0
 
 
-def test_integers_where_float32_is_wanted_are_refused():
-    x = pt.fmatrix("X")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_whole_numbers_where_floats_are_wanted_are_refused(dtype):
+    x = pt.matrix("X", dtype=dtype)
     function = pytensor.function([x], x.sum())
-    with pytest.raises(TypeError, match=r"X was given as int64.*X\.astype\('float32'\)"):
-        check_batch(function, (np.ones((2, 2), dtype="int64"),))
-    with pytest.raises(TypeError, match="X was given as float64"):
-        check_batch(function, (np.ones((2, 2)),))
-    check_batch(function, (np.ones((2, 2), dtype="int8"),))
+    for given in ("int64", "int8", "bool"):
+        with pytest.raises(TypeError, match=rf"X was given as {given}.*X\.astype\('{dtype}'\)"):
+            check_batch(function, (np.ones((2, 2), dtype=given),))
+
+
+def test_what_pytensor_itself_would_convert_is_let_through():
+    x, k, rate = pt.fmatrix("X"), pt.ivector("k"), pt.fscalar("rate")
+    function = pytensor.function([x, k, rate], x.sum() + k.sum() + rate)
+    good = (np.ones((2, 2), dtype="float32"), np.ones(2, dtype="int32"), 0.5)
+    check_batch(function, good)
+    function(*good)
+    with pytest.raises(TypeError, match="X was given as float64 with shape"):
+        check_batch(function, (np.ones((2, 2)), *good[1:]))
+    downcasting = pytensor.function([x], x.sum(), allow_input_downcast=True)
+    check_batch(downcasting, (np.ones((2, 2)),))
+
+
+def test_every_batch_of_the_first_epoch_is_checked(line):
+    step, _ = line
+    with pytest.raises(ValueError, match="t has 1 values that are NaN"):
+        train(step, [DATA, (np.ones(2), np.array([np.nan, 1.0]))], epochs=1, progress=False)
 
 
 @pytest.mark.parametrize("batches", [[], lambda: iter(())])
@@ -180,10 +223,27 @@ def test_no_batches_are_refused(batches):
         train(lambda: 1.0, batches, epochs=2, progress=False)
 
 
+def test_batches_in_another_form_are_refused(line):
+    step, _ = line
+    with pytest.raises(TypeError, match=r"only once.*lambda: minibatches"):
+        train(step, minibatches(DATA, 1), epochs=2)
+    with pytest.raises(TypeError, match=r"give \[\(X, t\)\]"):
+        train(step, DATA, epochs=2)
+
+
+@pytest.mark.parametrize(
+    ("result", "given"), [(None, "nothing"), ([], "nothing"), (np.ones(3), r"shape \(3,\)")]
+)
+def test_a_step_must_return_its_loss(result, given):
+    with pytest.raises(ValueError, match=f"must return the loss.*{given}"):
+        train(lambda: result, [()], epochs=1, progress=False)
+
+
 def test_how_long_to_train_must_be_said_once():
     for wrong in ({}, {"epochs": 1, "steps": 1}):
         with pytest.raises(ValueError, match="either epochs or steps"):
             train(lambda: 1.0, [()], **wrong)
-    for wrong in ({"epochs": 0}, {"steps": -1}):
-        with pytest.raises(ValueError, match="nothing to do"):
-            train(lambda: 1.0, [()], **wrong)
+    for name in ("epochs", "steps"):
+        for wrong in (0, -1, 2.5, np.nan):
+            with pytest.raises(ValueError, match=f"{name} is {wrong}, but must be a whole number"):
+                train(lambda: 1.0, [()], **{name: wrong})

@@ -160,6 +160,56 @@ def test_float32_stays_float32(rng):
     assert (x.dtype, outputs.dtype, state.h.dtype) == ("float32",) * 3
 
 
+@pytest.mark.parametrize("floatX", ["float32", "float64"])
+@pytest.mark.parametrize("of_weights", ["float32", "float64"])
+def test_the_weights_dtype_decides(rng, floatX, of_weights):
+    with pytensor.config.change_flags(floatX=of_weights):
+        cell = LinearCell(D, H, rng)
+    with pytensor.config.change_flags(floatX=floatX):
+        for x in (pt.ftensor3("x"), pt.dtensor3("x")):
+            for start in (None, (pt.fmatrix("h0"),), (pt.dmatrix("h0"),)):
+                outputs, state = unroll(cell, x, start)
+                assert (outputs.dtype, state.h.dtype) == (of_weights, of_weights)
+
+
+def test_named_cells_have_weights_of_different_names(rng):
+    cells = [LinearCell(D, H, rng, name="lower"), LinearCell(H, H, rng, name="upper")]
+    names = [p.name for cell in cells for p in cell.params]
+    assert names == ["lower.W_x", "lower.W_h", "lower.b", "upper.W_x", "upper.W_h", "upper.b"]
+
+
+class LeakyCell:
+    """A cell as a user writes it, with two gates: ``h <- h + sigmoid(z_1) (z_2 - h)``."""
+
+    n_gates = 2
+
+    def __init__(self, rng):
+        self.W_x, self.W_h = (
+            pytensor.shared(rng.normal(size=(n, 2 * H)), name=name)
+            for n, name in ((D, "W_x"), (H, "W_h"))
+        )
+
+    def initial_state(self, batch_size):
+        return LinearState(pt.zeros((batch_size, self.W_h.shape[0])))
+
+    def project(self, x):
+        return x @ self.W_x
+
+    def step(self, z, h):
+        return LinearState(h + pt.sigmoid(z[0]) * (z[1] - h))
+
+
+def test_a_cell_with_two_gates_gets_each_of_them(rng):
+    cell, x = LeakyCell(rng), pt.tensor3("x")
+    outputs, _ = unroll(cell, x)
+    xv, h, expected = rng.normal(size=(T, B, D)), np.zeros((B, H)), []
+    for x_t in xv:
+        z = x_t @ cell.W_x.get_value() + h @ cell.W_h.get_value()
+        h = h + 1 / (1 + np.exp(-z[:, :H])) * (z[:, H:] - h)
+        expected.append(h)
+    np.testing.assert_allclose(pytensor.function([x], outputs)(xv), expected, atol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("x", "error", "message"),
     [
@@ -176,8 +226,8 @@ def test_input_of_the_wrong_kind_is_refused_while_the_graph_is_built(cell, x, er
 def test_input_of_the_wrong_size_is_refused_when_called(cell, mode):
     x = pt.tensor3("x")
     function = pytensor.function([x], unroll(cell, x)[1].h, mode=mode)
-    for shape in ((0, B, D), (T, B, D + 1)):
-        with pytest.raises(ValueError, match="at least one step in time, and as many features"):
+    for shape in ((0, B, D), (T, 0, D), (T, B, D + 1)):
+        with pytest.raises(ValueError, match="at least one step in time and one sample"):
             function(np.ones(shape))
 
 

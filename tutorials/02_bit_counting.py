@@ -130,8 +130,6 @@ def cost_and_gradient(X: Any, t: Any, w_x: Any, w_rec: Any) -> tuple[Any, Any, A
 # %%
 def gradient_descent(cost: Any, params: list[Any], rate: float) -> dict[Any, Any]:
     """Return the updates of gradient descent."""
-    if not rate > 0:
-        raise ValueError(f"the learning rate is {rate}, but must be a positive number")
     exact_rate = np.float64(np.float32(rate))
     gradients = pytensor.grad(cost, params)
     return {w: (w - exact_rate * g).astype(w.dtype) for w, g in zip(params, gradients, strict=True)}
@@ -194,6 +192,8 @@ def learn(
         step, [(X, t)], epochs, each_step=lambda *_: path.append(net.weights()), label=name
     )
     report(name, history.loss, path)
+    if history.interrupted:
+        raise KeyboardInterrupt
     return history.loss, path
 
 
@@ -321,8 +321,9 @@ def lesson(
 ) -> dict[str, tuple[list[float], Path]]:
     """Do what `main` says, in float32."""
     folder = lessons.figure_folder(figures)
-    if epochs is not None and epochs < 1:
-        raise ValueError(f"--epochs is {epochs}, but must be at least 1")
+    for flag, value in (("--epochs", epochs), ("--learning-rate", learning_rate)):
+        if value is not None:
+            lessons.positive_option(flag, value)
     rng = np.random.RandomState(seed)  # the published data are from NumPy's legacy generator
     X, t = (array.astype("float32") for array in bit_counting(rng))
     check_bits(X, t)
@@ -359,7 +360,7 @@ def lesson(
     figure = draw_surface(X, t, {name: path for name, (_, path) in runs.items()})
     lessons.save_figure(figure, folder, "02_cost_surface")
     ax = plots.loss_curves({name: costs for name, (costs, _) in runs.items()})
-    ax.set(ylabel="cost", title="sum of squared errors over 20 samples")
+    ax.set(xlabel="epoch", ylabel="cost", title="sum of squared errors over 20 samples")
     lessons.save_figure(ax.figure, folder, "02_loss_curves")
     lessons.show_figures()
     return runs
