@@ -1,29 +1,15 @@
 """Lesson 0: its truth tables, its gradients, what one unit cannot learn and what a network can."""
 
-import importlib.util
 import sys
-from pathlib import Path
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytensor
 import pytest
+from conftest import load_lesson
 
-mpl.use("Agg")
-
-LESSON = Path(__file__).parent.parent / "tutorials" / "00_symbolic_graphs.py"
+lesson = load_lesson("00")
 EPOCHS = 200  # what --quick uses
-
-
-def load_lesson():
-    spec = importlib.util.spec_from_file_location("lesson_00", LESSON)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-lesson = load_lesson()
 ROWS = [(0, 0), (0, 1), (1, 0), (1, 1)]
 GATES = {
     "AND": [int(p and q) for p, q in ROWS],

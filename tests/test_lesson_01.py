@@ -1,27 +1,12 @@
 """Lesson 1: every value that it prints, against plain NumPy loops."""
 
-import importlib.util
 from functools import cache
-from pathlib import Path
-
-import matplotlib
-
-matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+from conftest import load_lesson
 
-PATH = Path(__file__).resolve().parents[1] / "tutorials" / "01_scan_basics.py"
-
-
-def load():
-    spec = importlib.util.spec_from_file_location("lesson_01", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-lesson = load()
+lesson = load_lesson("01")
 
 
 @cache
