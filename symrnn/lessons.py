@@ -53,6 +53,7 @@ def run(main: Callable[..., Any], help: dict[str, str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=inspect.getdoc(inspect.getmodule(main)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     for name, parameter in inspect.signature(main).parameters.items():
         flag, text = "--" + name.replace("_", "-"), (help or {}).get(name, "")
@@ -77,6 +78,8 @@ def run(main: Callable[..., Any], help: dict[str, str] | None = None) -> None:
     # Lessons multiply tiny matrices: that the C compiler finds no fast BLAS is no matter to them.
     warnings.filterwarnings("ignore", message="PyTensor could not link to a BLAS")
     logging.getLogger("pytensor.tensor.blas").setLevel(logging.ERROR)
+    if arguments.get("seed", 0) < 0:
+        parser.error(f"--seed is {arguments['seed']}, but must be 0 or more")
     try:
         main(**arguments)
     except (OptionError, NonFiniteLossError) as error:
@@ -93,15 +96,17 @@ def positive_option(flag: str, value: float) -> None:
         raise OptionError(str(error)) from None
 
 
-def figure_folder(folder: str | Path) -> Path:
+def figure_folder(folder: str | Path, quick: bool = False) -> Path:
     """Make `folder` and make sure that figures can be written there, before the long work begins.
+
+    A quick run gets the folder ``quick`` inside it, and leaves the figures of the full one alone.
 
     Raises
     ------
     OptionError
         If the folder cannot be made or written; the message says what to do.
     """
-    path = Path(folder)
+    path = Path(folder, "quick") if quick else Path(folder)
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / f".writable-{os.getpid()}"

@@ -40,6 +40,8 @@ def sum_squared_error(prediction: Any, target: Any, mask: Any = None) -> TensorV
     ValueError
         If the shapes do not fit: while the graph is built if the number of axes tells, else when
         the compiled function is called.
+    TypeError
+        If the prediction is a tuple, such as the state of a cell.
     """
     prediction, target = _same_shape(prediction, target)
     keep, _ = _mask(mask, prediction)
@@ -147,6 +149,11 @@ def categorical_cross_entropy(logits: Any, target: Any, mask: Any = None) -> Ten
 
 def _same_shape(prediction: Any, target: Any) -> tuple[TensorVariable, TensorVariable]:
     """Both as variables of one dtype; the prediction refuses a target of another shape."""
+    if isinstance(prediction, tuple):
+        raise TypeError(
+            f"the prediction is a {type(prediction).__name__}: take what is in it, for example "
+            "state.h"
+        )
     prediction, target = pt.as_tensor_variable(prediction), pt.as_tensor_variable(target)
     if prediction.ndim != target.ndim:
         raise ValueError(
@@ -157,7 +164,7 @@ def _same_shape(prediction: Any, target: Any) -> tuple[TensorVariable, TensorVar
         ValueError,
         "prediction and target differ in shape: each prediction needs one target. If there is a "
         "prediction for each time step and not for each sample, the input was given as "
-        "(samples, time): pass X.T, time first",
+        "(samples, time): put time first, with X.T or, if X has features, X.transpose(1, 0, 2)",
     )
     prediction = same(prediction, *_sizes_equal(prediction, target, target.ndim))
     return prediction, target.astype(prediction.dtype)

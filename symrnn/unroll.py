@@ -39,7 +39,7 @@ def unroll(
     Raises
     ------
     TypeError
-        If `x` is not of a float dtype.
+        If `cell` is no cell, or `x` not of a float dtype.
     ValueError
         If `x` does not have three axes, or the initial state not as many arrays as the cell's;
         when the compiled function is called: if the sequence is empty or the sizes do not fit.
@@ -90,6 +90,8 @@ def unroll(
 
 
 def _checked_input(cell: Any, x: Any) -> TensorVariable:
+    if not hasattr(cell, "step"):
+        raise TypeError(f"{cell!r} is no cell, it has no step: write unroll(cell, x)")
     x = pt.as_tensor_variable(x)
     if x.ndim != 3:
         raise ValueError(

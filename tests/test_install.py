@@ -10,8 +10,9 @@ import zipfile
 import pytest
 from conftest import ROOT
 
-# make passes its own flags on to makes that it starts; a test's make must not see them.
-ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+# make passes its flags and variables on to makes that it starts; a test's make must not see them.
+OF_MAKE = ("MAKE", "MFLAGS", "VENV", "PYTHON")
+ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(OF_MAKE)}
 ENVIRONMENT |= {"MPLBACKEND": "Agg"}
 
 

@@ -243,12 +243,12 @@ def test_main_writes_both_figures_and_leaves_floatx_alone(tmp_path, capsys):
         lesson.main(epochs=30, figures=str(tmp_path / "figures"), quick=True)
         assert pytensor.config.floatX == "float32"
     for name in ("00_gates.png", "00_xor.png"):
-        assert (tmp_path / "figures" / name).read_bytes().startswith(b"\x89PNG")
+        assert (tmp_path / "figures" / "quick" / name).read_bytes().startswith(b"\x89PNG")
     assert capsys.readouterr().out.count("=== ") == 15
 
 
 def test_main_refuses_no_epochs(tmp_path):
-    with pytest.raises(ValueError, match="epochs must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="--epochs is 0, but must be a positive number"):
         lesson.main(epochs=0, figures=str(tmp_path))
 
 

@@ -339,4 +339,4 @@ def test_main_prints_every_part_and_writes_the_figure(tmp_path, capsys):
     assert "[10., 20., 40.]" in printed
     assert "[[2., 1.], [4., 3.], [9., 7.]]" in printed
     assert "no error in this version" not in printed
-    assert [file.name for file in tmp_path.iterdir()] == ["01_scan_unrolled.png"]
+    assert [file.name for file in (tmp_path / "quick").iterdir()] == ["01_scan_unrolled.png"]

@@ -37,7 +37,7 @@ def test_the_published_costs_and_weights_come_out_to_all_digits(mode, tmp_path, 
     assert [f"{w:.4f}" for w in path[-1]] == ["1.0597", "0.9863"]
     assert (len(costs), len(path)) == (2000, 2001)
 
-    costs, path = runs["RMSProp"]
+    costs, path = runs["centred RMSProp"]
     assert max(costs[399:]) < 0.01
     np.testing.assert_allclose(path[-1], [1, 1], atol=0.001)
 
@@ -48,6 +48,7 @@ def test_the_published_costs_and_weights_come_out_to_all_digits(mode, tmp_path, 
     for row in (PUBLISHED[:10], PUBLISHED[10:]):
         assert "  " + " ".join(row) in out
     assert "w_x 1.0597, w_rec 0.9863" in out
+    assert "gradient at the start: [-152.97  -12.15] in its first step, [-152.97  -12.15]" in out
     assert f"compiling cost, gradient and update in mode {mode}" in out
     for name in ("02_cost_surface", "02_loss_curves"):
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -57,7 +58,7 @@ def test_the_published_costs_and_weights_come_out_to_all_digits(mode, tmp_path, 
 def test_rmsprop_stays_at_the_true_weights(tmp_path):
     """The published run has 2000 epochs; the lesson by default stops at 600."""
     runs = lesson.main(optimizer="rmsprop", epochs=2000, figures=str(tmp_path))
-    costs, path = runs["RMSProp"]
+    costs, path = runs["centred RMSProp"]
     assert max(costs[399:]) < 0.01
     assert np.abs(np.array(path[600:]) - 1).max() < 0.001
 

@@ -6,6 +6,7 @@ from pytensor.compile.mode import Mode
 from pytensor.gradient import verify_grad
 
 from symrnn import losses
+from symrnn.cells import LinearState
 
 
 def evaluate(loss, *variables_and_values):
@@ -124,8 +125,13 @@ def test_shapes_that_would_broadcast_are_refused(loss):
 
 def test_samples_first_input_gets_a_hint():
     y, t = pt.vector("y"), pt.vector("t")
-    with pytest.raises(ValueError, match=r"pass X\.T, time first"):
+    with pytest.raises(ValueError, match=r"put time first, with X\.T"):
         evaluate(losses.sum_squared_error(y, t), y, np.ones(10), t, np.ones(20))
+
+
+def test_a_state_is_no_prediction():
+    with pytest.raises(TypeError, match=r"is a LinearState: take what is in it.*state\.h"):
+        losses.mean_squared_error(LinearState(pt.matrix("h")), pt.matrix("t"))
 
 
 def test_categorical_targets_must_be_classes():

@@ -231,6 +231,11 @@ def test_input_of_the_wrong_size_is_refused_when_called(cell, mode):
             function(np.ones(shape))
 
 
+def test_cell_and_input_in_the_wrong_order_are_refused(cell):
+    with pytest.raises(TypeError, match=r"no cell.*write unroll\(cell, x\)"):
+        unroll(pt.tensor3("x"), cell)
+
+
 def test_initial_states_that_do_not_fit_are_refused(cell):
     x, h0 = pt.tensor3("x"), pt.matrix("h0")
     with pytest.raises(ValueError, match=r"a single array h is \(h,\)"):

@@ -696,11 +696,10 @@ def main(
     quick: bool = False,
 ) -> None:
     """Run every step in order."""
-    if epochs < 1:
-        raise ValueError(f"epochs must be at least 1, got {epochs}")
+    lessons.positive_option("--epochs", epochs)
     if quick:
         epochs = min(epochs, 200)
-    folder = lessons.figure_folder(figures)
+    folder = lessons.figure_folder(figures, quick)
     # The gradients are checked to ten digits, so this lesson works in float64 whatever the
     # settings say. They are as before when it ends.
     with pytensor.config.change_flags(floatX="float64"):

@@ -7,7 +7,7 @@ What you learn
     makes it on purpose, prints what happens, and prints the fix.
 
 What you should see
-    19 numbered parts of a few lines each. The two warm-ups print [10, 20, 40] and
+    19 numbered parts. The two warm-ups print [10, 20, 40] and
     [[2, 1], [4, 3], [9, 7]], the same as the plain Python loops beside them. The last part writes
     one figure, 01_scan_unrolled.png: the loop folded up and rolled out, with its numbers.
 
@@ -1226,9 +1226,9 @@ def main(
     figures
         The folder for the figure.
     quick
-        Changes nothing here: the full lesson takes seconds.
+        Puts the figure into the folder quick, and changes nothing else: the lesson takes seconds.
     """
-    folder = lessons.figure_folder(figures)
+    folder = lessons.figure_folder(figures, quick)
 
     print("1. Warm-up: doubling")
     warm_up_doubling(mode)
@@ -1278,6 +1278,6 @@ if __name__ == "__main__":
             "mode": "how PyTensor compiles: FAST_COMPILE, CVM or NUMBA",
             "seed": "where the random numbers begin",
             "figures": "the folder for the figure",
-            "quick": "changes nothing here: the full lesson takes seconds",
+            "quick": "the same lesson: it takes seconds",
         },
     )
