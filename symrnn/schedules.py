@@ -78,7 +78,7 @@ def natural_exponential(t: Any, rate: float, decay: float, every: int = 1) -> Te
     rate
         eta_0, positive.
     decay
-        Positive; 1 means that the rate falls to 1/e of itself `every` steps.
+        Positive; 1 means that the rate falls to 1/e of itself every `every` steps.
     every
         Number of steps, at least 1.
     """

@@ -150,7 +150,7 @@ def train(
                     return history
                 if callable(batches) or not history.epoch_loss:
                     check_batch(function, batch)
-                loss = _loss(function(*batch))
+                loss = _loss(_call(function, batch))
                 if not np.isfinite(loss):
                     raise NonFiniteLossError(loss, len(history.loss) + 1, history)
                 history.loss.append(loss)
@@ -301,6 +301,16 @@ def _convert(name: str, array: NDArray[Any], wanted: Any) -> str:
         f"{wanted.dtype} with shape {str(wanted.shape).replace('None', '?')}: "
         f"convert it once, with {name}.astype({wanted.dtype!r})"
     )
+
+
+def _call(function: Callable[..., Any], batch: Batch) -> Any:
+    """Call the function; an error tells what it was given, which a graph's own message cannot."""
+    try:
+        return function(*batch)
+    except Exception as error:
+        given = ", ".join(f"{np.shape(array)} {np.asarray(array).dtype}" for array in batch)
+        error.add_note(f"The batch has arrays of these shapes and dtypes: {given}")
+        raise
 
 
 def _loss(result: Any) -> float:

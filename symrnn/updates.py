@@ -323,6 +323,15 @@ def _adam(
 def clip_by_value(gradients: Sequence[Any], limit: float) -> list[TensorVariable]:
     """Gradients with every element held between `-limit` and `limit`.
 
+    ``g <- min(max(g, -limit), limit)``
+
+    Parameters
+    ----------
+    gradients
+        A list of gradients of any shapes, as `pytensor.grad` gives it.
+    limit
+        Positive.
+
     Raises
     ------
     ValueError
@@ -339,6 +348,13 @@ def clip_by_global_norm(gradients: Sequence[Any], max_norm: float) -> list[Tenso
 
     Their direction stays the same; `global_norm` is the norm over all of them. Where a gradient is
     infinite or NaN it has no direction, and all results are NaN: training then stops at once.
+
+    Parameters
+    ----------
+    gradients
+        A list of gradients of any shapes, as `pytensor.grad` gives it.
+    max_norm
+        Positive.
 
     Raises
     ------
@@ -374,6 +390,13 @@ def weight_decay(gradients: Sequence[Any], params: Sequence[Any], strength: floa
     ``g <- g + strength p``
 
     Give only the weights that shall decay, as a rule not the biases, and join the lists.
+
+    Parameters
+    ----------
+    gradients, params
+        A list of shared float variables and the list of their gradients, in the same order.
+    strength
+        At least 0.
 
     Raises
     ------
@@ -419,17 +442,10 @@ def _gradients(loss: TensorVariable, params: list[SharedVariable]) -> list[Tenso
     try:
         return list(pytensor.grad(loss, params))
     except DisconnectedInputError:
-        lost = [
-            label(p)
-            for p, g in zip(
-                params,
-                pytensor.grad(
-                    loss, params, disconnected_inputs="ignore", return_disconnected="none"
-                ),
-                strict=True,
-            )
-            if g is None
-        ]
+        slopes = pytensor.grad(
+            loss, params, disconnected_inputs="ignore", return_disconnected="none"
+        )
+        lost = [label(p) for p, slope in zip(params, slopes, strict=True) if slope is None]
         raise ValueError(
             f"the loss does not depend on {', '.join(lost)}: leave it out of params, or use it in "
             "the graph of the loss"

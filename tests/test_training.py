@@ -9,6 +9,7 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 
+from symrnn.losses import sum_squared_error
 from symrnn.training import NonFiniteLossError, check_batch, minibatches, train
 from symrnn.updates import gradient_descent
 
@@ -188,6 +189,15 @@ def test_batches_that_do_not_fit_are_refused_before_the_first_step(line, batch, 
     with pytest.raises(error, match=message):
         train(step, [batch], epochs=1, progress=False)
     assert w.get_value() == 0
+
+
+def test_an_error_in_a_step_tells_what_it_was_given():
+    x, t = pt.matrix("X"), pt.vector("t")
+    step = pytensor.function([x, t], sum_squared_error(x.sum(axis=0), t))
+    with pytest.raises(ValueError, match="differ in shape") as e:
+        train(step, [(np.ones((20, 10)), np.ones(20))], epochs=1, progress=False)
+    note = "The batch has arrays of these shapes and dtypes: (20, 10) float64, (20,) float64"
+    assert note in e.value.__notes__
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
