@@ -1,0 +1,426 @@
+"""Backpropagation through time, made fast: the loop of a recurrent layer and its way back.
+
+`pytensor.grad` can differentiate any scan. For a recurrent layer one can do better with what one
+knows of it (Werbos, 1990; the products are taken out of the loop as in Appleyard et al., 2016).
+With ``z_t = zx_t + h_{t-1} W_h`` and ``state_t = step(z_t, state_{t-1})``,
+
+- the gradient of ``zx_t`` is ``dz_t``, the gradient of the sum;
+- that of ``W_h`` is ``sum_t h_{t-1}^T dz_t``: ONE product of long matrices after the loop;
+- inside the loop back there is one product, ``dh_{t-1} = dz_t W_h^T``, and the rest is elementwise:
+  PyTensor derives it from the cell's own step, once, on a single row;
+- values that cost something to compute (tanh, sigmoid, ...) are remembered on the way forward.
+
+The arrays inside both loops lie feature-major: a state ``(batch, n_hidden)`` is a row of
+``n_hidden * batch`` numbers and the gates are the rows of a matrix. So each gate is contiguous, and
+a step's elementwise part runs over all of them in one pass (`symrnn.elementwise.fuse`).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import pytensor
+import pytensor.tensor as pt
+from pytensor.compile.mode import optdb
+from pytensor.compile.ops import DeepCopyOp
+from pytensor.gradient import DisconnectedType, disconnected_type
+from pytensor.graph.basic import Apply, Constant, Variable
+from pytensor.graph.op import Op
+from pytensor.graph.replace import graph_replace
+from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
+from pytensor.graph.traversal import ancestors
+from pytensor.tensor.elemwise import Elemwise
+from pytensor.tensor.variable import TensorVariable
+
+from symrnn.elementwise import CHEAP, fuse
+
+Step = Callable[..., Sequence[TensorVariable]]
+materialise = DeepCopyOp()  # a real copy with a plain memory layout; x.copy() is rewritten away
+
+
+class NotElementwiseError(Exception):
+    """A step that does more than elementwise operations."""
+
+
+class StepRows(NamedTuple):
+    """What a step does to rows, as expressions of placeholders, and its gradient."""
+
+    gates: list[list[TensorVariable]]
+    """The sums ``[z]``, or what comes from the input and from the state, ``[zx, zh]``."""
+    states: list[TensorVariable]
+    renewed: list[TensorVariable]
+    captured: list[TensorVariable]
+    captured_values: list[TensorVariable]
+    """Arrays which the step uses without being given them, for example peephole weights."""
+    new_states: list[TensorVariable]
+    saved: list[TensorVariable]
+    saved_values: list[TensorVariable]
+    """What is remembered for the way back."""
+    d_states: list[TensorVariable]
+    d_gates: list[list[TensorVariable]]
+    d_old_states: list[TensorVariable]
+    d_captured: list[TensorVariable]
+    """Gradients with respect to gates, states and captured arrays, given `d_states`."""
+
+
+def step_rows(
+    step: Step, n_gates: int, additive: bool, n_states: int, n_renewed: int, dtype: str
+) -> StepRows:
+    """Try the step on matrices, write what it does for rows, and differentiate that.
+
+    Raises
+    ------
+    NotElementwiseError
+        If the step contains a product, a sum over features or the like.
+    """
+    matrices: dict[Variable, TensorVariable] = {}
+
+    def placeholder(name: str, kind: str = dtype) -> TensorVariable:
+        matrix = pt.tensor(name, dtype=kind, shape=(None, None))
+        matrices[matrix] = pt.tensor(name, dtype=kind, shape=(None,))
+        return matrix
+
+    parts = ["z"] if additive else ["zx", "zh"]
+    gates = [[placeholder(f"{part}{k}") for k in range(n_gates)] for part in parts]
+    states = [placeholder(f"s{k}") for k in range(n_states)]
+    renewed = [placeholder(f"renewed{k}", "bool") for k in range(n_renewed)]
+    new = step([tuple(part) for part in gates], states, renewed)
+
+    row_of = _Rows(matrices)
+    new_rows = [row_of(v) for v in new]
+    gate_rows = [[matrices[v] for v in part] for part in gates]
+    state_rows = [matrices[v] for v in states]
+    captured_rows = [row for _, row in row_of.captured]
+
+    # the gradient of sum(d_states * new_states) is what flows back through one step
+    d_states = [pt.tensor(f"d{k}", dtype=dtype, shape=(None,)) for k in range(n_states)]
+    wrt = [*sum(gate_rows, []), *state_rows, *captured_rows]
+    gradients = pytensor.grad(
+        pt.add(*((d * s).sum() for d, s in zip(d_states, new_rows, strict=True)), 0.0),
+        wrt,
+        consider_constant=d_states,
+        disconnected_inputs="ignore",
+    )
+    used = set(ancestors(gradients))
+    saved_values = [
+        v
+        for v in row_of.computed
+        if v in used and isinstance(v.owner.op, Elemwise) and type(v.owner.op.scalar_op) not in CHEAP
+    ]
+    saved = [v.type(name=f"saved{k}") for k, v in enumerate(saved_values)]
+    gradients = graph_replace(gradients, dict(zip(saved_values, saved, strict=True)), strict=False)
+    used = set(ancestors(gradients))
+    for v in sum(gate_rows, []):
+        if v in used:
+            saved_values.append(v)
+            saved.append(v)
+    gradients = iter(gradients)
+    return StepRows(
+        gates=gate_rows,
+        states=state_rows,
+        renewed=[matrices[v] for v in renewed],
+        captured=captured_rows,
+        captured_values=[v for v, _ in row_of.captured],
+        new_states=new_rows,
+        saved=saved,
+        saved_values=saved_values,
+        d_states=d_states,
+        d_gates=[[next(gradients) for _ in part] for part in gate_rows],
+        d_old_states=[next(gradients) for _ in state_rows],
+        d_captured=[next(gradients) for _ in captured_rows],
+    )
+
+
+class _Rows:
+    """Rewrites elementwise expressions of matrices ``(batch, n_hidden)`` for rows."""
+
+    def __init__(self, known: dict[Variable, TensorVariable]) -> None:
+        self.given = set(known)
+        self.known = dict(known)
+        self.captured: list[tuple[Variable, TensorVariable]] = []
+        self.computed: list[TensorVariable] = []
+
+    def __call__(self, v: Variable) -> TensorVariable:
+        if v not in self.known:
+            self.known[v] = self._row(v)
+        return self.known[v]
+
+    def _row(self, v: Variable) -> TensorVariable:
+        if isinstance(v, Constant) and v.data.size == 1:
+            return pt.constant(v.data.reshape(()))
+        if self.given.isdisjoint(ancestors([v])):
+            row = pt.tensor(v.name, dtype=v.type.dtype, shape=(None,))
+            self.captured.append((v, row))
+            return row
+        if not isinstance(v.owner.op, Elemwise):
+            raise NotElementwiseError(f"{v.owner.op}")
+        row = v.owner.op(*(self(operand) for operand in v.owner.inputs))
+        self.computed.append(row)
+        return row
+
+
+def recurrence(
+    rows: StepRows,
+    zx: TensorVariable,
+    W_h: TensorVariable,
+    start: Sequence[TensorVariable],
+    renewed: Sequence[TensorVariable],
+    truncate: int | None,
+) -> tuple[TensorVariable, list[TensorVariable]]:
+    """Return h of all steps, and the final states, with a fast gradient.
+
+    Parameters
+    ----------
+    rows
+        The step, from `step_rows`.
+    zx
+        ``x_t W_x + b``, shape ``(time, batch, n_gates * n_hidden)``.
+    W_h
+        Shape ``(n_hidden, n_gates * n_hidden)``.
+    start
+        Initial states, each ``(batch, n_hidden)``.
+    renewed
+        Which entries of a state a step may change, ``(time, batch, n_hidden or 1)``, bool.
+    truncate
+        The gradient of the states stops after each so many steps.
+    """
+    shape = (W_h.shape[0], zx.shape[1])  # (n_hidden, batch): how a row is to be read
+    captured = [pt.broadcast_to(v.T, shape).flatten() for v in rows.captured_values]
+    inputs = [zx, W_h, *start, *captured, *renewed]
+    h, *others = Recurrence(rows, truncate)(*inputs)
+    return h, others[: len(start)]
+
+
+class Recurrence(Op):
+    """A recurrent layer's loop: stands for a scan until a function is compiled.
+
+    Inputs are those of `recurrence`. Outputs are h of all steps, the final states, and, for the way
+    back, the states of all steps and the saved values.
+    """
+
+    def __init__(self, rows: StepRows, truncate: int | None) -> None:
+        self.rows, self.truncate = rows, truncate
+
+    def scan(self, inputs: Sequence[TensorVariable]) -> list[TensorVariable]:
+        """The outputs as those of an ordinary scan."""
+        return _forward(self.rows, inputs)
+
+    def make_node(self, *inputs: TensorVariable) -> Apply[Any]:
+        """Node with the outputs of `scan`."""
+        return Apply(self, list(inputs), [v.type() for v in self.scan(inputs)])
+
+    def perform(self, node: Apply[Any], inputs: Sequence[Any], storage: Any) -> None:
+        """Compute by `scan`, where no rewriting has put it in the place of this."""
+        arguments = [v.type() for v in node.inputs]
+        function = pytensor.function(arguments, self.scan(arguments), mode="FAST_COMPILE")
+        for cell, value in zip(storage, function(*inputs), strict=True):
+            cell[0] = value
+
+    def connection_pattern(self, node: Apply[Any]) -> list[list[bool]]:
+        """All outputs depend on all inputs, but for truth values there is no gradient."""
+        return [[v.type.dtype != "bool"] * len(node.outputs) for v in node.inputs]
+
+    def pullback(self, inputs: Any, outputs: Any, gradients: Any) -> list[Any]:
+        """Gradients with respect to the inputs, by a second scan."""
+        return _backward(self.rows, self.truncate, inputs, outputs, gradients)
+
+
+@node_rewriter([Recurrence])
+def recurrence_to_scan(fgraph: Any, node: Apply[Any]) -> list[TensorVariable]:
+    """Replace a `Recurrence` by its scan, made anew: a compiled function changes its own."""
+    return node.op.scan(node.inputs)
+
+
+# first of all, in every mode; from -0.02 on the scans' insides are rewritten too
+optdb.register(
+    "symrnn_recurrence_to_scan",
+    dfs_rewriter(recurrence_to_scan),
+    "fast_run",
+    "fast_compile",
+    position=-0.03,
+)
+
+
+def _split(rows: StepRows, inputs: Sequence[Any]) -> tuple[Any, ...]:
+    zx, W_h, *rest = inputs
+    n_states, n_captured = len(rows.states), len(rows.captured)
+    return (
+        zx,
+        W_h,
+        rest[:n_states],
+        rest[n_states : n_states + n_captured],
+        rest[n_states + n_captured :],
+    )
+
+
+def _forward(
+    rows: StepRows, inputs: Sequence[TensorVariable], copy: Callable[[Any], Any] = materialise
+) -> list[TensorVariable]:
+    """H of all steps, final states, then for the way back: states of all steps, saved values."""
+    zx, W_h, start, captured, renewed = _split(rows, inputs)
+    n_gates, n_states = len(rows.gates[0]), len(rows.states)
+    gates = [pt.tensor("z", dtype=zx.dtype, shape=(n_gates, None)) for _ in ("zx", "zh")]
+    if len(rows.gates) == 1:
+        values = [gates[0][k] + gates[1][k] for k in range(n_gates)]
+    else:
+        values = [part[k] for part in gates for k in range(n_gates)]
+    results = [*rows.new_states, *([pt.stack(rows.saved_values)] if rows.saved else [])]
+    results = graph_replace(
+        results, dict(zip(sum(rows.gates, []), values, strict=True)), strict=False
+    )
+
+    def step(zx_t: TensorVariable, *rest: TensorVariable) -> list[TensorVariable]:
+        renewed_t, rest = rest[: len(renewed)], rest[len(renewed) :]
+        state, (W_h_T, *captured) = rest[:n_states], rest[n_states:]
+        n_hidden, batch = W_h_T.shape[1], zx_t.shape[0]
+        zh_t = W_h_T @ state[0].reshape((n_hidden, batch))
+        row_shape = (n_gates, n_hidden * batch)
+        new = fuse(
+            [*gates, *rows.states, *rows.captured, *rows.renewed],
+            results,
+            [
+                zx_t.T.reshape(row_shape),
+                zh_t.reshape(row_shape),
+                *state,
+                *captured,
+                *(pt.broadcast_to(r.T, (n_hidden, batch)).flatten() for r in renewed_t),
+            ],
+        )
+        return [*new, new[0].reshape((n_hidden, batch)).T]
+
+    outputs = pytensor.scan(
+        step,
+        sequences=[zx, *renewed],
+        outputs_info=[s.T.flatten() for s in start] + [None] * (len(results) - n_states + 1),
+        non_sequences=[copy(W_h.T), *captured],
+        strict=True,
+        return_list=True,
+        return_updates=False,
+        name="forward",
+    )
+    states, h = outputs[:n_states], outputs[-1]
+    final = [s[-1].reshape((W_h.shape[0], zx.shape[1])).T for s in states]
+    return [h, *final, *outputs[:-1]]
+
+
+def _backward(
+    rows: StepRows,
+    truncate: int | None,
+    inputs: Sequence[TensorVariable],
+    outputs: Sequence[TensorVariable],
+    gradients: Sequence[Any],
+) -> list[Any]:
+    """Gradients with respect to the inputs of the recurrence."""
+    zx, W_h, start, captured, renewed = _split(rows, inputs)
+    n_gates, n_states = len(rows.gates[0]), len(rows.states)
+    (h, *_), states = outputs[: 1 + n_states], outputs[1 + n_states : 1 + 2 * n_states]
+    saved = outputs[1 + 2 * n_states :]
+    d_h, d_final, d_kept = (
+        gradients[0],
+        gradients[1 : 1 + n_states],
+        gradients[1 + n_states :],
+    )
+    if any(_connected(d) for d in d_kept):  # a gradient of the gradient is asked for
+        return _differentiate(rows, truncate, inputs, gradients)
+    time, batch, n_hidden = zx.shape[0], zx.shape[1], W_h.shape[0]
+
+    # One step back, in placeholders. The gradient that arrives at h comes from two sides.
+    dtype, row = zx.dtype, rows.d_states[0].type
+    d_h_row, saved_rows = row("d_h"), pt.tensor("saved", dtype=dtype, shape=(len(rows.saved), None))
+    sums = [d.type() for d in rows.d_captured]
+    through_h = rows.states[0] in ancestors(rows.new_states)
+    results = [pt.stack(part) for part in rows.d_gates]
+    results += rows.d_old_states if through_h else rows.d_old_states[1:]
+    results += [total + d for total, d in zip(sums, rows.d_captured, strict=True)]
+    meaning = {v: saved_rows[k] for k, v in enumerate(rows.saved)}
+    if _connected(d_h):
+        meaning[rows.d_states[0]] = rows.d_states[0] + d_h_row
+    results = graph_replace(results, meaning, strict=False)
+    used = set(ancestors(results))
+    before = {  # the states before each step, where the gradient needs them
+        v: pt.concatenate([s.T.reshape((1, n_hidden * batch)), all_steps])
+        for v, s, all_steps in zip(rows.states, start, states, strict=True)
+        if v in used
+    }
+    series = [d_h, *saved] if _connected(d_h) else list(saved)
+
+    def step(k: TensorVariable, *rest: TensorVariable) -> list[TensorVariable]:
+        rest = list(rest)
+        take = lambda n: [rest.pop(0) for _ in range(n)]  # noqa: E731
+        d_states, totals, (W_h,) = take(n_states), take(len(sums)), take(1)
+        series_t = [s[k] for s in take(len(series))]
+        before_t, captured = [s[k] for s in take(len(before))], take(len(captured_used))
+        renewed_t = [r[k] for r in take(len(renewed))]
+        n_hidden, width = W_h.shape
+        batch = d_states[0].shape[0] // n_hidden
+        known = dict(zip(rows.d_states, d_states, strict=True))
+        if _connected(d_h):
+            known[d_h_row] = series_t.pop(0).T.flatten()
+        if saved:
+            known[saved_rows] = series_t.pop(0)
+        known |= dict(zip(before, before_t, strict=True))
+        known |= dict(zip(captured_used, captured, strict=True))
+        for placeholder, r in zip(rows.renewed, renewed_t, strict=True):
+            known[placeholder] = pt.broadcast_to(r.T, (n_hidden, batch)).flatten()
+        known |= dict(zip(sums, totals, strict=True))
+        new = fuse(list(known), results, list(known.values()))
+        d_z = [new.pop(0).reshape((width, batch)) for _ in rows.gates]
+        d_state = (W_h @ d_z[-1]).flatten()
+        d_before = [d_state + new.pop(0) if through_h else d_state]
+        d_before += [new.pop(0) for _ in range(n_states - 1)]
+        if truncate is not None:
+            cut = pt.eq(k % truncate, 0) & pt.gt(k, 0)
+            d_before = [pt.switch(cut, pt.zeros_like(d), d) for d in d_before]
+        return [*d_before, *new, *(d.T for d in d_z)]
+
+    captured_used = [v for v in rows.captured if v in used]
+    no_gradient = pt.zeros((n_hidden * batch,), dtype=dtype)
+    arriving = [d.T.flatten() if _connected(d) else no_gradient for d in d_final]
+    back = pytensor.scan(
+        step,
+        sequences=[pt.arange(time - 1, -1, -1)],
+        outputs_info=[*arriving, *(no_gradient for _ in sums)] + [None] * len(rows.gates),
+        non_sequences=[
+            *(W_h, *series, *before.values()),
+            *(v for v, p in zip(captured, rows.captured, strict=True) if p in used),
+            *renewed,
+        ],
+        strict=True,
+        return_list=True,
+        return_updates=False,
+        name="backward",
+    )
+    # What the loop back returns has its last step first. Turning h round is less work than turning
+    # d_zh round, and the order of the terms of a sum does not matter.
+    d_zx, d_zh = back[-len(rows.gates)], back[-1]
+    h_before = pt.concatenate([h[:-1][::-1], start[0][None]])
+    d_W_h = h_before.reshape((time * batch, n_hidden)).T @ d_zh.reshape((time * batch, W_h.shape[1]))
+    d_start = [d[-1].reshape((n_hidden, batch)).T for d in back[:n_states]]
+    d_captured = [d[-1] for d in back[n_states : n_states + len(sums)]]
+    return [d_zx[::-1], d_W_h, *d_start, *d_captured, *(disconnected_type() for _ in renewed)]
+
+
+def _differentiate(
+    rows: StepRows,
+    truncate: int | None,
+    inputs: Sequence[TensorVariable],
+    gradients: Sequence[Any],
+) -> list[Any]:
+    """Gradients by `pytensor.grad`, for second derivatives."""
+    if truncate is not None:
+        raise NotImplementedError(
+            "no second derivatives with truncate: use unroll(..., backward='autodiff')"
+        )
+    pairs = zip(_forward(rows, inputs, copy=lambda x: x), gradients, strict=True)
+    cost = sum((output * d).sum() for output, d in pairs if _connected(d))
+    n_real = len(inputs) - len(rows.renewed)
+    derivatives = pytensor.grad(
+        cost,
+        list(inputs[:n_real]),
+        consider_constant=[d for d in gradients if _connected(d)],
+        disconnected_inputs="ignore",
+    )
+    return [*derivatives, *(disconnected_type() for _ in rows.renewed)]
+
+
+def _connected(gradient: Any) -> bool:
+    return not isinstance(gradient.type, DisconnectedType)
