@@ -28,7 +28,8 @@ from pytensor.graph.op import Op
 from pytensor.graph.replace import graph_replace
 from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
 from pytensor.graph.traversal import ancestors
-from pytensor.tensor.elemwise import Elemwise
+from pytensor.scalar.basic import Second
+from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.variable import TensorVariable
 
 from symrnn.elementwise import CHEAP, fuse
@@ -95,11 +96,14 @@ def step_rows(
     d_states = [pt.tensor(f"d{k}", dtype=dtype, shape=(None,)) for k in range(n_states)]
     wrt = [*sum(gate_rows, []), *state_rows, *captured_rows]
     gradients = pytensor.grad(
-        pt.add(*((d * s).sum() for d, s in zip(d_states, new_rows, strict=True)), 0.0),
+        sum((d * s).sum() for d, s in zip(d_states, new_rows, strict=True)),
         wrt,
         consider_constant=d_states,
         disconnected_inputs="ignore",
     )
+    simplified = _Simplified(row_of.computed)
+    gradients = [simplified(g) for g in gradients]
+    gradients = [g if g.type.ndim else pt.second(d_states[0], g) for g in gradients]
     used = set(ancestors(gradients))
     saved_values = [
         v
@@ -156,6 +160,31 @@ class _Rows:
         row = v.owner.op(*(self(operand) for operand in v.owner.inputs))
         self.computed.append(row)
         return row
+
+
+class _Simplified:
+    """Rewrites expressions of rows: each is computed once, without what only tells a length."""
+
+    def __init__(self, computed: Sequence[TensorVariable]) -> None:
+        self.known: dict[Variable, Variable] = {v: v for v in computed}
+        self.by_operation = {(v.owner.op, *v.owner.inputs): v for v in computed}
+
+    def __call__(self, v: Variable) -> Variable:
+        if v.owner is None:
+            return v
+        if v not in self.known:
+            operands = [self(operand) for operand in v.owner.inputs]
+            op = v.owner.op
+            if isinstance(op, DimShuffle):
+                self.known[v] = operands[0]
+            elif isinstance(op, Elemwise) and isinstance(op.scalar_op, Second):
+                self.known[v] = operands[1]
+            else:
+                key = (op, *operands)
+                if key not in self.by_operation:
+                    self.by_operation[key] = op(*operands)
+                self.known[v] = self.by_operation[key]
+        return self.known[v]
 
 
 def recurrence(

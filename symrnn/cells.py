@@ -3,36 +3,67 @@
 A cell has
 
 - ``params``: its shared weights, in order;
+- ``n_gates``: how many arrays a step gets from its input, for example 4 for an LSTM;
+- ``State``: a named tuple; its first field is the output h;
 - ``initial_state(batch_size)``: the state before the first step;
 - ``project(x)``: ``x W_x + b`` for all time steps at once, as one matrix product;
 - ``W_h``: what the last step's output is multiplied with (`symrnn.unroll` does that);
-- ``step(z, *state)``: the new state from ``z = x_t W_x + b + h_{t-1} W_h``, which arrives as a
-  tuple with one array of shape ``(batch, n_hidden)`` for each gate.
+- ``step``: the new state from the gates and the old state.
 
-`symrnn.unroll.unroll` turns the step into a scan over time.
+The gates arrive as a tuple of `n_gates` arrays of shape ``(batch, n_hidden)``. A cell whose gates
+see only the sum ``z_t = x_t W_x + b + h_{t-1} W_h`` has ``step(z, *state)``. One that needs the two
+parts by themselves says ``additive = False`` and has ``step(zx, zh, *state)``.
+
+A cell of your own is a subclass of `Cell` with `n_gates`, `State` and `step`:
+
+>>> import numpy as np, pytensor.tensor as pt
+>>> class LeakyCell(Cell):
+...     n_gates = 2
+...     State = HiddenState
+...
+...     def step(self, z, h):
+...         a, g = z
+...         u = pt.sigmoid(a)
+...         return HiddenState(u * h + (1 - u) * pt.tanh(g))
+>>> cell = LeakyCell(3, 5, rng=np.random.default_rng(1))
+>>> [(w.name, w.get_value().shape) for w in cell.params]
+[('W_x', (3, 10)), ('W_h', (5, 10)), ('b', (10,))]
+
+As long as `step` is elementwise, as here, `symrnn.unroll.unroll` gives it the fast way back. Vectors
+``(n_hidden,)`` of its own, such as peephole weights, belong to `params`.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pytensor.tensor as pt
 from numpy.typing import ArrayLike
+from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.tensor.variable import TensorVariable
 
-from symrnn.initializers import Initializer, Random, identity, xavier_uniform
+from symrnn.initializers import Array, Initializer, Random, identity, orthogonal, xavier_uniform
+from symrnn.noise import Noise
 from symrnn.parameters import shared_parameter
 
+Gates = tuple[TensorVariable, ...]
 
-class LinearState(NamedTuple):
-    """State of a `LinearCell`."""
+
+class HiddenState(NamedTuple):
+    """State of a cell that remembers nothing but its output."""
 
     h: Any
 
 
-class LinearCell:
-    """A linear recurrence, without gates and without a squashing function.
+class LSTMState(NamedTuple):
+    """State of an `LSTMCell`: its output h and its memory c."""
 
-    ``h_t = x_t W_x + h_{t-1} W_h + b``
+    h: Any
+    c: Any
+
+
+class Cell:
+    """What all cells have in common: weights, the start at zero, and the projection of the input.
 
     Parameters
     ----------
@@ -41,12 +72,11 @@ class LinearCell:
     rng
         Source of random numbers for the initial weights; not needed where both are given as arrays.
     W_x
-        Initializer or array, shape ``(n_in, n_hidden)``.
+        Initializer (for each gate) or array of shape ``(n_in, n_gates * n_hidden)``.
     W_h
-        Initializer or array, shape ``(n_hidden, n_hidden)``. The default, the identity, keeps
-        what it has seen.
+        Initializer (for each gate) or array of shape ``(n_hidden, n_gates * n_hidden)``.
     bias
-        False leaves b out.
+        False leaves b out. It starts at 0 unless the cell says otherwise.
     name
         Told apart by it where a graph has several cells: the weights are named ``name.W_x`` and so
         on. By default their names are those of the equation.
@@ -55,6 +85,77 @@ class LinearCell:
     ------
     ValueError
         If a size is below 1 or an array does not have its shape.
+    """
+
+    n_gates: int
+    State: Callable[..., Any]
+    additive: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        n_in: int,
+        n_hidden: int,
+        rng: Random | None = None,
+        W_x: Initializer | ArrayLike = xavier_uniform,
+        W_h: Initializer | ArrayLike = orthogonal,
+        bias: bool = True,
+        name: str = "",
+    ) -> None:
+        self.n_in, self.n_hidden, self.name = n_in, n_hidden, name
+        self.params: list[SharedVariable] = []
+        width = self.n_gates * n_hidden
+        self.W_x = self.parameter("W_x", (n_in, width), self._each_gate(W_x), rng)
+        self.W_h = self.parameter("W_h", (n_hidden, width), self._each_gate(W_h), rng)
+        self.b = self.parameter("b", (width,), np.zeros(width)) if bias else None
+
+    def parameter(
+        self,
+        name: str,
+        shape: Sequence[int],
+        initial: Initializer | ArrayLike,
+        rng: Random | None = None,
+    ) -> SharedVariable:
+        """Make a shared weight as `symrnn.parameters.shared_parameter` and put it into `params`."""
+        prefix = f"{self.name}." if self.name else ""
+        self.params.append(shared_parameter(f"{prefix}{name}", shape, initial, rng))
+        return self.params[-1]
+
+    def _each_gate(self, initial: Initializer | ArrayLike) -> Initializer | ArrayLike:
+        """Draw the weights of each gate by themselves: sizes of one gate set their scale."""
+        if not callable(initial):
+            return initial
+
+        def gate_by_gate(rng: Random, shape: Sequence[int]) -> Array:
+            one = (shape[0], shape[1] // self.n_gates)
+            return np.concatenate([initial(rng, one) for _ in range(self.n_gates)], axis=1)
+
+        return gate_by_gate
+
+    def initial_state(self, batch_size: Any) -> Any:
+        """Zeros of shape ``(batch, n_hidden)``, of the weights' dtype."""
+        zeros = pt.zeros((batch_size, self.W_h.shape[0]), dtype=self.W_h.dtype)
+        return self.State(*(zeros for _ in self.State._fields))  # type: ignore[attr-defined]
+
+    def project(self, x: TensorVariable) -> TensorVariable:
+        """Return ``x W_x + b``: ``(time, batch, n_in)`` to ``(time, batch, n_gates * n_hidden)``."""
+        time, batch, features = x.shape
+        z = x.reshape((time * batch, features)) @ self.W_x
+        if self.b is not None:
+            z = z + self.b
+        return z.reshape((time, batch, self.W_x.shape[1]))
+
+    def step(self, *gates_and_state: Any) -> Any:
+        """Return the new state from the gates and the old state."""
+        raise NotImplementedError(f"{type(self).__name__} needs a step(self, z, *state)")
+
+
+class LinearCell(Cell):
+    """A linear recurrence, without gates and without a squashing function.
+
+    ``h_t = x_t W_x + h_{t-1} W_h + b``
+
+    Parameters and errors as in `Cell`, but `W_h` starts as the identity, which keeps what it has
+    seen.
 
     Examples
     --------
@@ -66,6 +167,7 @@ class LinearCell:
     """
 
     n_gates = 1
+    State = HiddenState
 
     def __init__(
         self,
@@ -77,26 +179,364 @@ class LinearCell:
         bias: bool = True,
         name: str = "",
     ) -> None:
-        self.n_in, self.n_hidden = n_in, n_hidden
-        prefix = f"{name}." if name else ""
-        self.W_x = shared_parameter(f"{prefix}W_x", (n_in, n_hidden), W_x, rng)
-        self.W_h = shared_parameter(f"{prefix}W_h", (n_hidden, n_hidden), W_h, rng)
-        self.b = shared_parameter(f"{prefix}b", (n_hidden,), np.zeros(n_hidden)) if bias else None
-        self.params = [self.W_x, self.W_h, *([self.b] if bias else [])]
+        super().__init__(n_in, n_hidden, rng, W_x, W_h, bias, name)
 
-    def initial_state(self, batch_size: Any) -> LinearState:
-        """Zeros of shape ``(batch, n_hidden)``, of the weights' dtype."""
-        return LinearState(pt.zeros((batch_size, self.W_h.shape[0]), dtype=self.W_h.dtype))
-
-    def project(self, x: TensorVariable) -> TensorVariable:
-        """Return ``x W_x + b``: ``(time, batch, n_in)`` to ``(time, batch, n_hidden)``."""
-        time, batch, features = x.shape
-        z = x.reshape((time * batch, features)) @ self.W_x
-        if self.b is not None:
-            z = z + self.b
-        return z.reshape((time, batch, self.W_x.shape[1]))
-
-    def step(self, z: tuple[TensorVariable, ...], h: TensorVariable) -> LinearState:
+    def step(self, z: Gates, h: TensorVariable) -> HiddenState:
         """Return the new state, shape ``(batch, n_hidden)``: the sum z itself."""
         (z_h,) = z
-        return LinearState(z_h)
+        return HiddenState(z_h)
+
+
+def relu(x: TensorVariable) -> TensorVariable:
+    """``max(x, 0)``."""
+    return pt.maximum(x, 0)
+
+
+ACTIVATIONS: dict[str, Callable[[TensorVariable], TensorVariable]] = {
+    "tanh": pt.tanh,
+    "relu": relu,
+    "sigmoid": pt.sigmoid,
+    "identity": lambda x: x,
+}
+
+
+class ElmanCell(Cell):
+    """The simple recurrent net (Elman, 1990).
+
+    ``h_t = phi(x_t W_x + h_{t-1} W_h + b)``
+
+    Parameters
+    ----------
+    n_in, n_hidden, rng, W_x, W_h, bias, name
+        As in `Cell`.
+    activation
+        phi: ``"tanh"``, ``"relu"``, ``"sigmoid"`` or ``"identity"``.
+
+    Raises
+    ------
+    ValueError
+        As `Cell`, or if there is no such activation.
+
+    Examples
+    --------
+    >>> cell = ElmanCell(3, 5, np.random.default_rng(1), activation="relu")
+    >>> [(w.name, w.get_value().shape) for w in cell.params]
+    [('W_x', (3, 5)), ('W_h', (5, 5)), ('b', (5,))]
+    """
+
+    n_gates = 1
+    State = HiddenState
+
+    def __init__(
+        self,
+        n_in: int,
+        n_hidden: int,
+        rng: Random | None = None,
+        activation: str = "tanh",
+        W_x: Initializer | ArrayLike = xavier_uniform,
+        W_h: Initializer | ArrayLike = orthogonal,
+        bias: bool = True,
+        name: str = "",
+    ) -> None:
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation is {activation!r}, but must be one of {[*ACTIVATIONS]}")
+        super().__init__(n_in, n_hidden, rng, W_x, W_h, bias, name)
+        self.phi = ACTIVATIONS[activation]
+
+    def step(self, z: Gates, h: TensorVariable) -> HiddenState:
+        """Return the new state, shape ``(batch, n_hidden)``."""
+        (z_h,) = z
+        return HiddenState(self.phi(z_h))
+
+
+class LSTMCell(Cell):
+    """Long short-term memory (Hochreiter and Schmidhuber, 1997; forget gate: Gers et al., 2000).
+
+    ::
+
+        i_t = sigmoid(x_t W_xi + h_{t-1} W_hi + b_i  [+ p_i * c_{t-1}])     input gate
+        f_t = sigmoid(x_t W_xf + h_{t-1} W_hf + b_f  [+ p_f * c_{t-1}])     forget gate
+        g_t = tanh(x_t W_xg + h_{t-1} W_hg + b_g)                           candidate
+        c_t = f_t * c_{t-1} + i_t * g_t                                     memory
+        o_t = sigmoid(x_t W_xo + h_{t-1} W_ho + b_o  [+ p_o * c_t])         output gate
+        h_t = o_t * tanh(c_t)                                               output
+
+    with ``W_x = [W_xi W_xf W_xg W_xo]`` and so on.
+
+    Parameters
+    ----------
+    n_in, n_hidden, rng, W_x, W_h, bias, name
+        As in `Cell`. The bias of the forget gate starts at 1, so that the cell remembers from the
+        beginning (Jozefowicz et al., 2015).
+    gates
+        Which gates there are, for seeing what they are good for: ``"ifo"``; ``"io"`` is the cell of
+        1997, which never forgets; ``""`` leaves the constant error carousel ``c_t = c_{t-1} + g_t``
+        alone. A gate that is not there is open (1) and has no weights.
+    peepholes
+        True lets the gates see the memory through weights ``p_i, p_f, p_o`` (Gers et al., 2002),
+        which start at 0.
+
+    Raises
+    ------
+    ValueError
+        As `Cell`, or if `gates` is not made of i, f and o in this order.
+
+    Examples
+    --------
+    >>> cell = LSTMCell(3, 5, np.random.default_rng(1))
+    >>> [(w.name, w.get_value().shape) for w in cell.params]
+    [('W_x', (3, 20)), ('W_h', (5, 20)), ('b', (20,))]
+    >>> cell.b.get_value().reshape(4, 5)[:, 0].tolist()
+    [0.0, 1.0, 0.0, 0.0]
+    """
+
+    State = LSTMState
+
+    def __init__(
+        self,
+        n_in: int,
+        n_hidden: int,
+        rng: Random | None = None,
+        gates: str = "ifo",
+        peepholes: bool = False,
+        W_x: Initializer | ArrayLike = xavier_uniform,
+        W_h: Initializer | ArrayLike = orthogonal,
+        bias: bool = True,
+        name: str = "",
+    ) -> None:
+        if gates not in {"ifo", "io", "fo", "if", "i", "f", "o", ""}:
+            raise ValueError(
+                f"gates is {gates!r}, but must be 'ifo' or a part of it in this order: 'io' leaves "
+                "the forget gate out, '' all gates"
+            )
+        self.gates = [gate for gate in "ifgo" if gate in gates or gate == "g"]
+        self.n_gates = len(self.gates)
+        super().__init__(n_in, n_hidden, rng, W_x, W_h, bias, name)
+        if self.b is not None and "f" in gates:
+            b = self.b.get_value()
+            b[n_hidden * self.gates.index("f") :][:n_hidden] = 1
+            self.b.set_value(b)
+        self.p = {
+            gate: self.parameter(f"p_{gate}", (n_hidden,), np.zeros(n_hidden))
+            for gate in (gates if peepholes else "")
+        }
+
+    def step(self, z: Gates, h: TensorVariable, c: TensorVariable) -> LSTMState:
+        """Return the new state, each of shape ``(batch, n_hidden)``."""
+        i = self._gate("i", z, c)
+        f = self._gate("f", z, c)
+        g = pt.tanh(z[self.gates.index("g")])
+        c = f * c + i * g
+        o = self._gate("o", z, c)
+        return LSTMState(h=o * pt.tanh(c), c=c)
+
+    def _gate(self, gate: str, z: Gates, c: TensorVariable) -> Any:
+        if gate not in self.gates:
+            return 1
+        z_gate = z[self.gates.index(gate)]
+        return pt.sigmoid(z_gate + self.p[gate] * c if gate in self.p else z_gate)
+
+
+class GRUCell(Cell):
+    """Gated recurrent unit (Cho et al., 2014).
+
+    ::
+
+        r_t = sigmoid(x_t W_xr + h_{t-1} W_hr + b_r)                  reset gate
+        u_t = sigmoid(x_t W_xu + h_{t-1} W_hu + b_u)                  update gate
+        n_t = tanh(x_t W_xn + b_n + r_t * (h_{t-1} W_hn + b_hn))      reset="after" the product
+        n_t = tanh(x_t W_xn + b_n + (r_t * h_{t-1}) W_hn)             reset="before" it
+        h_t = (1 - u_t) * n_t + u_t * h_{t-1}
+
+    with ``W_x = [W_xr W_xu W_xn]`` and so on. Here u is how much of the old state is kept, as in
+    torch and Keras; in the paper its part and that of 1 - u are exchanged.
+
+    Parameters
+    ----------
+    n_in, n_hidden, rng, W_x, W_h, bias, name
+        As in `Cell`.
+    reset
+        ``"after"`` (as in cuDNN and torch) or ``"before"`` (as in the paper). Before it there is a
+        second product in each step: ``W_h`` has the columns of r and u, and ``W_hn`` is a weight of
+        its own. Such a cell takes the automatic way back.
+
+    Raises
+    ------
+    ValueError
+        As `Cell`, or if `reset` is neither.
+
+    Examples
+    --------
+    >>> cell = GRUCell(3, 5, np.random.default_rng(1))
+    >>> [(w.name, w.get_value().shape) for w in cell.params]
+    [('W_x', (3, 15)), ('W_h', (5, 15)), ('b', (15,)), ('b_hn', (5,))]
+    """
+
+    n_gates = 3
+    State = HiddenState
+    additive = False
+
+    def __init__(
+        self,
+        n_in: int,
+        n_hidden: int,
+        rng: Random | None = None,
+        reset: str = "after",
+        W_x: Initializer | ArrayLike = xavier_uniform,
+        W_h: Initializer | ArrayLike = orthogonal,
+        bias: bool = True,
+        name: str = "",
+    ) -> None:
+        if reset not in ("after", "before"):
+            raise ValueError(f"reset is {reset!r}, but must be 'after' or 'before'")
+        self.reset = reset
+        super().__init__(n_in, n_hidden, rng, W_x, W_h, bias, name)
+        self.b_hn = self.W_hn = None
+        self.n_recurrent_gates = 2 if reset == "before" else 3
+        if reset == "before":
+            W_h_all = self.W_h.get_value()
+            self.W_h.set_value(W_h_all[:, : 2 * n_hidden])
+            self.W_hn = self.parameter(
+                "W_hn", (n_hidden, n_hidden), W_h_all[:, 2 * n_hidden :]
+            )
+        elif bias:
+            self.b_hn = self.parameter("b_hn", (n_hidden,), np.zeros(n_hidden))
+
+    def step(self, zx: Gates, zh: Gates, h: TensorVariable) -> HiddenState:
+        """Return the new state, shape ``(batch, n_hidden)``."""
+        r = pt.sigmoid(zx[0] + zh[0])
+        u = pt.sigmoid(zx[1] + zh[1])
+        if self.reset == "before":
+            n = pt.tanh(zx[2] + (r * h) @ self.W_hn)
+        else:
+            n = pt.tanh(zx[2] + r * (zh[2] + self.b_hn if self.b_hn is not None else zh[2]))
+        return HiddenState((1 - u) * n + u * h)
+
+
+class LayerNormalised:
+    """A cell whose gates are normalised over the hidden units (Ba et al., 2016).
+
+    Each gate's part from the input and its part from the state are normalised by themselves:
+    ``N(a) = gain * (a - mean(a)) / sqrt(var(a) + epsilon)``; the cell's bias stays outside.
+
+    Parameters
+    ----------
+    cell
+        Any cell; its weights come first in `params`.
+    epsilon
+        Keeps the division finite.
+
+    Examples
+    --------
+    >>> cell = LayerNormalised(LSTMCell(3, 5, np.random.default_rng(1)))
+    >>> [w.name for w in cell.params]
+    ['W_x', 'W_h', 'b', 'gain_x', 'gain_h']
+    """
+
+    additive = False
+
+    def __init__(self, cell: Cell, epsilon: float = 1e-5) -> None:
+        self.cell, self.epsilon = cell, epsilon
+        self.n_in, self.n_hidden, self.n_gates = cell.n_in, cell.n_hidden, cell.n_gates
+        self.State, self.W_x, self.W_h = cell.State, cell.W_x, cell.W_h
+        self.n_recurrent_gates = getattr(cell, "n_recurrent_gates", cell.n_gates)
+        prefix = f"{cell.name}." if cell.name else ""
+        self.gain_x, self.gain_h = (
+            shared_parameter(f"{prefix}{name}", (w,), np.ones(w))
+            for name, w in (
+                ("gain_x", self.n_gates * self.n_hidden),
+                ("gain_h", self.n_recurrent_gates * self.n_hidden),
+            )
+        )
+        self.params = [*cell.params, self.gain_x, self.gain_h]
+
+    def initial_state(self, batch_size: Any) -> Any:
+        """As the cell's own."""
+        return self.cell.initial_state(batch_size)
+
+    def project(self, x: TensorVariable) -> TensorVariable:
+        """Return the normalised ``x W_x``, plus b."""
+        b = self.cell.b
+        z = self.cell.project(x) if b is None else self.cell.project(x) - b
+        time, batch, width = z.shape
+        gates = z.reshape((time, batch, self.n_gates, self.n_hidden))
+        z = self._normalise(gates).reshape((time, batch, width)) * self.gain_x
+        return z if b is None else z + b
+
+    def step(self, zx: Gates, zh: Gates, *state: TensorVariable) -> Any:
+        """Return the cell's new state from normalised gates."""
+        H = self.n_hidden
+        zh = tuple(
+            self.gain_h[k * H : (k + 1) * H] * self._normalise(gate) for k, gate in enumerate(zh)
+        )
+        if self.cell.additive:
+            return self.cell.step(tuple(a + b for a, b in zip(zx, zh, strict=True)), *state)
+        return self.cell.step(zx, zh, *state)
+
+    def _normalise(self, a: TensorVariable) -> TensorVariable:
+        centred = a - a.mean(axis=-1, keepdims=True)
+        variance = (centred**2).mean(axis=-1, keepdims=True)
+        return centred / pt.sqrt(variance + self.epsilon)
+
+
+class Zoneout:
+    """A cell whose units keep their old state now and then (Krueger et al., 2017).
+
+    ``s_t = m * s_{t-1} + (1 - m) * step(...)`` with ``m ~ Bernoulli(rate)`` for each unit and step
+    while training, and with ``m = rate`` otherwise.
+
+    Parameters
+    ----------
+    cell
+        Any cell; the weights are its own.
+    rates
+        Rate of each field of the state, for example ``{"h": 0.05, "c": 0.5}``.
+    noise
+        Source of the random masks for training; None for use. Both may share one cell's weights.
+
+    Raises
+    ------
+    ValueError
+        If a rate is not within [0, 1) or its field is not in the state.
+
+    Examples
+    --------
+    >>> lstm = LSTMCell(3, 5, np.random.default_rng(1))
+    >>> rates = {"h": 0.05, "c": 0.5}
+    >>> in_training = Zoneout(lstm, rates, noise=Noise(np.random.default_rng(2)))
+    >>> in_use = Zoneout(lstm, rates, noise=None)
+    >>> in_training.params == in_use.params == lstm.params
+    True
+    """
+
+    def __init__(self, cell: Any, rates: dict[str, float], noise: Noise | None) -> None:
+        fields = cell.State._fields
+        for name, rate in rates.items():
+            if name not in fields:
+                raise ValueError(f"{name} is not in the cell's state, which has {fields}")
+            if not 0 <= rate < 1:
+                raise ValueError(f"the rate of {name} is {rate}, but must be in [0, 1)")
+        self.cell, self.noise = cell, noise
+        self.rates = [rates.get(name, 0.0) for name in fields]
+        self.n_in, self.n_hidden, self.n_gates = cell.n_in, cell.n_hidden, cell.n_gates
+        self.State, self.additive, self.params = cell.State, cell.additive, cell.params
+        self.W_x, self.W_h = cell.W_x, cell.W_h
+        self.n_recurrent_gates = getattr(cell, "n_recurrent_gates", cell.n_gates)
+        self.initial_state, self.project = cell.initial_state, cell.project
+
+    def renewed(self, shape: Sequence[Any]) -> list[TensorVariable | None]:
+        """For each field, which units take the new state: truth values of `shape`."""
+        if self.noise is None:
+            return [None] * len(self.rates)
+        return [self.noise.mask(1 - rate, shape) if rate else None for rate in self.rates]
+
+    def step(self, *gates_and_state: Any) -> Any:
+        """Return the cell's new state, or its mean with the old one if not in training."""
+        new = self.cell.step(*gates_and_state)
+        if self.noise is not None:
+            return new
+        old = gates_and_state[-len(new) :]
+        rates = [np.asarray(rate, dtype=self.W_h.dtype) for rate in self.rates]
+        return self.State(
+            *(rate * o + (1 - rate) * n for rate, o, n in zip(rates, old, new, strict=True))
+        )

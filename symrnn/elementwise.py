@@ -185,6 +185,7 @@ def loop_source(inputs: Sequence[Variable], outputs: Sequence[Variable]) -> str:
         [
             f"def row_loop({', '.join(names.values())}):",
             f"    n = x0.shape[{inputs[0].type.ndim - 1}]",
+            *(f"    {x} = np.ascontiguousarray({x})" for v, x in names.items() if v.type.ndim == 1),
             *(f"    {line}" for line in allocations),
             "    for j in range(n):",
             *(f"        {line}" for line in lines),
@@ -246,10 +247,11 @@ def _tanh(x: str, dtype: str, lines: list[str]) -> str:
 
 
 def _stacked(v: Variable) -> list[Variable]:
-    """The rows of a stack; none if `v` is not a stack."""
-    if v.type.ndim != 2 or v.owner is None or not isinstance(v.owner.op, Join):
+    """The rows of a stack; none if `v` is a single row."""
+    if v.type.ndim != 2:
         return []
-    return [row.owner.inputs[0] for row in v.owner.inputs[1:]]
+    rows = v.owner.inputs[1:] if isinstance(v.owner.op, Join) else [v]
+    return [row.owner.inputs[0] for row in rows]
 
 
 def _register_with_numba() -> None:

@@ -6,7 +6,7 @@ from pytensor.compile.mode import Mode
 from pytensor.gradient import verify_grad
 
 from symrnn import losses
-from symrnn.cells import LinearState
+from symrnn.cells import HiddenState
 
 
 def evaluate(loss, *variables_and_values):
@@ -130,8 +130,8 @@ def test_samples_first_input_gets_a_hint():
 
 
 def test_a_state_is_no_prediction():
-    with pytest.raises(TypeError, match=r"is a LinearState: take what is in it.*state\.h"):
-        losses.mean_squared_error(LinearState(pt.matrix("h")), pt.matrix("t"))
+    with pytest.raises(TypeError, match=r"is a HiddenState: take what is in it.*state\.h"):
+        losses.mean_squared_error(HiddenState(pt.matrix("h")), pt.matrix("t"))
 
 
 def test_categorical_targets_must_be_classes():

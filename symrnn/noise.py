@@ -1,0 +1,59 @@
+"""Random masks in graphs: new ones at each call of a compiled function, the same from one seed."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytensor.tensor as pt
+from numpy.random import Generator
+from pytensor.graph.basic import Variable
+from pytensor.tensor.variable import TensorVariable
+
+
+class Noise:
+    """Source of the random masks in a training graph.
+
+    A graph draws from generators that are shared variables, and a compiled function has to put
+    their next states in place, or it draws the same numbers at each call. So compile with
+    ``updates={**noise.updates, **other_updates}``.
+
+    Parameters
+    ----------
+    rng
+        Seeds the graph's generators, one for each mask.
+
+    Attributes
+    ----------
+    updates
+        The generators and their next states, of all masks drawn so far.
+
+    Raises
+    ------
+    TypeError
+        If `rng` is not a `numpy.random.Generator`.
+
+    Examples
+    --------
+    >>> import numpy as np, pytensor
+    >>> noise = Noise(np.random.default_rng(1))
+    >>> mask = noise.mask(0.5, (1000,))
+    >>> draw = pytensor.function([], mask, updates=noise.updates, mode="FAST_COMPILE")
+    >>> first, second = draw(), draw()
+    >>> bool(400 < first.sum() < 600), bool((first == second).all())
+    (True, False)
+    """
+
+    def __init__(self, rng: Generator) -> None:
+        if not isinstance(rng, Generator):
+            raise TypeError(
+                "random masks need a generator, for example numpy.random.default_rng(1), "
+                f"and not {rng!r}"
+            )
+        self.rng = rng
+        self.updates: dict[Variable, Variable] = {}
+
+    def mask(self, keep: float, shape: Sequence[Any]) -> TensorVariable:
+        """Truth values of `shape` (numbers or symbolic), each true with probability `keep`."""
+        shared = pt.random.shared_rng(seed=int(self.rng.integers(2**32)))
+        next_rng, uniform = shared.uniform(0.0, 1.0, size=shape)
+        self.updates[shared] = next_rng
+        return pt.lt(uniform, keep)
