@@ -212,7 +212,7 @@ def recurrence(
     truncate
         The gradient of the states stops after each so many steps.
     """
-    shape = (W_h.shape[0], zx.shape[1])  # (n_hidden, batch): how a row is to be read
+    shape = (size(W_h, 0), size(zx, 1))  # (n_hidden, batch): how a row is to be read
     captured = [pt.broadcast_to(v.T, shape).flatten() for v in rows.captured_values]
     inputs = [zx, W_h, *start, *captured, *renewed]
     h, *others = Recurrence(rows, truncate)(*inputs)
@@ -300,7 +300,7 @@ def _forward(
     def step(zx_t: TensorVariable, *rest: TensorVariable) -> list[TensorVariable]:
         renewed_t, rest = rest[: len(renewed)], rest[len(renewed) :]
         state, (W_h_T, *captured) = rest[:n_states], rest[n_states:]
-        n_hidden, batch = W_h_T.shape[1], zx_t.shape[0]
+        n_hidden, batch = size(W_h_T, 1), size(zx_t, 0)
         zh_t = W_h_T @ state[0].reshape((n_hidden, batch))
         row_shape = (n_gates, n_hidden * batch)
         new = fuse(
@@ -327,7 +327,7 @@ def _forward(
         name="forward",
     )
     states, h = outputs[:n_states], outputs[-1]
-    final = [s[-1].reshape((W_h.shape[0], zx.shape[1])).T for s in states]
+    final = [s[-1].reshape((size(W_h, 0), size(zx, 1))).T for s in states]
     return [h, *final, *outputs[:-1]]
 
 
@@ -350,7 +350,7 @@ def _backward(
     )
     if any(_connected(d) for d in d_kept):  # a gradient of the gradient is asked for
         return _differentiate(rows, truncate, inputs, gradients)
-    time, batch, n_hidden = zx.shape[0], zx.shape[1], W_h.shape[0]
+    time, batch, n_hidden = size(zx, 0), size(zx, 1), size(W_h, 0)
 
     # One step back, in placeholders. The gradient that arrives at h comes from two sides.
     dtype, row = zx.dtype, rows.d_states[0].type
@@ -379,8 +379,8 @@ def _backward(
         series_t = [s[k] for s in take(len(series))]
         before_t, captured = [s[k] for s in take(len(before))], take(len(captured_used))
         renewed_t = [r[k] for r in take(len(renewed))]
-        n_hidden, width = W_h.shape
-        batch = d_states[0].shape[0] // n_hidden
+        n_hidden, width = size(W_h, 0), size(W_h, 1)
+        batch = size(d_states[0], 0) // n_hidden
         known = dict(zip(rows.d_states, d_states, strict=True))
         if _connected(d_h):
             known[d_h_row] = series_t.pop(0).T.flatten()
@@ -422,7 +422,7 @@ def _backward(
     # d_zh round, and the order of the terms of a sum does not matter.
     d_zx, d_zh = back[-len(rows.gates)], back[-1]
     h_before = pt.concatenate([h[:-1][::-1], start[0][None]])
-    d_W_h = h_before.reshape((time * batch, n_hidden)).T @ d_zh.reshape((time * batch, W_h.shape[1]))
+    d_W_h = h_before.reshape((time * batch, n_hidden)).T @ d_zh.reshape((time * batch, size(W_h, 1)))
     d_start = [d[-1].reshape((n_hidden, batch)).T for d in back[:n_states]]
     d_captured = [d[-1] for d in back[n_states : n_states + len(sums)]]
     return [d_zx[::-1], d_W_h, *d_start, *d_captured, *(disconnected_type() for _ in renewed)]
@@ -449,6 +449,12 @@ def _differentiate(
         disconnected_inputs="ignore",
     )
     return [*derivatives, *(disconnected_type() for _ in rows.renewed)]
+
+
+def size(v: TensorVariable, axis: int) -> Any:
+    """Length of an axis: a number where it is known, which mode JAX needs."""
+    known = v.type.shape[axis]
+    return v.shape[axis] if known is None else known
 
 
 def _connected(gradient: Any) -> bool:

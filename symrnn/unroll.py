@@ -144,24 +144,23 @@ def _fast_scan(
     cell: Any, zx: TensorVariable, start: Any, renewed: list[Any], truncate: int | None
 ) -> tuple[TensorVariable, list[TensorVariable]]:
     """The loop with the way back of `symrnn.bptt`, or else the plain one."""
-    given = [r for r in renewed if r is not None]
+    given = _distinct(renewed)
 
     def step(gates: Any, state: Any, given_t: Any) -> list[TensorVariable]:
-        at_hand = iter(given_t)
-        return _step(cell, gates, state, [None if r is None else next(at_hand) for r in renewed])
+        return _step(cell, gates, state, [_one_of(given, given_t, r) for r in renewed])
 
     try:
         rows = step_rows(step, cell.n_gates, cell.additive, len(start), len(given), zx.dtype)
     except NotElementwiseError:
         return _scan(cell, zx, start, renewed, truncate)
-    return recurrence(rows, zx, cell.W_h, start, given, truncate)
+    return recurrence(rows, zx, _known_shape(cell, zx), start, given, truncate)
 
 
 def _scan(
     cell: Any, zx: TensorVariable, start: Any, renewed: list[Any], truncate: int | None
 ) -> tuple[TensorVariable, list[TensorVariable]]:
     """The loop as a plain scan."""
-    given = [r for r in renewed if r is not None]
+    given = _distinct(renewed)
     n_hidden = cell.W_h.shape[0]
     n_recurrent_gates = getattr(cell, "n_recurrent_gates", cell.n_gates)
 
@@ -171,7 +170,7 @@ def _scan(
         return tuple(z[:, k * n_hidden : (k + 1) * n_hidden] for k in range(n_gates))
 
     def step(zx_t: TensorVariable, *rest: TensorVariable) -> list[TensorVariable]:
-        given_t, rest = iter(rest[: len(given)]), rest[len(given) :]
+        given_t, rest = rest[: len(given)], rest[len(given) :]
         *cut, W_h = rest[: len(cuts)] + rest[-1:]
         state = list(rest[len(cuts) : -1])
         if cut:
@@ -181,7 +180,7 @@ def _scan(
             gates = [split(zx_t + zh_t, cell.n_gates)]
         else:
             gates = [split(zx_t, cell.n_gates), split(zh_t, n_recurrent_gates)]
-        new = _step(cell, gates, state, [None if r is None else next(given_t) for r in renewed])
+        new = _step(cell, gates, state, [_one_of(given, given_t, r) for r in renewed])
         return [_with_ones_of(old, s) for old, s in zip(state, new, strict=True)]
 
     steps = pt.arange(zx.shape[0])
@@ -190,7 +189,7 @@ def _scan(
         step,
         sequences=[zx, *given, *cuts],
         outputs_info=list(start),
-        non_sequences=[cell.W_h],
+        non_sequences=[_known_shape(cell, zx)],
         strict=False,  # a cell's own weights, such as peepholes, are found in its step
         return_list=True,
         return_updates=False,
@@ -502,6 +501,22 @@ def _renewed(
     if there is not None:
         renewed = [there if r is None else there & r for r in renewed]
     return list(renewed)
+
+
+def _known_shape(cell: Any, zx: TensorVariable) -> TensorVariable:
+    """W_h, with its shape told if that of the input is known: mode JAX needs to know them all."""
+    if None in zx.type.shape[:2]:
+        return cell.W_h
+    return pt.specify_shape(cell.W_h, cell.W_h.get_value(borrow=True).shape)
+
+
+def _distinct(renewed: Sequence[Any]) -> list[TensorVariable]:
+    return list(dict.fromkeys(r for r in renewed if r is not None))
+
+
+def _one_of(series: Sequence[Any], at_t: Sequence[Any], one: Any) -> Any:
+    """What `one` of the series is at this step; None stays None."""
+    return None if one is None else at_t[series.index(one)]
 
 
 def _with_ones_of(old: TensorVariable, new: TensorVariable) -> TensorVariable:
