@@ -16,175 +16,24 @@ a step's elementwise part runs over all of them in one pass (`symrnn.elementwise
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytensor
 import pytensor.tensor as pt
 from pytensor.compile.mode import optdb
 from pytensor.compile.ops import DeepCopyOp
 from pytensor.gradient import DisconnectedType, disconnected_type
-from pytensor.graph.basic import Apply, Constant, Variable
+from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
 from pytensor.graph.replace import graph_replace
 from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
 from pytensor.graph.traversal import ancestors
-from pytensor.scalar.basic import Second
-from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.variable import TensorVariable
 
-from symrnn.elementwise import CHEAP, fuse
+from symrnn.elementwise import fuse
+from symrnn.rows import StepRows
 
-Step = Callable[..., Sequence[TensorVariable]]
 materialise = DeepCopyOp()  # a real copy with a plain memory layout; x.copy() is rewritten away
-
-
-class NotElementwiseError(Exception):
-    """A step that does more than elementwise operations."""
-
-
-class StepRows(NamedTuple):
-    """What a step does to rows, as expressions of placeholders, and its gradient."""
-
-    gates: list[list[TensorVariable]]
-    """The sums ``[z]``, or what comes from the input and from the state, ``[zx, zh]``."""
-    states: list[TensorVariable]
-    renewed: list[TensorVariable]
-    captured: list[TensorVariable]
-    captured_values: list[TensorVariable]
-    """Arrays which the step uses without being given them, for example peephole weights."""
-    new_states: list[TensorVariable]
-    saved: list[TensorVariable]
-    saved_values: list[TensorVariable]
-    """What is remembered for the way back."""
-    d_states: list[TensorVariable]
-    d_gates: list[list[TensorVariable]]
-    d_old_states: list[TensorVariable]
-    d_captured: list[TensorVariable]
-    """Gradients with respect to gates, states and captured arrays, given `d_states`."""
-
-
-def step_rows(
-    step: Step, n_gates: int, additive: bool, n_states: int, n_renewed: int, dtype: str
-) -> StepRows:
-    """Try the step on matrices, write what it does for rows, and differentiate that.
-
-    Raises
-    ------
-    NotElementwiseError
-        If the step contains a product, a sum over features or the like.
-    """
-    matrices: dict[Variable, TensorVariable] = {}
-
-    def placeholder(name: str, kind: str = dtype) -> TensorVariable:
-        matrix = pt.tensor(name, dtype=kind, shape=(None, None))
-        matrices[matrix] = pt.tensor(name, dtype=kind, shape=(None,))
-        return matrix
-
-    parts = ["z"] if additive else ["zx", "zh"]
-    gates = [[placeholder(f"{part}{k}") for k in range(n_gates)] for part in parts]
-    states = [placeholder(f"s{k}") for k in range(n_states)]
-    renewed = [placeholder(f"renewed{k}", "bool") for k in range(n_renewed)]
-    new = step([tuple(part) for part in gates], states, renewed)
-
-    row_of = _Rows(matrices)
-    new_rows = [row_of(v) for v in new]
-    gate_rows = [[matrices[v] for v in part] for part in gates]
-    state_rows = [matrices[v] for v in states]
-    captured_rows = [row for _, row in row_of.captured]
-
-    # the gradient of sum(d_states * new_states) is what flows back through one step
-    d_states = [pt.tensor(f"d{k}", dtype=dtype, shape=(None,)) for k in range(n_states)]
-    wrt = [*sum(gate_rows, []), *state_rows, *captured_rows]
-    gradients = pytensor.grad(
-        sum((d * s).sum() for d, s in zip(d_states, new_rows, strict=True)),
-        wrt,
-        consider_constant=d_states,
-        disconnected_inputs="ignore",
-    )
-    simplified = _Simplified(row_of.computed)
-    gradients = [simplified(g) for g in gradients]
-    gradients = [g if g.type.ndim else pt.second(d_states[0], g) for g in gradients]
-    used = set(ancestors(gradients))
-    saved_values = [
-        v
-        for v in row_of.computed
-        if v in used and isinstance(v.owner.op, Elemwise) and type(v.owner.op.scalar_op) not in CHEAP
-    ]
-    saved = [v.type(name=f"saved{k}") for k, v in enumerate(saved_values)]
-    gradients = graph_replace(gradients, dict(zip(saved_values, saved, strict=True)), strict=False)
-    used = set(ancestors(gradients))
-    for v in sum(gate_rows, []):
-        if v in used:
-            saved_values.append(v)
-            saved.append(v)
-    gradients = iter(gradients)
-    return StepRows(
-        gates=gate_rows,
-        states=state_rows,
-        renewed=[matrices[v] for v in renewed],
-        captured=captured_rows,
-        captured_values=[v for v, _ in row_of.captured],
-        new_states=new_rows,
-        saved=saved,
-        saved_values=saved_values,
-        d_states=d_states,
-        d_gates=[[next(gradients) for _ in part] for part in gate_rows],
-        d_old_states=[next(gradients) for _ in state_rows],
-        d_captured=[next(gradients) for _ in captured_rows],
-    )
-
-
-class _Rows:
-    """Rewrites elementwise expressions of matrices ``(batch, n_hidden)`` for rows."""
-
-    def __init__(self, known: dict[Variable, TensorVariable]) -> None:
-        self.given = set(known)
-        self.known = dict(known)
-        self.captured: list[tuple[Variable, TensorVariable]] = []
-        self.computed: list[TensorVariable] = []
-
-    def __call__(self, v: Variable) -> TensorVariable:
-        if v not in self.known:
-            self.known[v] = self._row(v)
-        return self.known[v]
-
-    def _row(self, v: Variable) -> TensorVariable:
-        if isinstance(v, Constant) and v.data.size == 1:
-            return pt.constant(v.data.reshape(()))
-        if self.given.isdisjoint(ancestors([v])):
-            row = pt.tensor(v.name, dtype=v.type.dtype, shape=(None,))
-            self.captured.append((v, row))
-            return row
-        if not isinstance(v.owner.op, Elemwise):
-            raise NotElementwiseError(f"{v.owner.op}")
-        row = v.owner.op(*(self(operand) for operand in v.owner.inputs))
-        self.computed.append(row)
-        return row
-
-
-class _Simplified:
-    """Rewrites expressions of rows: each is computed once, without what only tells a length."""
-
-    def __init__(self, computed: Sequence[TensorVariable]) -> None:
-        self.known: dict[Variable, Variable] = {v: v for v in computed}
-        self.by_operation = {(v.owner.op, *v.owner.inputs): v for v in computed}
-
-    def __call__(self, v: Variable) -> Variable:
-        if v.owner is None:
-            return v
-        if v not in self.known:
-            operands = [self(operand) for operand in v.owner.inputs]
-            op = v.owner.op
-            if isinstance(op, DimShuffle):
-                self.known[v] = operands[0]
-            elif isinstance(op, Elemwise) and isinstance(op.scalar_op, Second):
-                self.known[v] = operands[1]
-            else:
-                key = (op, *operands)
-                if key not in self.by_operation:
-                    self.by_operation[key] = op(*operands)
-                self.known[v] = self.by_operation[key]
-        return self.known[v]
 
 
 def recurrence(
@@ -256,7 +105,7 @@ class Recurrence(Op):
 @node_rewriter([Recurrence])
 def recurrence_to_scan(fgraph: Any, node: Apply[Any]) -> list[TensorVariable]:
     """Replace a `Recurrence` by its scan, made anew: a compiled function changes its own."""
-    return node.op.scan(node.inputs)
+    return list(node.op.scan(node.inputs))
 
 
 # first of all, in every mode; from -0.02 on the scans' insides are rewritten too
@@ -293,9 +142,8 @@ def _forward(
     else:
         values = [part[k] for part in gates for k in range(n_gates)]
     results = [*rows.new_states, *([pt.stack(rows.saved_values)] if rows.saved else [])]
-    results = graph_replace(
-        results, dict(zip(sum(rows.gates, []), values, strict=True)), strict=False
-    )
+    all_gates = [gate for part in rows.gates for gate in part]
+    results = graph_replace(results, dict(zip(all_gates, values, strict=True)), strict=False)
 
     def step(zx_t: TensorVariable, *rest: TensorVariable) -> list[TensorVariable]:
         renewed_t, rest = rest[: len(renewed)], rest[len(renewed) :]
@@ -340,7 +188,7 @@ def _backward(
 ) -> list[Any]:
     """Gradients with respect to the inputs of the recurrence."""
     zx, W_h, start, captured, renewed = _split(rows, inputs)
-    n_gates, n_states = len(rows.gates[0]), len(rows.states)
+    n_states = len(rows.states)
     (h, *_), states = outputs[: 1 + n_states], outputs[1 + n_states : 1 + 2 * n_states]
     saved = outputs[1 + 2 * n_states :]
     d_h, d_final, d_kept = (
@@ -373,8 +221,11 @@ def _backward(
     series = [d_h, *saved] if _connected(d_h) else list(saved)
 
     def step(k: TensorVariable, *rest: TensorVariable) -> list[TensorVariable]:
-        rest = list(rest)
-        take = lambda n: [rest.pop(0) for _ in range(n)]  # noqa: E731
+        remaining = iter(rest)
+
+        def take(n: int) -> list[TensorVariable]:
+            return [next(remaining) for _ in range(n)]
+
         d_states, totals, (W_h,) = take(n_states), take(len(sums)), take(1)
         series_t = [s[k] for s in take(len(series))]
         before_t, captured = [s[k] for s in take(len(before))], take(len(captured_used))
@@ -422,7 +273,9 @@ def _backward(
     # d_zh round, and the order of the terms of a sum does not matter.
     d_zx, d_zh = back[-len(rows.gates)], back[-1]
     h_before = pt.concatenate([h[:-1][::-1], start[0][None]])
-    d_W_h = h_before.reshape((time * batch, n_hidden)).T @ d_zh.reshape((time * batch, size(W_h, 1)))
+    d_W_h = h_before.reshape((time * batch, n_hidden)).T @ d_zh.reshape(
+        (time * batch, size(W_h, 1))
+    )
     d_start = [d[-1].reshape((n_hidden, batch)).T for d in back[:n_states]]
     d_captured = [d[-1] for d in back[n_states : n_states + len(sums)]]
     return [d_zx[::-1], d_W_h, *d_start, *d_captured, *(disconnected_type() for _ in renewed)]

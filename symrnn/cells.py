@@ -29,8 +29,8 @@ A cell of your own is a subclass of `Cell` with `n_gates`, `State` and `step`:
 >>> [(w.name, w.get_value().shape) for w in cell.params]
 [('W_x', (3, 10)), ('W_h', (5, 10)), ('b', (10,))]
 
-As long as `step` is elementwise, as here, `symrnn.unroll.unroll` gives it the fast way back. Vectors
-``(n_hidden,)`` of its own, such as peephole weights, belong to `params`.
+As long as `step` is elementwise, as here, `symrnn.unroll.unroll` gives it the fast way back.
+Vectors ``(n_hidden,)`` of its own, such as peephole weights, it makes with ``self.parameter``.
 """
 
 from collections.abc import Callable, Sequence
@@ -137,7 +137,7 @@ class Cell:
         return self.State(*(zeros for _ in self.State._fields))  # type: ignore[attr-defined]
 
     def project(self, x: TensorVariable) -> TensorVariable:
-        """Return ``x W_x + b``: ``(time, batch, n_in)`` to ``(time, batch, n_gates * n_hidden)``."""
+        """Return ``x W_x + b``, shape ``(time, batch, n_gates * n_hidden)``."""
         time, batch, features = x.shape
         z = x.reshape((time * batch, features)) @ self.W_x
         if self.b is not None:
@@ -396,9 +396,7 @@ class GRUCell(Cell):
         if reset == "before":
             W_h_all = self.W_h.get_value()
             self.W_h.set_value(W_h_all[:, : 2 * n_hidden])
-            self.W_hn = self.parameter(
-                "W_hn", (n_hidden, n_hidden), W_h_all[:, 2 * n_hidden :]
-            )
+            self.W_hn = self.parameter("W_hn", (n_hidden, n_hidden), W_h_all[:, 2 * n_hidden :])
         elif bias:
             self.b_hn = self.parameter("b_hn", (n_hidden,), np.zeros(n_hidden))
 

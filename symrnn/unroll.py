@@ -15,8 +15,9 @@ from pytensor.gradient import disconnected_grad
 from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.variable import TensorVariable
 
-from symrnn.bptt import NotElementwiseError, recurrence, step_rows
+from symrnn.bptt import recurrence
 from symrnn.parameters import shared_parameter
+from symrnn.rows import NotElementwiseError, step_rows
 
 MERGES: dict[str, Callable[[TensorVariable, TensorVariable], TensorVariable]] = {
     "concatenate": lambda a, b: pt.concatenate([a, b], axis=2),
@@ -106,7 +107,9 @@ def unroll(
     if backward not in ("bptt", "autodiff"):
         raise ValueError(f"backward is {backward!r}, but must be 'bptt' or 'autodiff'")
     if truncate is not None and (isinstance(truncate, bool) or not truncate >= 1):
-        raise ValueError(f"truncate is {truncate!r}, but must be None or a number of steps, 1 or more")
+        raise ValueError(
+            f"truncate is {truncate!r}, but must be None or a number of steps, 1 or more"
+        )
     x = _checked_input(cell, x)
     there = None if mask is None else _checked_mask(mask, x)
     if there is not None:
@@ -134,6 +137,7 @@ def _step(
             f"{type(cell).__name__}.step returns {len(new)} arrays, but the cell's state has "
             f"{len(state)}"
         )
+    new = [n.astype(old.dtype) for n, old in zip(new, state, strict=True)]
     return [
         n if changes is None else pt.switch(changes, n, old)
         for n, old, changes in zip(new, state, renewed, strict=True)
@@ -305,7 +309,8 @@ def stack(
         if k and skip:
             layer_input = pt.concatenate([layer_input, bottom], axis=2)
         if isinstance(cell, tuple | list):
-            outputs, state = bidirectional(*cell, layer_input, start, mask, merge, **options)
+            ahead, back = cell
+            outputs, state = bidirectional(ahead, back, layer_input, start, mask, merge, **options)
         else:
             outputs, state = unroll(cell, layer_input, start, mask, **options)
         if residual and _width(cells, k, merge) == (

@@ -96,7 +96,9 @@ def numpy_step(cell):
 
     def normalise(z, gain):  # LayerNormalised(LSTMCell)
         gates = split(z)
-        gates = [(g - g.mean(1, keepdims=True)) / np.sqrt(g.var(1, keepdims=True) + 1e-5) for g in gates]
+        gates = [
+            (g - g.mean(1, keepdims=True)) / np.sqrt(g.var(1, keepdims=True) + 1e-5) for g in gates
+        ]
         return np.concatenate(gates, axis=1) * gain
 
     def normalised(x, h, c):
@@ -164,7 +166,9 @@ def everything(cell, x, start, d, truncate=None, **way):
     results = []
     for backward in ("bptt", "autodiff"):
         outputs, final = unroll(cell, x, start, backward=backward, truncate=truncate, **way)
-        cost = (outputs * d[0]).sum() + sum((s * v).sum() for s, v in zip(final, d[1:], strict=True))
+        cost = (outputs * d[0]).sum() + sum(
+            (s * v).sum() for s, v in zip(final, d[1:], strict=True)
+        )
         results.append([outputs, *final, *pytensor.grad(cost, [x, *start, *cell.params])])
     return results
 
@@ -218,5 +222,7 @@ def test_modes_agree(mode, rng):
         wanted += [outputs, *final, *pytensor.grad(cost, [x, *cell.params])]
     value = rng.normal(size=(T, B, D))
     reference = pytensor.function([x], wanted)(value)
-    for got, expected in zip(pytensor.function([x], wanted, mode=mode)(value), reference, strict=True):
+    for got, expected in zip(
+        pytensor.function([x], wanted, mode=mode)(value), reference, strict=True
+    ):
         np.testing.assert_allclose(got, expected, rtol=0, atol=1e-9)
