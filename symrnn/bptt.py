@@ -162,7 +162,8 @@ def _forward(
                 *(pt.broadcast_to(r.T, (n_hidden, batch)).flatten() for r in renewed_t),
             ],
         )
-        return [*new, new[0].reshape((n_hidden, batch)).T]
+        new_state = [with_ones_of(old, s) for old, s in zip(state, new, strict=False)]
+        return [*new_state, *new[n_states:], new[0].reshape((n_hidden, batch)).T]
 
     outputs = pytensor.scan(
         step,
@@ -250,7 +251,8 @@ def _backward(
         if truncate is not None:
             cut = pt.eq(k % truncate, 0) & pt.gt(k, 0)
             d_before = [pt.switch(cut, pt.zeros_like(d), d) for d in d_before]
-        return [*d_before, *new, *(d.T for d in d_z)]
+        carried = zip([*d_states, *totals], [*d_before, *new], strict=True)
+        return [*(with_ones_of(old, s) for old, s in carried), *(d.T for d in d_z)]
 
     captured_used = [v for v in rows.captured if v in used]
     no_gradient = pt.zeros((n_hidden * batch,), dtype=dtype)
@@ -308,6 +310,12 @@ def size(v: TensorVariable, axis: int) -> Any:
     """Length of an axis: a number where it is known, which mode JAX needs."""
     known = v.type.shape[axis]
     return v.shape[axis] if known is None else known
+
+
+def with_ones_of(old: TensorVariable, new: TensorVariable) -> TensorVariable:
+    """Tell `new` which sizes are known to be 1: scan wants the types of both states to be equal."""
+    ones = [axis for axis, size in enumerate(old.type.shape) if size == 1]
+    return pt.specify_broadcastable(new, *ones) if ones else new
 
 
 def _connected(gradient: Any) -> bool:

@@ -255,8 +255,9 @@ def _stacked(v: Variable) -> list[Variable]:
     """The rows of a stack; none if `v` is a single row."""
     if v.type.ndim != 2:
         return []
-    rows = v.owner.inputs[1:] if isinstance(v.owner.op, Join) else [v]
-    return [row.owner.inputs[0] for row in rows]
+    rows = v.owner.inputs if isinstance(v.owner.op, Join) else [v]
+    # in some versions of PyTensor the axis is an input too
+    return [row.owner.inputs[0] for row in rows if row.type.ndim == 2]
 
 
 def _register_with_numba() -> None:

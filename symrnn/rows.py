@@ -8,12 +8,14 @@ there: once, as a piece of algebra on placeholders, which `symrnn.bptt` then use
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import pytensor
 import pytensor.tensor as pt
-from pytensor.graph.basic import Constant, Variable
+from pytensor.graph.basic import Variable
 from pytensor.graph.replace import graph_replace
 from pytensor.graph.traversal import ancestors
 from pytensor.scalar.basic import Second
+from pytensor.tensor.basic import get_underlying_scalar_constant_value
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.variable import TensorVariable
 
@@ -129,8 +131,9 @@ class _Rows:
         return self.known[v]
 
     def _row(self, v: Variable) -> TensorVariable:
-        if isinstance(v, Constant) and v.data.size == 1:
-            return pt.constant(v.data.reshape(()))
+        number = get_underlying_scalar_constant_value(v, raise_not_constant=False)
+        if isinstance(number, np.ndarray | np.generic):
+            return pt.constant(number)
         if self.given.isdisjoint(ancestors([v])):
             if not v.type.dtype.startswith("float"):
                 raise NotElementwiseError(f"{v} of dtype {v.type.dtype}")

@@ -15,7 +15,7 @@ from pytensor.gradient import disconnected_grad
 from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.variable import TensorVariable
 
-from symrnn.bptt import recurrence
+from symrnn.bptt import recurrence, with_ones_of
 from symrnn.parameters import shared_parameter
 from symrnn.rows import NotElementwiseError, step_rows
 
@@ -185,7 +185,7 @@ def _scan(
         else:
             gates = [split(zx_t, cell.n_gates), split(zh_t, n_recurrent_gates)]
         new = _step(cell, gates, state, [_one_of(given, given_t, r) for r in renewed])
-        return [_with_ones_of(old, s) for old, s in zip(state, new, strict=True)]
+        return [with_ones_of(old, s) for old, s in zip(state, new, strict=True)]
 
     steps = pt.arange(zx.shape[0])
     cuts = [] if truncate is None else [pt.eq(steps % truncate, 0) & pt.gt(steps, 0)]
@@ -463,7 +463,7 @@ def _checked_mask(mask: Any, x: TensorVariable) -> TensorVariable:
         mask = CheckAndRaise(ValueError, "the mask holds something else than 0 and 1")(
             mask, pt.all(pt.eq(mask, 0) | pt.eq(mask, 1))
         )
-    return pt.neq(mask, 0)[:, :, None]
+    return pt.neq(mask, 0).reshape((x.shape[0], x.shape[1], 1))
 
 
 def _checked_state(cell: Any, given: Sequence[Any], wanted: Any, x: TensorVariable) -> Any:
@@ -522,9 +522,3 @@ def _distinct(renewed: Sequence[Any]) -> list[TensorVariable]:
 def _one_of(series: Sequence[Any], at_t: Sequence[Any], one: Any) -> Any:
     """What `one` of the series is at this step; None stays None."""
     return None if one is None else at_t[series.index(one)]
-
-
-def _with_ones_of(old: TensorVariable, new: TensorVariable) -> TensorVariable:
-    """Tell `new` which sizes are known to be 1: scan wants the types of both states to be equal."""
-    ones = [axis for axis, size in enumerate(old.type.shape) if size == 1]
-    return pt.specify_broadcastable(new, *ones) if ones else new

@@ -1,14 +1,14 @@
 """Every cell through every way of unrolling: against a NumPy loop, and both ways back."""
 
-import itertools
-import sys
-
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
 from pytensor.gradient import verify_grad
+from pytensor.graph.replace import clone_replace
+from pytensor.graph.traversal import ancestors
 
+from symrnn.bptt import Recurrence
 from symrnn.cells import (
     ACTIVATIONS,
     Cell,
@@ -20,6 +20,7 @@ from symrnn.cells import (
     LSTMCell,
     Zoneout,
 )
+from symrnn.compiling import QUICK
 from symrnn.noise import Noise
 from symrnn.unroll import CarriedState, bidirectional, learnt_state, stack, unroll
 
@@ -144,7 +145,7 @@ WAYS = {
     "plain": {},
     "masked": {"mask": MASK},
     "reversed": {"reverse": True},
-    "masked and reversed": {"mask": MASK, "reverse": True},
+    "both": {"mask": MASK, "reverse": True},
 }
 
 
@@ -161,68 +162,342 @@ def make(name, rng):
     return cell
 
 
-def everything(cell, x, start, d, truncate=None, **way):
+def everything(cell, x, start, d, **options):
     """Outputs, final state, and gradients of a sum over all of them."""
-    results = []
-    for backward in ("bptt", "autodiff"):
-        outputs, final = unroll(cell, x, start, backward=backward, truncate=truncate, **way)
-        cost = (outputs * d[0]).sum() + sum(
-            (s * v).sum() for s, v in zip(final, d[1:], strict=True)
-        )
-        results.append([outputs, *final, *pytensor.grad(cost, [x, *start, *cell.params])])
-    return results
+    outputs, final = unroll(cell, x, start, **options)
+    terms = zip([outputs, *final], d, strict=True)
+    cost = sum((v * c).sum() for v, c in terms)
+    return [outputs, *final, *pytensor.grad(cost, [x, *start, *cell.params])]
 
 
 def is_fast(variable):
     """Whether the fast way back is in the graph of a variable."""
-    from pytensor.graph.traversal import ancestors
+    return any(v.owner and isinstance(v.owner.op, Recurrence) for v in ancestors([variable]))
 
-    ops = {type(v.owner.op).__name__ for v in ancestors([variable]) if v.owner is not None}
-    return "Recurrence" in ops
+
+def close(got, expected, atol=1e-10, message=""):
+    for g, e in zip(got, expected, strict=True):
+        np.testing.assert_allclose(g, e, rtol=0, atol=atol, err_msg=message)
+
+
+def compiled(inputs, outputs, mode=QUICK, **options):
+    return pytensor.function(inputs, outputs, mode=mode, **options)
 
 
 @pytest.mark.parametrize("name", CELLS)
 def test_outputs_states_and_gradients_equal_a_numpy_loop_and_autodiff(name, rng):
-    cell = make(name, rng)
-    x = pt.tensor3("x")
+    cell, x = make(name, rng), pt.tensor3("x")
     start = [pt.matrix(s) for s in cell.State._fields]
     d = [rng.normal(size=(T, B, H)), *(rng.normal(size=(B, H)) for _ in start)]
-    pairs = [everything(cell, x, start, d, **way) for way in WAYS.values()]
-    assert is_fast(pairs[0][0][0]) == (name not in AUTOMATIC)
     values = [rng.normal(size=(T, B, D)), *(rng.normal(size=(B, H)) for _ in start)]
-    flat = pytensor.function([x, *start], sum(sum(pairs, []), []))(*values)
-    flat = iter(flat)
-    for (way, options), (bptt, _) in zip(WAYS.items(), pairs, strict=True):
-        fast, plain = ([next(flat) for _ in bptt] for _ in range(2))
-        outputs, state = numpy_loop(cell, *values[:1], values[1:], **options)
-        for got, expected in zip(fast, [outputs, *state], strict=False):
-            np.testing.assert_allclose(got, expected, rtol=0, atol=1e-12, err_msg=way)
-        for got, expected in zip(fast, plain, strict=True):
-            np.testing.assert_allclose(got, expected, rtol=0, atol=1e-10, err_msg=way)
+    ways = {k: WAYS[k] for k in (WAYS if name == "lstm" else ("both",))}
+    cases = [
+        (way, options, everything(cell, x, start, d, backward=backward, **options))
+        for way, options in ways.items()
+        for backward in ("bptt", "autodiff")
+    ]
+    assert is_fast(cases[0][2][0]) == (name not in AUTOMATIC)
+    flat = iter(compiled([x, *start], [v for *_, wanted in cases for v in wanted])(*values))
+    results = [[next(flat) for _ in wanted] for *_, wanted in cases]
+    for (way, options, _), bptt, autodiff in zip(
+        cases[::2], results[::2], results[1::2], strict=True
+    ):
+        outputs, state = numpy_loop(cell, values[0], values[1:], **options)
+        close(bptt[: 1 + len(start)], [outputs, *state], 1e-12, way)
+        close(bptt, autodiff, message=way)
 
 
-MODES = [
-    "CVM",
-    pytest.param("NUMBA", marks=pytest.mark.numba),
-    pytest.param("JAX", marks=[pytest.mark.jax, pytest.mark.slow]),
-]
-
-
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "mode",
+    [
+        "FAST_COMPILE",
+        pytest.param("CVM", marks=pytest.mark.slow),
+        pytest.param("NUMBA", marks=pytest.mark.numba),
+        pytest.param("JAX", marks=[pytest.mark.jax, pytest.mark.slow]),
+    ],
+)
 @pytest.mark.filterwarnings("ignore:Skipping")
 def test_modes_agree(mode, rng):
     if mode == "JAX":
         pytest.importorskip("jax")
-    x = pt.tensor("x", shape=(T, B, D))
-    wanted = []
-    for name in ["lstm peepholes", "gru", "user's own", "elman relu"]:
+    x, wanted = pt.tensor("x", shape=(T, B, D)), []
+    for name in sorted(set(CELLS) - AUTOMATIC) if mode == "JAX" else ["lstm peepholes"]:
         cell = make(name, rng)
-        outputs, final = unroll(cell, x, mask=MASK, reverse=name == "gru", truncate=2)
+        outputs, final = unroll(cell, x, mask=MASK, reverse=name == "lstm peepholes", truncate=2)
         cost = (outputs**2).sum() + sum((s**2).sum() for s in final)
         wanted += [outputs, *final, *pytensor.grad(cost, [x, *cell.params])]
     value = rng.normal(size=(T, B, D))
-    reference = pytensor.function([x], wanted)(value)
-    for got, expected in zip(
-        pytensor.function([x], wanted, mode=mode)(value), reference, strict=True
-    ):
-        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-9)
+    close(compiled([x], wanted, mode)(value), compiled([x], wanted)(value), 1e-9)
+
+
+@pytest.mark.parametrize("name", ["elman", "lstm peepholes", "gru", "user's own"])
+def test_verify_grad_passes(name, rng):
+    values = [w.get_value() for w in make(name, rng).params]
+    x = rng.normal(size=(3, 2, D))
+
+    def outputs(x, *weights):
+        cell = make(name, rng)
+        given = dict(zip(cell.params, weights, strict=True))
+        h, final = unroll(cell, x, mask=np.array([[1, 1], [1, 1], [1, 0]]))
+        return clone_replace((h**2).sum() + final[-1].sum(), given)
+
+    verify_grad(outputs, [x, *values], rng=rng, mode=QUICK, no_debug_ref=False)
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "gru reset before"])
+@pytest.mark.parametrize("backward", ["bptt", "autodiff"])
+def test_truncation_cuts_the_gradient_as_pieces_with_a_carried_state_do(name, backward, rng):
+    cell, x = make(name, rng), pt.tensor3("x")
+    d = rng.normal(size=(T, B, H))
+    outputs, _ = unroll(cell, x, truncate=2, backward=backward)
+    state, pieces = None, []
+    for piece in (x[:2], x[2:4], x[4:]):
+        h, state = unroll(cell, piece, state)
+        state = [pytensor.gradient.disconnected_grad(s) for s in state]
+        pieces.append(h)
+    wanted = [
+        v
+        for h in (outputs, pt.concatenate(pieces))
+        for v in [h, *pytensor.grad((h * d).sum(), [x, *cell.params])]
+    ]
+    results = compiled([x], wanted)(rng.normal(size=(T, B, D)))
+    close(results[: len(results) // 2], results[len(results) // 2 :])
+
+
+def test_second_derivatives_equal_those_of_the_scan(rng):
+    cell, x, second = make("lstm", rng), pt.tensor3("x"), []
+    for backward in ("bptt", "autodiff"):
+        outputs, final = unroll(cell, x, mask=MASK, backward=backward)
+        first = pytensor.grad((outputs**2).sum() + final.c.sum(), [x, *cell.params])
+        second += pytensor.grad(sum((g**2).sum() for g in first), [x, *cell.params])
+    results = compiled([x], second)(rng.normal(size=(T, B, D)))
+    close(results[:4], results[4:], 1e-9)
+
+
+def test_second_derivatives_of_a_truncated_gradient_are_refused(rng):
+    cell, x = make("elman", rng), pt.tensor3("x")
+    first = pytensor.grad((unroll(cell, x, truncate=2)[0] ** 2).sum(), cell.W_x)
+    with pytest.raises(NotImplementedError, match="use unroll.*autodiff"):
+        pytensor.grad((first**2).sum(), cell.W_x)
+
+
+def test_a_graph_can_be_compiled_again_and_differentiated_after_compiling(rng):
+    cell, x = make("gru", rng), pt.tensor3("x")
+    loss = (unroll(cell, x)[0] ** 2).sum()
+    value = rng.normal(size=(T, B, D))
+    first = compiled([x], [loss, pytensor.grad(loss, cell.W_h)])(value)
+    again = compiled([x], [loss, pytensor.grad(loss, cell.W_h)])(value)
+    close(first, again)
+
+
+@pytest.mark.numba
+def test_two_like_recurrences_in_one_function_equal_the_two_apart(rng):
+    x = pt.tensor3("x")
+    wanted = []
+    for _ in range(2):
+        cell = make("lstm", rng)
+        loss = (unroll(cell, x)[0] ** 2).sum()
+        wanted += [loss, *pytensor.grad(loss, cell.params)]
+    value = rng.normal(size=(T, B, D))
+    apart = [compiled([x], part)(value) for part in (wanted[:4], wanted[4:])]
+    close(compiled([x], wanted, "NUMBA")(value), [*apart[0], *apart[1]])
+
+
+@pytest.mark.parametrize("name", ["elman", "lstm", "gru"])
+def test_one_step_one_sample_one_unit(name, rng):
+    cell = {"elman": ElmanCell, "lstm": LSTMCell, "gru": GRUCell}[name](1, 1, rng)
+    for shape in ((None, None, None), (1, 1, 1)):
+        x = pt.tensor("x", shape=shape, dtype="float64")
+        outputs, final = unroll(cell, x)
+        results = compiled([x], [outputs, *final, pytensor.grad(outputs.sum(), cell.W_h)])
+        value = np.full((1, 1, 1), 0.5)
+        expected, state = numpy_loop(cell, value, [np.zeros((1, 1))] * len(final))
+        close(results(value)[:-1], [expected, *state], 1e-14)
+
+
+def test_a_padded_batch_equals_its_sequences_one_by_one(rng):
+    cell, x, mask = make("lstm", rng), pt.tensor3("x"), pt.matrix("mask")
+    lengths = [5, 2, 3]
+    there = (np.arange(T)[:, None] < lengths).astype(float)
+    value = np.where(there[:, :, None] > 0, rng.normal(size=(T, B, D)), np.nan)
+
+    def both_ways(**options):
+        ways = [unroll(cell, x, reverse=r, **options) for r in (False, True)]
+        return [h for h, _ in ways], [s for _, state in ways for s in state]
+
+    outputs, states = both_ways(mask=mask)
+    got = compiled([x, mask], [*outputs, *states])(value, there)
+    outputs, states = both_ways()
+    alone = compiled([x], [*outputs, *states])
+    for b, length in enumerate(lengths):
+        expected = alone(value[:length, b : b + 1])
+        close([h[:length, b] for h in got[:2]], [h[:, 0] for h in expected[:2]], 1e-13)
+        close([s[b] for s in got[2:]], [s[0] for s in expected[2:]], 1e-13)
+    for h in got[:2]:
+        assert (h[there == 0] == 0).all()
+
+
+def test_padding_has_no_influence_on_gradients_even_if_it_is_nan(rng):
+    cell, x = make("gru", rng), pt.tensor3("x")
+    outputs, _ = unroll(cell, x, mask=MASK)
+    gradients = compiled([x], pytensor.grad((outputs**2).sum(), [x, *cell.params]))
+    value = rng.normal(size=(T, B, D))
+    zeros, nans = value.copy(), value.copy()
+    zeros[MASK == 0], nans[MASK == 0] = 0, np.nan
+    close(gradients(nans), gradients(zeros), 0)
+
+
+def test_pieces_with_a_carried_state_equal_the_whole_and_reset_starts_anew(rng):
+    cell, x = make("lstm", rng), pt.tensor3("x")
+    carried = CarriedState(cell, B)
+    outputs, final = unroll(cell, x, carried.state)
+    step = compiled([x], outputs, updates=carried.updates(final))
+    value = rng.normal(size=(6, B, D))
+    whole = step(value)
+    carried.reset()
+    close([np.concatenate([step(value[:2]), step(value[2:])])], [whole], 1e-14)
+    carried.reset(rows=[1])
+    assert (carried.state.c.get_value()[1] == 0).all()
+    assert (carried.state.c.get_value()[0] != 0).all()
+
+
+def test_a_learnt_state_is_shared_by_the_samples_and_gets_a_gradient(rng):
+    cell, x = make("lstm", rng), pt.tensor3("x")
+    start = learnt_state(cell)
+    for s in start:
+        s.set_value(rng.normal(size=H))
+    outputs, _ = unroll(cell, x, start)
+    h0, c0 = pt.matrices("h0", "c0")
+    given, _ = unroll(cell, x, (h0, c0))
+    f = compiled([x], [outputs, *pytensor.grad((outputs**2).sum(), list(start))])
+    g = compiled([x, h0, c0], [given, *pytensor.grad((given**2).sum(), [h0, c0])])
+    value = rng.normal(size=(T, B, D))
+    expected = g(value, *(np.tile(s.get_value(), (B, 1)) for s in start))
+    close(f(value), [expected[0], expected[1].sum(0), expected[2].sum(0)])
+
+
+@pytest.mark.parametrize("merge", ["concatenate", "sum", "average"])
+def test_bidirectional_merges_two_directions(merge, rng):
+    cells, x = [make("gru", rng), make("elman", rng)], pt.tensor3("x")
+    outputs, (last, first) = bidirectional(*cells, x, mask=MASK, merge=merge)
+    value, zero = rng.normal(size=(T, B, D)), [np.zeros((B, H))]
+    a, a_state = numpy_loop(cells[0], value, zero, MASK)
+    b, b_state = numpy_loop(cells[1], value, zero, MASK, reverse=True)
+    merged = {"concatenate": np.concatenate([a, b], 2), "sum": a + b, "average": (a + b) / 2}
+    got = compiled([x], [outputs, last.h, first.h])(value)
+    close(got, [merged[merge], *a_state, *b_state], 1e-13)
+
+
+def test_a_stack_feeds_each_layer_with_the_one_below(rng):
+    cells = [LSTMCell(D, H, rng), (GRUCell(H, 2, rng), GRUCell(H, 2, rng)), ElmanCell(H, 3, rng)]
+    x, value = pt.tensor3("x"), rng.normal(size=(T, B, D))
+    outputs, states = stack(cells, x, mask=MASK)
+    a, _ = numpy_loop(cells[0], value, [np.zeros((B, H))] * 2, MASK)
+    zero = [np.zeros((B, 2))]
+    b = [
+        numpy_loop(c, a, zero, MASK, reverse=r)[0]
+        for c, r in zip(cells[1], (False, True), strict=True)
+    ]
+    c, state = numpy_loop(cells[2], np.concatenate(b, 2), [np.zeros((B, 3))], MASK)
+    close(compiled([x], [outputs, states[2].h])(value), [c, *state], 1e-13)
+    assert len(states) == 3
+    assert len(states[1]) == 2
+
+
+def test_a_stack_with_residual_and_skip_connections_and_something_between(rng):
+    x, value = pt.tensor3("x"), rng.normal(size=(T, B, D))
+    zero = [np.zeros((B, H))]
+    cells = [ElmanCell(D, H, rng), ElmanCell(H, H, rng)]
+    residual, _ = stack(cells, x, residual=True, between=lambda h: 2 * h)
+    skipping = [ElmanCell(D, H, rng), ElmanCell(H + D, H, rng)]
+    skip, _ = stack(skipping, x, skip=True)
+    got = compiled([x], [residual, skip])(value)
+    below = 2 * numpy_loop(cells[0], value, zero)[0]
+    first = numpy_loop(skipping[0], value, zero)[0]
+    both = np.concatenate([first, value], 2)
+    expected = [
+        numpy_loop(cells[1], below, zero)[0] + below,
+        numpy_loop(skipping[1], both, zero)[0],
+    ]
+    close(got, expected, 1e-13)
+
+
+def test_zoneout_keeps_units_at_random_in_training_and_mixes_in_use(rng):
+    lstm, x = make("lstm", rng), pt.tensor3("x")
+    value = rng.normal(size=(40, 20, D))
+    noise = Noise(np.random.default_rng(5))
+    h, _ = unroll(Zoneout(lstm, {"h": 0.3}, noise), x)
+    train = compiled([x], h, updates=noise.updates)
+    first, second = train(value), train(value)
+    kept = (first[1:] == first[:-1]).mean()
+    assert 0.27 < kept < 0.33
+    assert (first != second).any()
+    use, final = unroll(Zoneout(lstm, {"h": 0.3, "c": 0.5}, None), x, mask=MASK)
+    step = numpy_step(lstm)
+    state = [np.zeros((B, H))] * 2
+    for t in range(T):
+        new = step(value[t, :B], *state)
+        mixed = [r * s + (1 - r) * n for r, s, n in zip((0.3, 0.5), state, new, strict=True)]
+        state = [np.where(MASK[t][:, None] > 0, m, s) for m, s in zip(mixed, state, strict=True)]
+    close(compiled([x], list(final))(value[:T, :B]), state, 1e-13)
+    with pytest.raises(ValueError, match="g is not in the cell's state"):
+        Zoneout(lstm, {"g": 0.1}, None)
+    with pytest.raises(ValueError, match=r"must be in \[0, 1\)"):
+        Zoneout(lstm, {"h": 1.0}, None)
+
+
+@pytest.mark.parametrize("floatX", ["float32", "float64"])
+def test_weights_of_either_precision_keep_it(floatX, rng):
+    with pytensor.config.change_flags(floatX=floatX):
+        for name in CELLS:
+            outputs, final = unroll(CELLS[name](rng), pt.dtensor3("x"))
+            assert {outputs.dtype, *(s.dtype for s in final)} == {floatX}
+
+
+def test_what_does_not_fit_is_refused_when_the_graph_is_built(rng):
+    cell, x = make("lstm", rng), pt.tensor3("x")
+    for options, error, message in [
+        ({"mask": pt.tensor3("m")}, ValueError, "mask has 3 axes"),
+        ({"mask": pt.zmatrix("m")}, TypeError, "mask has dtype complex128"),
+        ({"truncate": 0}, ValueError, "truncate is 0"),
+        ({"backward": "fast"}, ValueError, "'bptt' or 'autodiff'"),
+        ({"initial_state": (pt.matrix(),)}, ValueError, r"LSTMState\(h, c\)"),
+    ]:
+        with pytest.raises(error, match=message):
+            unroll(cell, x, **options)
+    with pytest.raises(ValueError, match=r"x has shape .* 2 features"):
+        unroll(cell, pt.tensor("x", shape=(T, B, D + 1)))
+    with pytest.raises(ValueError, match="at least one step"):
+        unroll(cell, pt.tensor("x", shape=(0, B, D)))
+    with pytest.raises(ValueError, match="merge is 'product'"):
+        bidirectional(cell, cell, x, merge="product")
+    with pytest.raises(ValueError, match="at least one cell"):
+        stack([], x)
+    with pytest.raises(ValueError, match="1 layers got 2 initial states"):
+        stack([cell], x, [None, None])
+    with pytest.raises(ValueError, match="gates is 'oi'"):
+        LSTMCell(D, H, rng, gates="oi")
+    with pytest.raises(ValueError, match="activation is 'swish'"):
+        ElmanCell(D, H, rng, "swish")
+    with pytest.raises(ValueError, match="reset is 'never'"):
+        GRUCell(D, H, rng, reset="never")
+
+
+def test_a_step_that_returns_too_few_states_is_refused(rng):
+    class Forgetful(LSTMCell):
+        def step(self, z, h, c):
+            return (h,)
+
+    with pytest.raises(ValueError, match="returns 1 arrays, but the cell's state has 2"):
+        unroll(Forgetful(D, H, rng), pt.tensor3("x"))
+
+
+def test_masks_that_do_not_fit_are_refused_when_called(rng):
+    cell, x, mask = make("elman", rng), pt.tensor3("x"), pt.matrix("mask")
+    f = compiled([x, mask], unroll(cell, x, mask=mask)[0])
+    value = np.ones((T, B, D))
+    for shape in ((T, B + 1), (T - 1, B), (1, B)):
+        with pytest.raises(ValueError, match="mask's shape is not"):
+            f(value, np.ones(shape))
+    with pytest.raises(ValueError, match="something else than 0 and 1"):
+        f(value, np.full((T, B), 0.5))

@@ -1,0 +1,200 @@
+"""Start at once, run fast soon: a function that steps while its numba form is being compiled.
+
+Mode NUMBA makes the fastest functions, but the first time a graph is compiled takes half a minute
+or more (afterwards its code lies on disk). `compile_in_background` does not wait for it.
+"""
+
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+import time
+import weakref
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import pytensor
+import pytensor.tensor as pt
+from pytensor.compile.mode import Mode, get_mode, optdb
+from pytensor.graph.basic import Apply, Variable
+from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
+from pytensor.graph.rewriting.db import RewriteDatabaseQuery
+from pytensor.link.vm import VMLinker
+from pytensor.scalar.basic import Add, Mul
+from pytensor.scalar.math import Sigmoid
+from pytensor.tensor.elemwise import Elemwise
+from tqdm import tqdm
+
+Scan = sys.modules["pytensor.scan.op"].Scan  # "pytensor.scan" is the function
+
+QUICK = Mode(
+    VMLinker(use_cloop=False, c_thunks=False),
+    RewriteDatabaseQuery(include=["fast_compile", "py_only", "symrnn_quick"]),
+)
+"""A mode that compiles nothing: each operation is a call of NumPy, inside scans too.
+
+(FAST_COMPILE calls the C compiler for the inside of each scan, for half a second or more.)
+"""
+
+
+@node_rewriter([Elemwise])
+def sigmoid_by_tanh(fgraph: Any, node: Apply[Any]) -> Any:
+    """``sigmoid(x) = 1/2 + 1/2 tanh(x / 2)``: NumPy has a tanh."""
+    if not isinstance(node.op.scalar_op, Sigmoid):
+        return False
+    half = pt.constant(0.5, dtype=node.outputs[0].dtype)
+    return [half + half * pt.tanh(half * node.inputs[0])]
+
+
+@node_rewriter([Elemwise])
+def two_at_a_time(fgraph: Any, node: Apply[Any]) -> Any:
+    """``a * b * c`` as ``(a * b) * c``: NumPy multiplies and adds two arrays at once, not three."""
+    if not isinstance(node.op.scalar_op, Add | Mul) or len(node.inputs) < 3:
+        return False
+    return [reduce(node.op, node.inputs)]
+
+
+@node_rewriter([Scan])
+def quick_inside(fgraph: Any, node: Apply[Any]) -> Any:
+    """Use mode QUICK inside a scan too, where a scan left to itself takes the C compiler."""
+    op = node.op
+    if op.mode is QUICK:
+        return False
+    quick = op.clone() if hasattr(op, "clone") else op
+    quick.mode = QUICK
+    return quick(*node.inputs, return_list=True)
+
+
+optdb.register("symrnn_sigmoid", dfs_rewriter(sigmoid_by_tanh), "symrnn_quick", position=0.5)
+optdb.register("symrnn_two_at_a_time", dfs_rewriter(two_at_a_time), "symrnn_quick", position=199)
+optdb.register("symrnn_quick_inside", dfs_rewriter(quick_inside), "symrnn_quick", position=200)
+
+
+def compile_in_background(
+    inputs: Sequence[Variable],
+    outputs: Any,
+    updates: Mapping[Any, Any] | None = None,
+    mode: str = "NUMBA",
+) -> "BackgroundFunction":
+    """Compile like `pytensor.function`, but return a function that can be called right away.
+
+    The first calls run in mode `QUICK`. Meanwhile another process compiles the graph for `mode` and
+    leaves the code on disk. When it is there, the function switches over, between two calls, and
+    says so in a line on stderr. Both forms work on the same shared variables, so a training goes on
+    as if nothing had happened; its numbers are the same up to rounding.
+
+    Parameters
+    ----------
+    inputs, outputs, updates
+        As for `pytensor.function`.
+    mode
+        The mode to switch to.
+
+    Examples
+    --------
+    >>> import pytensor, pytensor.tensor as pt
+    >>> total, x = pytensor.shared(0.0), pt.dscalar("x")
+    >>> step = compile_in_background([x], total, {total: total + x})
+    >>> step(1.0), step(2.0), total.get_value()  # doctest: +SKIP
+    (array(0.), array(1.), array(3.))
+    """
+    return BackgroundFunction(inputs, outputs, dict(updates or {}), mode)
+
+
+class BackgroundFunction:
+    """What `compile_in_background` returns.
+
+    Attributes
+    ----------
+    mode
+        The mode of the next call: `QUICK`, or the one asked for once the function has switched.
+    """
+
+    def __init__(
+        self, inputs: Sequence[Variable], outputs: Any, updates: dict[Any, Any], mode: str
+    ) -> None:
+        self.mode: Any = QUICK
+        self._graph, self._wanted = (list(inputs), outputs, updates), mode
+        get_mode(mode)  # a wrong name is an error now, not in the other process
+        self._function = pytensor.function(inputs, outputs, updates=updates, mode=QUICK)
+        self._compiler: subprocess.Popen[bytes] | None = None
+        self._started = time.monotonic()
+        self._calls = 0
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call the function as far as it is compiled."""
+        if self.mode is QUICK:
+            if self._compiler is None:
+                self._start(arguments)
+            elif self._compiler.poll() is not None:
+                self._switch()
+        self._calls += 1
+        return self._function(*arguments)
+
+    def wait(self) -> None:
+        """Wait until the other process is done, and switch over."""
+        if self.mode is QUICK and self._compiler is not None:
+            self._compiler.wait()
+            self._switch()
+
+    def _start(self, arguments: Sequence[Any]) -> None:
+        """Start the other process; `arguments` show it the types to compile for."""
+        folder = tempfile.TemporaryDirectory(prefix="symrnn_")
+        job = Path(folder.name) / "graph.pickle"
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(max(limit, 20_000))  # pickle walks down a graph
+        try:
+            settings = {"floatX": pytensor.config.floatX}
+            job.write_bytes(pickle.dumps((self._graph, self._wanted, settings, arguments)))
+        finally:
+            sys.setrecursionlimit(limit)
+        flags = f"{os.environ.get('PYTENSOR_FLAGS', '')},base_compiledir={pytensor.config.base_compiledir}"
+        paths = os.pathsep.join(str(Path(p).absolute()) for p in sys.path)
+        self._compiler = subprocess.Popen(
+            [sys.executable, "-m", "symrnn.compiling", str(job)],
+            env={**os.environ, "PYTENSOR_FLAGS": flags.lstrip(","), "PYTHONPATH": paths},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=(Path(folder.name) / "errors").open("wb"),
+            start_new_session=True,  # Ctrl-C is for the training
+        )
+        self._folder = folder
+        weakref.finalize(self, _stop, self._compiler, folder)
+
+    def _switch(self) -> None:
+        """Take the form which the other process has compiled; its code is on disk now."""
+        assert self._compiler is not None
+        took = time.monotonic() - self._started
+        if self._compiler.returncode == 0:
+            inputs, outputs, updates = self._graph
+            self._function = pytensor.function(inputs, outputs, updates=updates, mode=self._wanted)
+            message = f"compiled for mode {self._wanted} in {took:.0f} s"
+        else:
+            errors = (Path(self._folder.name) / "errors").read_text(errors="replace").strip()
+            reason = errors.splitlines()[-1] if errors else f"exit {self._compiler.returncode}"
+            message = f"not compiled for mode {self._wanted}, goes on without: {reason}"
+        self.mode = self._wanted
+        tqdm.write(f"call {self._calls + 1}: {message}", file=sys.stderr)
+
+
+def _stop(process: "subprocess.Popen[bytes]", folder: Any) -> None:
+    if process.poll() is None:
+        process.kill()
+        process.wait()
+    folder.cleanup()
+
+
+def _compile(job: Path) -> None:
+    """What the other process does: compile the graph and call it once."""
+    os.nice(5) if hasattr(os, "nice") else None
+    (inputs, outputs, updates), mode, settings, arguments = pickle.loads(job.read_bytes())
+    with pytensor.config.change_flags(**settings):
+        pytensor.function(inputs, outputs, updates=updates, mode=mode)(*arguments)
+
+
+if __name__ == "__main__":
+    sys.setrecursionlimit(20_000)
+    _compile(Path(sys.argv[1]))
