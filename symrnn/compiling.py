@@ -63,7 +63,7 @@ def quick_inside(fgraph: Any, node: Apply[Any]) -> Any:
     op = node.op
     if op.mode is QUICK:
         return False
-    quick = op.clone() if hasattr(op, "clone") else op
+    quick = op.clone()
     quick.mode = QUICK
     return quick(*node.inputs, return_list=True)
 
@@ -151,16 +151,24 @@ class BackgroundFunction:
             job.write_bytes(pickle.dumps((self._graph, self._wanted, settings, arguments)))
         finally:
             sys.setrecursionlimit(limit)
-        flags = f"{os.environ.get('PYTENSOR_FLAGS', '')},base_compiledir={pytensor.config.base_compiledir}"
-        paths = os.pathsep.join(str(Path(p).absolute()) for p in sys.path)
-        self._compiler = subprocess.Popen(
-            [sys.executable, "-m", "symrnn.compiling", str(job)],
-            env={**os.environ, "PYTENSOR_FLAGS": flags.lstrip(","), "PYTHONPATH": paths},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=(Path(folder.name) / "errors").open("wb"),
-            start_new_session=True,  # Ctrl-C is for the training
-        )
+        flags = [
+            os.environ.get("PYTENSOR_FLAGS", ""),
+            f"base_compiledir={pytensor.config.base_compiledir}",
+        ]
+        paths = [str(Path(p).absolute()) for p in sys.path]
+        with (Path(folder.name) / "errors").open("wb") as errors:
+            self._compiler = subprocess.Popen(
+                [sys.executable, "-m", "symrnn.compiling", str(job)],
+                env={
+                    **os.environ,
+                    "PYTENSOR_FLAGS": ",".join(filter(None, flags)),
+                    "PYTHONPATH": os.pathsep.join(paths),
+                },
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                start_new_session=True,  # Ctrl-C is for the training
+            )
         self._folder = folder
         weakref.finalize(self, _stop, self._compiler, folder)
 
@@ -177,6 +185,7 @@ class BackgroundFunction:
             reason = errors.splitlines()[-1] if errors else f"exit {self._compiler.returncode}"
             message = f"not compiled for mode {self._wanted}, goes on without: {reason}"
         self.mode = self._wanted
+        self._folder.cleanup()
         tqdm.write(f"call {self._calls + 1}: {message}", file=sys.stderr)
 
 
@@ -189,7 +198,8 @@ def _stop(process: "subprocess.Popen[bytes]", folder: Any) -> None:
 
 def _compile(job: Path) -> None:
     """What the other process does: compile the graph and call it once."""
-    os.nice(5) if hasattr(os, "nice") else None
+    if hasattr(os, "nice"):
+        os.nice(5)  # the training goes first
     (inputs, outputs, updates), mode, settings, arguments = pickle.loads(job.read_bytes())
     with pytensor.config.change_flags(**settings):
         pytensor.function(inputs, outputs, updates=updates, mode=mode)(*arguments)

@@ -476,7 +476,8 @@ def _checked_state(cell: Any, given: Sequence[Any], wanted: Any, x: TensorVariab
     batch_size, n_hidden = x.shape[1], cell.W_h.shape[0]
     right_shape = CheckAndRaise(
         ValueError,
-        "an initial state's shape is not (batch, n_hidden), with the batch size of x, or (n_hidden,)",
+        "an initial state's shape is not (batch, n_hidden), with the batch size of x, "
+        "or (n_hidden,)",
     )
     arrays = []
     for name, value in zip(wanted._fields, given, strict=True):

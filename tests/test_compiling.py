@@ -1,0 +1,74 @@
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+import pytest
+
+from symrnn.cells import LSTMCell
+from symrnn.compiling import QUICK, compile_in_background
+from symrnn.unroll import unroll
+from symrnn.updates import gradient_descent
+
+
+def training(rng):
+    """A step of training in background, and the same compiled at once."""
+    x, cell = pt.tensor3("x"), LSTMCell(2, 3, rng)
+    loss = (unroll(cell, x)[0] ** 2).mean()
+    return x, cell, loss, gradient_descent(loss, cell.params, 0.1)
+
+
+def test_quick_mode_compiles_nothing_and_equals_fast_compile(monkeypatch):
+    x, cell, loss, _ = training(np.random.default_rng(0))
+    wanted = [loss, *pytensor.grad(loss, cell.params)]
+    value = np.random.default_rng(1).normal(size=(4, 2, 2))
+    expected = pytensor.function([x], wanted, mode="FAST_COMPILE")(value)
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("the C compiler was called")
+
+    monkeypatch.setattr("pytensor.link.c.cmodule.GCC_compiler.compile_str", refuse)
+    for got, e in zip(pytensor.function([x], wanted, mode=QUICK)(value), expected, strict=True):
+        np.testing.assert_allclose(got, e, rtol=0, atol=1e-12)
+
+
+def test_training_goes_on_over_the_switch_as_if_there_were_none(capsys):
+    x, cell, loss, updates = training(np.random.default_rng(0))
+    start = [p.get_value() for p in cell.params]
+    value = np.random.default_rng(1).normal(size=(4, 2, 2))
+    reference = pytensor.function([x], loss, updates=updates, mode=QUICK)
+    expected = [reference(value) for _ in range(6)]
+    for p, v in zip(cell.params, start, strict=True):
+        p.set_value(v)
+    step = compile_in_background([x], loss, updates, mode="FAST_COMPILE")
+    losses = [step(value) for _ in range(3)]
+    step.wait()
+    losses += [step(value) for _ in range(3)]
+    assert step.mode == "FAST_COMPILE"
+    np.testing.assert_allclose(losses, expected, rtol=0, atol=1e-12)
+    assert "call 4: compiled for mode FAST_COMPILE in" in capsys.readouterr().err
+
+
+def test_a_compiler_that_fails_is_told_of_and_training_goes_on(capsys, monkeypatch):
+    monkeypatch.setattr("symrnn.compiling.sys.executable", "false")
+    x = pt.dscalar("x")
+    step = compile_in_background([x], 2 * x, mode="FAST_COMPILE")
+    assert step(1.0) == 2
+    step.wait()
+    assert step(2.0) == 4
+    assert "goes on without" in capsys.readouterr().err
+
+
+def test_a_mode_that_does_not_exist_is_refused_at_once():
+    with pytest.raises(ValueError, match="SLOW"):
+        compile_in_background([], pt.constant(1.0), mode="SLOW")
+
+
+@pytest.mark.numba
+@pytest.mark.slow
+def test_it_switches_to_numba():
+    x, _cell, loss, updates = training(np.random.default_rng(0))
+    step = compile_in_background([x], loss, updates)
+    value = np.random.default_rng(1).normal(size=(4, 2, 2))
+    first = step(value)
+    step.wait()
+    assert step.mode == "NUMBA"
+    assert step(value) < first
