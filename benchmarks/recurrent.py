@@ -1,0 +1,574 @@
+"""How fast a recurrent layer trains: symrnn beside torch and jax, in one run.
+
+    python benchmarks/recurrent.py               # times of a training step
+    python benchmarks/recurrent.py --compile     # time until the first step, cold and warm
+    python benchmarks/recurrent.py --memory      # peak memory against the number of steps in time
+
+A training step of one layer is forward, backward and gradient descent on the mean of the squared
+outputs, in float32. All peers get the same weights and the same input; a line warns if their first
+losses differ. Nothing is asserted.
+
+Each peer lives in a process of its own, since the thread pools of OpenBLAS, MKL and XLA disturb
+each other in one. Only one of them computes at a time: in every round, one peer after the other
+runs for a fraction of a second (untimed steps first, then timed ones), with a short sleep between
+so that threads waiting actively for work go to rest. The order rotates from round to round. A
+round gives each peer one number, the median of its timed steps.
+
+How to read the table: `ms` is the median over rounds, `from` and `to` the fastest and slowest one;
+`symrnn/peer` is the median over rounds of the quotient within a round, so below 1 symrnn is faster,
+whatever else the machine did meanwhile. `GFLOP/s` counts only the five matrix products (x W_x and
+h W_h; dh, dW_x and dW_h), and `peak` is their share of the fastest product of two 1500 x 1500
+matrices in NumPy, one more peer in the same rounds. benchmarks/README.md says more.
+"""
+
+import argparse
+import ctypes
+import gc
+import importlib.metadata
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from typing import Any
+
+Shape = tuple[int, int, int, int]  # (time, batch, inputs, hidden)
+Step = Callable[[], float]  # one training step; returns the loss
+
+SHAPES = [(35, 20, 650, 650), (35, 20, 200, 200), (100, 32, 64, 128), (50, 1, 16, 16)]
+OTHER_SHAPE = (40, 16, 48, 96)  # the new shape of --compile
+MEMORY_TIMES, MEMORY_SIZES = (100, 300, 1000), (32, 256, 256)  # (batch, inputs, hidden)
+N_GATES = {"lstm": 4, "gru": 3, "elman": 1}
+RATE = 1e-6  # so small that after many steps the weights are still no denormal numbers
+PEAK_SIZE = 1500
+MILESTONES = ["imported", "made", "1st step", "10th", "100th"]
+
+
+# Peers: each function imports what it needs and returns a maker of training steps. They run in
+# processes of their own; this one imports nothing heavy.
+
+
+def data(cell: str, shape: Shape) -> tuple[Any, ...]:
+    """Return x, W_x and W_h, the same for all peers; all biases are 0."""
+    import numpy as np
+
+    T, B, D, H = shape
+    rng = np.random.default_rng(1)
+    W_x = rng.normal(size=(D, N_GATES[cell] * H)) / D**0.5
+    W_h = rng.normal(size=(H, N_GATES[cell] * H)) / H**0.5
+    x = rng.normal(size=(T, B, D))
+    return tuple(a.astype("float32") for a in (x, W_x, W_h))
+
+
+def symrnn_peer(mode: str = "NUMBA", backward: str = "bptt") -> Callable[[str, Shape], Step]:
+    """Symrnn; in mode NUMBA all shapes are symbolic, in mode JAX they have to be known."""
+    import pytensor
+    import pytensor.tensor as pt
+
+    from symrnn.cells import ElmanCell, GRUCell, LSTMCell
+    from symrnn.unroll import unroll
+    from symrnn.updates import gradient_descent
+
+    if mode == "JAX":
+        import jax  # noqa: F401  (tells early that it is missing)
+    pytensor.config.floatX = "float32"
+    cells = {"lstm": LSTMCell, "gru": GRUCell, "elman": ElmanCell}
+
+    def make(name: str, shape: Shape) -> Step:
+        x_value, W_x, W_h = data(name, shape)
+        cell = cells[name](*shape[2:], W_x=W_x, W_h=W_h)
+        cell.b.set_value(0 * cell.b.get_value())
+        known = shape[:3] if mode == "JAX" else (None, None, None)
+        x = pt.tensor("x", dtype="float32", shape=known)
+        outputs, _ = unroll(cell, x, backward=backward)
+        loss = (outputs**2).mean()
+        updates = gradient_descent(loss, cell.params, RATE)
+        function = pytensor.function([x], loss, updates=updates, mode=mode)
+        return lambda: float(function(x_value))
+
+    return make
+
+
+def torch_peer() -> Callable[[str, Shape], Step]:
+    """Torch's own layers. They have a second bias, which is one more sum in the way back."""
+    import torch
+
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    layers = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "elman": torch.nn.RNN}
+
+    def make(name: str, shape: Shape) -> Step:
+        x, W_x, W_h = (torch.from_numpy(a) for a in data(name, shape))
+        layer = layers[name](*shape[2:])
+        with torch.no_grad():
+            for p in layer.parameters():
+                p.zero_()
+            layer.weight_ih_l0.copy_(W_x.T)
+            layer.weight_hh_l0.copy_(W_h.T)
+        optimizer = torch.optim.SGD(layer.parameters(), lr=RATE)
+
+        def step() -> float:
+            optimizer.zero_grad()
+            outputs, _ = layer(x)
+            loss = (outputs**2).mean()
+            loss.backward()
+            optimizer.step()
+            return float(loss.detach())
+
+        return step
+
+    return make
+
+
+def jax_peer() -> Callable[[str, Shape], Step]:
+    """`jax.lax.scan` with the input's product outside the loop; it compiles at the first step."""
+    import jax
+    import jax.numpy as jnp
+    from jax.nn import sigmoid
+
+    def lstm(zx: Any, zh: Any, h: Any, c: Any) -> tuple[Any, ...]:
+        i, f, g, o = jnp.split(zx + zh, 4, axis=1)
+        c = sigmoid(f) * c + sigmoid(i) * jnp.tanh(g)
+        return sigmoid(o) * jnp.tanh(c), c
+
+    def gru(zx: Any, zh: Any, h: Any) -> tuple[Any, ...]:
+        (xr, xu, xn), (hr, hu, hn) = jnp.split(zx, 3, axis=1), jnp.split(zh, 3, axis=1)
+        r, u = sigmoid(xr + hr), sigmoid(xu + hu)
+        return ((1 - u) * jnp.tanh(xn + r * hn) + u * h,)
+
+    def elman(zx: Any, zh: Any, h: Any) -> tuple[Any, ...]:
+        return (jnp.tanh(zx + zh),)
+
+    def make(name: str, shape: Shape) -> Step:
+        T, B, D, H = shape
+        cell = {"lstm": lstm, "gru": gru, "elman": elman}[name]
+        x, W_x, W_h = (jnp.asarray(a) for a in data(name, shape))
+        params = {"W_x": W_x, "W_h": W_h, "b": jnp.zeros(W_x.shape[1])}
+        if name == "gru":
+            params["b_hn"] = jnp.zeros(H)
+
+        def loss_of(p: dict[str, Any], x: Any) -> Any:
+            def step(state: Any, zx: Any) -> tuple[Any, Any]:
+                zh = state[0] @ p["W_h"]
+                if name == "gru":
+                    zh = zh.at[:, 2 * H :].add(p["b_hn"])
+                state = cell(zx, zh, *state)
+                return state, state[0]
+
+            zx = (x.reshape(T * B, D) @ p["W_x"] + p["b"]).reshape(T, B, -1)
+            start = (jnp.zeros((B, H)),) * (2 if name == "lstm" else 1)
+            return (jax.lax.scan(step, start, zx)[1] ** 2).mean()
+
+        @jax.jit
+        def train(p: dict[str, Any], x: Any) -> tuple[Any, Any]:
+            loss, gradients = jax.value_and_grad(loss_of)(p, x)
+            return loss, jax.tree.map(lambda w, g: w - RATE * g, p, gradients)
+
+        def step() -> float:
+            nonlocal params
+            loss, params = jax.block_until_ready(train(params, x))
+            return float(loss)
+
+        return step
+
+    return make
+
+
+def peak_peer() -> Callable[[str, Shape], Step]:
+    """Product of two square matrices in NumPy, for the machine's peak."""
+    import numpy as np
+
+    def make(name: str, shape: Shape) -> Step:
+        a, b = np.random.default_rng(1).normal(size=(2, PEAK_SIZE, PEAK_SIZE)).astype("float32")
+        return lambda: float((a @ b)[0, 0])
+
+    return make
+
+
+PEERS: dict[str, Callable[[], Callable[[str, Shape], Step]]] = {
+    "symrnn": symrnn_peer,
+    "symrnn-jax": lambda: symrnn_peer("JAX"),
+    "autodiff": lambda: symrnn_peer(backward="autodiff"),
+    "torch": torch_peer,
+    "jax": jax_peer,
+    "peak": peak_peer,
+}
+ALL_PEERS = [peer for peer in PEERS if peer != "peak"]
+
+
+# A worker is a process with one peer. It reads one command a line and answers with one line.
+
+
+class MissingPeerError(Exception):
+    """A peer that is not there or does not work."""
+
+
+class Worker:
+    """The process of one peer, seen from here."""
+
+    def __init__(self, peer: str, options: argparse.Namespace, compiledir: str = "") -> None:
+        n = str(options.threads)
+        names = ("OMP", "OPENBLAS", "MKL", "NUMBA")
+        environment = {**os.environ, **{f"{name}_NUM_THREADS": n for name in names}}
+        if compiledir:
+            flags = [os.environ.get("PYTENSOR_FLAGS"), f"base_compiledir={compiledir}"]
+            environment["PYTENSOR_FLAGS"] = ",".join(filter(None, flags))
+        command = [sys.executable, "-W", "ignore", __file__, "--threads", n, "--worker", peer]
+        if options.tune_malloc:
+            command.append("--tune-malloc")
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+        self._answer()
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.process.stdin.close()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def ask(self, command: str, *arguments: Any) -> Any:
+        """Return the worker's answer."""
+        with suppress(BrokenPipeError):  # the missing answer tells that it has died
+            self.process.stdin.write(json.dumps([command, *arguments]) + "\n")
+            self.process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> Any:
+        line = self.process.stdout.readline()
+        if not line:
+            raise MissingPeerError(f"its process ended with status {self.process.wait()}")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise MissingPeerError(answer["error"])
+        return answer["result"]
+
+
+def work(peer: str, threads: int, tune_malloc: bool) -> None:
+    """Be a worker."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever libraries print does not get between the answers
+    if hasattr(os, "sched_setaffinity"):  # the only limit that XLA's thread pool knows
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    if tune_malloc:
+        mallopt = ctypes.CDLL(None).mallopt
+        for parameter, value in ((-4, 0), (-1, 2**31 - 1), (-2, 2**28)):
+            mallopt(parameter, value)  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD
+
+    def answer(function: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            result = function(*arguments)
+            line = {"result": None if callable(result) else result}
+        except ModuleNotFoundError as error:
+            result, line = None, {"error": f"not installed ({error})"}
+        except Exception as error:
+            message = (str(error).splitlines() or [""])[0]
+            result, line = None, {"error": f"{type(error).__name__}: {message}"}
+        print(json.dumps(line), file=answers, flush=True)
+        return result
+
+    make = answer(PEERS[peer])
+    if make is None:
+        return
+    step: Any = None
+
+    def block(seconds: float) -> float:
+        timed: list[float] = []
+        start = time.perf_counter()
+        step()
+        while time.perf_counter() - start < seconds / 4:
+            step()
+        gc.disable()
+        while len(timed) < 3 or time.perf_counter() - start < seconds:
+            before = time.perf_counter()
+            step()
+            timed.append(time.perf_counter() - before)
+        gc.enable()
+        return statistics.median(timed)
+
+    def steps(n: int) -> float:
+        return [step() for _ in range(n)][-1]
+
+    for line in sys.stdin:
+        command, *arguments = json.loads(line)
+        if command == "make":
+            step = None
+            gc.collect()
+            step = answer(make, *arguments)
+        else:
+            answer(
+                {"steps": steps, "block": block, "megabytes": peak_megabytes}[command], *arguments
+            )
+
+
+def peak_megabytes() -> float:
+    """Largest resident memory of this process until now."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+# What is measured
+
+COLUMNS = {
+    "cell": (6, "<6"),
+    "peer": (11, "<11"),
+    "code": (9, "<9"),
+    "time,batch,in,hidden": (20, "<20"),
+    "ms": (9, "9.3f"),
+    "from": (9, "9.3f"),
+    "to": (9, "9.3f"),
+    "symrnn/peer": (11, "11.2f"),
+    "GFLOP/s": (7, "7.1f"),
+    "peak": (5, "5.0%"),
+    "MB before": (9, "9.0f"),
+    "MB peak": (7, "7.0f"),
+    "difference": (10, "10.0f"),
+    "per time step": (13, "13.3f"),
+}  # width and format; others are seconds
+
+
+def print_titles(*names: str) -> None:
+    """Print the first line of a table."""
+    titles = (f"{n:{'<>'['f' in f or '%' in f]}{w}}" for n in names for w, f in [column(n)])
+    print(" ".join(titles), flush=True)
+
+
+def print_row(row: dict[str, Any], *names: str) -> None:
+    """Print a line of a table; what is None stays empty."""
+    cells = ((row[n], *column(n)) for n in names)
+    print(" ".join(" " * w if v is None else f"{v:{f}}" for v, w, f in cells), flush=True)
+
+
+def column(name: str) -> tuple[int, str]:
+    """Width and format of a column."""
+    return COLUMNS.get(name, (8, "8.2f"))
+
+
+def measure_steps(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Time of a training step; prints a table for each cell."""
+    results: list[dict[str, Any]] = []
+    names = ["time,batch,in,hidden", "peer", "ms", "from", "to", "symrnn/peer", "GFLOP/s", "peak"]
+    with ExitStack() as stack:
+        workers = {}
+        for peer in [*options.peers, "peak"]:
+            try:
+                workers[peer] = stack.enter_context(Worker(peer, options))
+            except MissingPeerError as error:
+                print(f"{peer}: {error}")
+        for cell in options.cells:
+            print(f"\n{cell}: milliseconds a training step, medians of {options.rounds} rounds")
+            print_titles(*names)
+            for shape in options.shapes:
+                for row in rounds(cell, shape, workers, options):
+                    results.append(row)
+                    print_row(row, *names)
+    return results
+
+
+def rounds(
+    cell: str, shape: Shape, workers: dict[str, Worker], options: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """Time one layer in all peers, round after round."""
+    losses: dict[str, float] = {}
+    for peer, worker in workers.items():
+        try:
+            worker.ask("make", cell, shape)
+            losses[peer] = worker.ask("steps", 1)
+        except MissingPeerError as error:
+            print(f"{text(shape)} {peer}: {error}")
+    seconds: dict[str, list[float]] = {peer: [] for peer in losses}
+    order = list(losses)
+    for k in range(options.rounds + 1):
+        for peer in order:
+            time.sleep(options.rest)
+            taken = workers[peer].ask("block", options.block)
+            if k:  # the first round warms up
+                seconds[peer].append(taken)
+        order.append(order.pop(0))
+    peak = 2 * PEAK_SIZE**3 / min(seconds.pop("peak"))
+    del losses["peak"]
+    if losses and max(losses.values()) - min(losses.values()) > 1e-4 * max(losses.values()):
+        print(f"the first losses differ: {losses}")
+    T, B, D, H = shape
+    flops = 2 * T * B * N_GATES[cell] * H * (2 * D + 3 * H)  # of the five products
+    rows = []
+    for peer, own in seconds.items():
+        median = statistics.median(own)
+        ratios = [a / b for a, b in zip(seconds.get("symrnn", []), own, strict=False)]
+        row = {"cell": cell, "peer": peer, "time,batch,in,hidden": text(shape), "ms": 1e3 * median}
+        row |= {"from": 1e3 * min(own), "to": 1e3 * max(own)}
+        row |= {"symrnn/peer": statistics.median(ratios) if ratios else None}
+        row |= {"GFLOP/s": flops / median / 1e9, "peak": flops / median / peak}
+        rows.append(row | {"seconds": own, "peak FLOP/s": peak, "first loss": losses[peer]})
+    return rows
+
+
+def text(shape: Shape) -> str:
+    """Write ``time,batch,inputs,hidden``."""
+    return ",".join(map(str, shape))
+
+
+def measure_compile(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Time until the first steps, with an empty folder of compiled code and with a full one."""
+    results = []
+    names = ["cell", "peer", "code", "time,batch,in,hidden", *MILESTONES]
+    print("\nseconds from the start of a process, each line a process of its own")
+    print_titles(*names)
+    shape = options.shapes[0]
+    for cell in options.cells:
+        for peer in options.peers:
+            with tempfile.TemporaryDirectory(prefix="symrnn-benchmark-") as folder:
+                for code, size in (("none", shape), ("cached", shape), ("cached", OTHER_SHAPE)):
+                    row = {"cell": cell, "peer": peer, "code": code}
+                    try:
+                        times = first_steps(peer, cell, size, folder, options)
+                    except MissingPeerError as error:
+                        print(f"{cell} {peer}: {error}")
+                        break
+                    results.append(row | {"time,batch,in,hidden": text(size)} | times)
+                    print_row(results[-1], *names)
+    return results
+
+
+def first_steps(
+    peer: str, cell: str, shape: Shape, folder: str, options: argparse.Namespace
+) -> dict[str, float]:
+    """Seconds from the start of the process until each of these."""
+    start = time.perf_counter()
+    times = []
+    with Worker(peer, options, folder) as worker:
+        times.append(time.perf_counter() - start)
+        worker.ask("make", cell, shape)
+        times.append(time.perf_counter() - start)
+        for more in (1, 9, 90):
+            worker.ask("steps", more)
+            times.append(time.perf_counter() - start)
+    return dict(zip(MILESTONES, times, strict=True))
+
+
+def measure_memory(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Peak memory of a process that trains, against the length of the sequence."""
+    results = []
+    names = ["cell", "peer", "time,batch,in,hidden", "MB before", "MB peak", "difference"]
+    names.append("per time step")
+    print("\nlargest resident memory of a process, each line a process of its own")
+    print_titles(*names)
+    for cell in options.cells:
+        for peer in options.peers:
+            last: dict[str, Any] | None = None
+            for T in (2, *MEMORY_TIMES):  # T = 2 fills the cache: compiling needs memory too
+                row = {"cell": cell, "peer": peer, "time": T}
+                shape = (T, *MEMORY_SIZES)
+                try:
+                    with Worker(peer, options) as worker:
+                        worker.ask("make", cell, shape)
+                        before = worker.ask("megabytes")
+                        worker.ask("steps", 5)
+                        peak = worker.ask("megabytes")
+                except MissingPeerError as error:
+                    print(f"{cell} {peer}: {error}")
+                    break
+                if T not in MEMORY_TIMES:
+                    continue
+                growth = last and (peak - last["MB peak"]) / (T - last["time"])
+                row |= {"time,batch,in,hidden": text(shape), "MB before": before, "MB peak": peak}
+                last = row | {"difference": peak - before, "per time step": growth}
+                results.append(last)
+                print_row(last, *names)
+    return results
+
+
+# The command line
+
+
+def machine(threads: int) -> str:
+    """CPU, cores and versions."""
+    cpu = platform.processor() or platform.machine()
+    if os.path.exists("/proc/cpuinfo"):
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            models = [line.split(":", 1)[1].strip() for line in lines if "model name" in line]
+        cpu = models[0] if models else cpu
+    versions = [f"Python {platform.python_version()}"]
+    for name in ("symrnn", "pytensor", "numba", "numpy", "torch", "jax"):
+        try:
+            versions.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            versions.append(f"no {name}")
+    return f"{cpu}, {os.cpu_count()} cores, {threads} threads; {', '.join(versions)}"
+
+
+def parse_shape(argument: str) -> Shape:
+    """Read ``time,batch,inputs,hidden``."""
+    T, B, D, H = map(int, argument.split(","))
+    return T, B, D, H
+
+
+def main() -> None:
+    """Measure what the command line asks for."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--compile", action="store_true", help="measure the time until the first steps instead")
+    add("--memory", action="store_true", help="measure peak memory instead")
+    add("--cells", nargs="+", choices=[*N_GATES], help="default: all; with --memory lstm")
+    add(
+        "--shapes", nargs="+", type=parse_shape, default=SHAPES, metavar="TIME,BATCH,INPUTS,HIDDEN",
+        help="--compile takes the first of them, --memory has its own",
+    )  # fmt: skip
+    add(
+        "--peers", nargs="+", choices=ALL_PEERS,
+        help="default: all; with --compile symrnn; with --memory symrnn, torch and jax. "
+        "autodiff is symrnn with the gradient of the plain scan",
+    )  # fmt: skip
+    add("--rounds", type=int, default=9, help="default: %(default)s")
+    add("--block", type=float, default=0.3, help="seconds a peer runs in a round: %(default)s")
+    add("--rest", type=float, default=0.1, help="seconds of sleep before it: %(default)s")
+    add("--threads", type=int, default=cores, help="for each peer; default: all cores")
+    add(
+        "--tune-malloc", action="store_true",
+        help="let glibc keep freed memory in every peer's process, in place of giving it back to "
+        "the system and getting it again, zeroed, for each large array (mallopt: M_MMAP_MAX=0, "
+        "M_TRIM_THRESHOLD=2 GB, M_TOP_PAD=256 MB); makes PyTensor faster, Linux only",
+    )  # fmt: skip
+    add("--json", metavar="FILE", help="write the results there too")
+    add("--worker", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        work(options.worker, options.threads, options.tune_malloc)
+        return
+    if options.compile and options.memory:
+        parser.error("--compile and --memory are two runs")
+    if options.rounds < 1:
+        parser.error("--rounds must be 1 or more")
+    if options.compile:
+        kind, measure, peers = "compile", measure_compile, ["symrnn"]
+    elif options.memory:
+        kind, measure, peers = "memory", measure_memory, ["symrnn", "torch", "jax"]
+    else:
+        kind, measure, peers = "steps", measure_steps, ALL_PEERS
+    options.cells = options.cells or (["lstm"] if options.memory else [*N_GATES])
+    options.peers = options.peers or peers
+    header = machine(options.threads)
+    print(textwrap.fill(header, 100), flush=True)
+    results = {"machine": header, "options": vars(options).copy(), kind: measure(options)}
+    if options.json:
+        with open(f"{options.json}.part", "w", encoding="utf-8") as file:
+            json.dump(results, file, indent=1)
+        os.replace(f"{options.json}.part", options.json)
+
+
+if __name__ == "__main__":
+    main()
