@@ -118,6 +118,42 @@ optdb.register(
 )
 
 
+class OfUnknownShape(Op):
+    """Takes the place of a `Recurrence` in mode JAX if a size is not known: there it cannot run."""
+
+    def __init__(self, recurrence: Recurrence) -> None:
+        self.recurrence = recurrence
+
+    def __str__(self) -> str:
+        return (
+            "a recurrent layer on an input of unknown shape: mode JAX needs to know it, "
+            "x = pt.tensor('x', shape=(time, batch, features)); mode NUMBA does not"
+        )
+
+    def make_node(self, *inputs: TensorVariable) -> Apply[Any]:
+        """Node with the same outputs."""
+        outputs = self.recurrence.make_node(*inputs).outputs
+        return Apply(self, list(inputs), [v.type() for v in outputs])
+
+    def perform(self, *args: Any) -> None:
+        """Not there."""
+        raise NotImplementedError(str(self))
+
+
+@node_rewriter([Recurrence])
+def refuse_unknown_shape(fgraph: Any, node: Apply[Any]) -> Any:
+    """Leave an operation whose name says what is wrong: JAX reports what it does not know."""
+    zx, W_h = node.inputs[:2]
+    if None not in (*zx.type.shape[:2], *W_h.type.shape):
+        return False
+    return OfUnknownShape(node.op)(*node.inputs, return_list=True)
+
+
+optdb.register(
+    "symrnn_refuse_unknown_shape", dfs_rewriter(refuse_unknown_shape), "jax", position=-0.04
+)
+
+
 def _split(rows: StepRows, inputs: Sequence[Any]) -> tuple[Any, ...]:
     zx, W_h, *rest = inputs
     n_states, n_captured = len(rows.states), len(rows.captured)

@@ -230,6 +230,16 @@ def test_modes_agree(mode, rng):
     close(compiled([x, mask], wanted, mode)(*values), compiled([x, mask], wanted)(*values), 1e-9)
 
 
+@pytest.mark.jax
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Skipping")
+def test_jax_mode_says_that_it_needs_to_know_the_shape(rng):
+    pytest.importorskip("jax")
+    x = pt.tensor3("x")
+    with pytest.raises(NotImplementedError, match=r"unknown shape.*shape=\(time.*NUMBA does not"):
+        compiled([x], unroll(make("lstm", rng), x)[0], "JAX")(np.ones((T, B, D)))
+
+
 @pytest.mark.parametrize("name", ["elman", "lstm peepholes", "gru", "user's own"])
 def test_verify_grad_passes(name, rng):
     values = [w.get_value() for w in make(name, rng).params]
