@@ -1,22 +1,19 @@
 """Unroll a cell over time: the one place where networks call `pytensor.scan`.
 
 `unroll` runs one cell over a sequence, `bidirectional` two in opposite directions, and `stack`
-several on top of each other. `CarriedState` keeps a state from one call to the next.
+several on top of each other. Where they start: `symrnn.states`.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import pytensor
 import pytensor.tensor as pt
-from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.gradient import disconnected_grad
 from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.variable import TensorVariable
 
 from symrnn.bptt import recurrence, with_ones_of
-from symrnn.parameters import shared_parameter
 from symrnn.rows import NotElementwiseError, step_rows
 
 MERGES: dict[str, Callable[[TensorVariable, TensorVariable], TensorVariable]] = {
@@ -49,7 +46,7 @@ def unroll(
     initial_state
         The state before the first step: a tuple like the cell's own, each array of shape
         ``(batch, n_hidden)``, or ``(n_hidden,)`` for one that all samples share, such as a learnt
-        one (`learnt_state`). Default: ``cell.initial_state(batch)``, zeros.
+        one (`symrnn.states.learnt_state`). Default: ``cell.initial_state(batch)``, zeros.
     mask
         Which steps there are, shape ``(time, batch)``: 1 (or True) for a step, 0 for padding. A
         step that is not there keeps the state, and its output is 0. What `x` holds there, even a
@@ -332,88 +329,6 @@ def _width(cells: Sequence[Any], k: int, merge: str) -> int:
     if isinstance(cell, tuple | list) and merge == "concatenate":
         return sum(c.n_hidden for c in cell)
     return int(_first(cell).n_hidden)
-
-
-def learnt_state(cell: Any) -> Any:
-    """Initial state to be learnt: a tuple of shared vectors ``(n_hidden,)``, zeros at first.
-
-    Give it to `unroll` as `initial_state` and train it: ``params = [*cell.params, *state]``.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from symrnn.cells import LSTMCell
-    >>> learnt_state(LSTMCell(3, 5, np.random.default_rng(1)))
-    LSTMState(h=h_0, c=c_0)
-    """
-    prefix = f"{cell.name}." if getattr(cell, "name", "") else ""
-    n = cell.n_hidden
-    return cell.State(
-        *(shared_parameter(f"{prefix}{s}_0", (n,), np.zeros(n)) for s in cell.State._fields)
-    )
-
-
-class CarriedState:
-    """A state that stays from one call of a compiled function to the next.
-
-    Parameters
-    ----------
-    cell
-        The cell whose state it is.
-    batch_size
-        How many sequences go side by side.
-
-    Attributes
-    ----------
-    state
-        The cell's kind of tuple with shared variables ``(batch, n_hidden)``: the `initial_state`
-        for `unroll`. The gradient stops there.
-
-    Examples
-    --------
-    A counter goes on counting until it is reset.
-
-    >>> import numpy as np, pytensor, pytensor.tensor as pt
-    >>> from symrnn.cells import LinearCell
-    >>> x, cell = pt.tensor3("x"), LinearCell(1, 1, W_x=[[1.0]], W_h=[[1.0]], bias=False)
-    >>> carried = CarriedState(cell, batch_size=1)
-    >>> outputs, final = unroll(cell, x, carried.state)
-    >>> updates = carried.updates(final)
-    >>> count = pytensor.function([x], final.h[0, 0], updates=updates, mode="FAST_COMPILE")
-    >>> ones = np.ones((3, 1, 1), dtype=x.dtype)
-    >>> [float(count(ones)), float(count(ones))]
-    [3.0, 6.0]
-    >>> carried.reset()
-    >>> float(count(ones))
-    3.0
-    """
-
-    def __init__(self, cell: Any, batch_size: int) -> None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}, but must be 1 or more")
-        shape = (batch_size, cell.n_hidden)
-        self.state = cell.State(
-            *(shared_parameter(f"carried_{s}", shape, np.zeros(shape)) for s in cell.State._fields)
-        )
-
-    def updates(self, final: Sequence[TensorVariable]) -> dict[SharedVariable, TensorVariable]:
-        """Updates for `pytensor.function` that put the `final` state of a call in place.
-
-        Raises
-        ------
-        ValueError
-            If `final` does not have as many arrays as the state.
-        """
-        if len(final) != len(self.state):
-            raise ValueError(f"the state has {len(self.state)} arrays, but {len(final)} are given")
-        return dict(zip(self.state, final, strict=True))
-
-    def reset(self, rows: Any = slice(None)) -> None:
-        """Set the state to 0: of all sequences, or of those with the indices `rows`."""
-        for variable in self.state:
-            value = variable.get_value()
-            value[rows] = 0
-            variable.set_value(value)
 
 
 def _checked_input(cell: Any, x: Any) -> TensorVariable:

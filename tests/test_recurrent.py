@@ -15,14 +15,14 @@ from symrnn.cells import (
     ElmanCell,
     GRUCell,
     HiddenState,
-    LayerNormalised,
     LinearCell,
     LSTMCell,
-    Zoneout,
 )
 from symrnn.compiling import QUICK
 from symrnn.noise import Noise
-from symrnn.unroll import CarriedState, bidirectional, learnt_state, stack, unroll
+from symrnn.states import CarriedState, learnt_state
+from symrnn.unroll import bidirectional, stack, unroll
+from symrnn.wrappers import LayerNormalised, Zoneout
 
 T, B, D, H = 5, 3, 2, 4
 
