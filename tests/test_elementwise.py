@@ -56,6 +56,15 @@ def test_tanh_and_sigmoid_in_float32_are_accurate_and_show_what_is_not_finite():
     assert np.isnan(names["row_loop"](np.array([np.nan], "f"))).all()
 
 
+def test_tanh_in_float64_is_accurate_to_the_last_digits():
+    x = pt.dvector("x")
+    names = {"np": np}
+    exec(loop_source([x], [pt.tanh(x)]), names)
+    value = np.concatenate([np.linspace(-25, 25, 20001), [1e-300, -1e-8, 1e-3, np.inf, -np.inf]])
+    np.testing.assert_allclose(names["row_loop"](value), np.tanh(value), rtol=2e-15, atol=0)
+    assert np.isnan(names["row_loop"](np.array([np.nan]))).all()
+
+
 @pytest.mark.numba
 def test_not_a_number_stays_one_in_mode_numba():
     x = pt.fvector("x")

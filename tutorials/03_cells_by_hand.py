@@ -11,7 +11,7 @@ What you should see
     float64 it stays below 1e-12. Three figures: 03_way_back.png, 03_times.png and 03_gates.png.
 
 How long it takes (measured on two cores)
-    About 35 seconds the first time, because PyTensor compiles parts of the graphs to C and keeps
+    About 40 seconds the first time, because PyTensor compiles parts of the graphs to C and keeps
     them on disk; 10 seconds from then on. With --mode NUMBA five minutes the first time, and 20
     seconds from then on.
 
