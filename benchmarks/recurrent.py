@@ -8,17 +8,18 @@ A training step of one layer is forward, backward and gradient descent on the me
 outputs, in float32. All peers get the same weights and the same input; a line warns if their first
 losses differ. Nothing is asserted.
 
-Each peer lives in a process of its own, since the thread pools of OpenBLAS, MKL and XLA disturb
-each other in one. Only one of them computes at a time: in every round, one peer after the other
-runs for a fraction of a second (untimed steps first, then timed ones), with a short sleep between
-so that threads waiting actively for work go to rest. The order rotates from round to round. A
-round gives each peer one number, the median of its timed steps.
+Each peer lives in a process of its own, since the thread pools of OpenBLAS, MKL and XLA could
+disturb each other in one. Only one of them computes at a time: in every round, one peer after the
+other runs for a fraction of a second (untimed steps first, then timed ones), with a short sleep
+between so that threads waiting actively for work go to rest. The order rotates from round to round.
+A round gives each peer one number, the median of its timed steps.
 
 How to read the table: `ms` is the median over rounds, `from` and `to` the fastest and slowest one;
-`symrnn/peer` is the median over rounds of the quotient within a round, so below 1 symrnn is faster,
-whatever else the machine did meanwhile. `GFLOP/s` counts only the five matrix products (x W_x and
-h W_h; dh, dW_x and dW_h), and `peak` is their share of the fastest product of two 1500 x 1500
-matrices in NumPy, one more peer in the same rounds. benchmarks/README.md says more.
+`symrnn/peer` is the median over rounds of the quotient within a round, so below 1 symrnn is faster.
+Other busy processes slow the peers very differently: measure on an idle machine. `GFLOP/s` counts
+only the five matrix products (x W_x and h W_h; dh, dW_x and dW_h), and `peak` is their share of the
+fastest product of two 1500 x 1500 matrices in NumPy, one more peer in the same rounds.
+benchmarks/README.md says more.
 """
 
 import argparse
@@ -73,6 +74,7 @@ def symrnn_peer(mode: str = "NUMBA", backward: str = "bptt") -> Callable[[str, S
     import pytensor.tensor as pt
 
     from symrnn.cells import ElmanCell, GRUCell, LSTMCell
+    from symrnn.compiling import compile_in_background
     from symrnn.unroll import unroll
     from symrnn.updates import gradient_descent
 
@@ -90,7 +92,10 @@ def symrnn_peer(mode: str = "NUMBA", backward: str = "bptt") -> Callable[[str, S
         outputs, _ = unroll(cell, x, backward=backward)
         loss = (outputs**2).mean()
         updates = gradient_descent(loss, cell.params, RATE)
-        function = pytensor.function([x], loss, updates=updates, mode=mode)
+        if mode == "soon":
+            function = compile_in_background([x], loss, updates)
+        else:
+            function = pytensor.function([x], loss, updates=updates, mode=mode)
         return lambda: float(function(x_value))
 
     return make
@@ -194,12 +199,13 @@ def peak_peer() -> Callable[[str, Shape], Step]:
 PEERS: dict[str, Callable[[], Callable[[str, Shape], Step]]] = {
     "symrnn": symrnn_peer,
     "symrnn-jax": lambda: symrnn_peer("JAX"),
+    "symrnn-soon": lambda: symrnn_peer("soon"),
     "autodiff": lambda: symrnn_peer(backward="autodiff"),
     "torch": torch_peer,
     "jax": jax_peer,
     "peak": peak_peer,
 }
-ALL_PEERS = [peer for peer in PEERS if peer != "peak"]
+ALL_PEERS = [peer for peer in PEERS if peer not in ("peak", "symrnn-soon")]
 
 
 # A worker is a process with one peer. It reads one command a line and answers with one line.
@@ -554,7 +560,7 @@ def main() -> None:
     if options.rounds < 1:
         parser.error("--rounds must be 1 or more")
     if options.compile:
-        kind, measure, peers = "compile", measure_compile, ["symrnn"]
+        kind, measure, peers = "compile", measure_compile, ["symrnn", "symrnn-soon"]
     elif options.memory:
         kind, measure, peers = "memory", measure_memory, ["symrnn", "torch", "jax"]
     else:

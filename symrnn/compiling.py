@@ -163,6 +163,7 @@ class BackgroundFunction:
                     **os.environ,
                     "PYTENSOR_FLAGS": ",".join(filter(None, flags)),
                     "PYTHONPATH": os.pathsep.join(paths),
+                    "OPENBLAS_NUM_THREADS": "1",  # leave the other processors to the training
                 },
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
