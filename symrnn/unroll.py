@@ -9,6 +9,7 @@ from typing import Any
 
 import pytensor
 import pytensor.tensor as pt
+from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.gradient import disconnected_grad
 from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.variable import TensorVariable
@@ -426,7 +427,7 @@ def _renewed(
 
 def _known_shape(cell: Any, zx: TensorVariable) -> TensorVariable:
     """W_h, with its shape told if that of the input is known: mode JAX needs to know them all."""
-    if None in zx.type.shape[:2]:
+    if None in zx.type.shape[:2] or not isinstance(cell.W_h, SharedVariable):
         return cell.W_h
     return pt.specify_shape(cell.W_h, cell.W_h.get_value(borrow=True).shape)
 
