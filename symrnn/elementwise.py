@@ -29,9 +29,12 @@ from pytensor.tensor.variable import TensorVariable
 class Fused(OpFromGraph):
     """Elementwise expressions of rows that belong together; see `fuse`."""
 
-    def infer_shape(self, fgraph: Any, node: Apply[Any], shapes: Any) -> list[tuple[Any, ...]]:
-        """All rows have one length: known at once, where PyTensor would work through the inside."""
-        length = shapes[0][-1]
+    def infer_shape(self, *arguments: Any) -> list[tuple[Any, ...]]:
+        """All rows have one length: known at once, where PyTensor would work through the inside.
+
+        `arguments` are ``(fgraph, node, shapes)`` or, in newer versions of PyTensor, the last two.
+        """
+        length = arguments[-1][0][-1]
         return [(*v.type.shape[:-1], length) for v in self.fgraph.outputs]
 
 
