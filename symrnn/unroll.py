@@ -14,7 +14,7 @@ from pytensor.gradient import disconnected_grad
 from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.variable import TensorVariable
 
-from symrnn.bptt import recurrence, with_ones_of
+from symrnn.bptt import recurrence, size, with_ones_of
 from symrnn.rows import NotElementwiseError, step_rows
 
 MERGES: dict[str, Callable[[TensorVariable, TensorVariable], TensorVariable]] = {
@@ -163,7 +163,8 @@ def _scan(
 ) -> tuple[TensorVariable, list[TensorVariable]]:
     """The loop as a plain scan."""
     given = _distinct(renewed)
-    n_hidden = cell.W_h.shape[0]
+    W_h = _known_shape(cell, zx)
+    n_hidden = size(W_h, 0)
     n_recurrent_gates = getattr(cell, "n_recurrent_gates", cell.n_gates)
 
     def split(z: TensorVariable, n_gates: int) -> tuple[TensorVariable, ...]:
@@ -191,7 +192,7 @@ def _scan(
         step,
         sequences=[zx, *given, *cuts],
         outputs_info=list(start),
-        non_sequences=[_known_shape(cell, zx)],
+        non_sequences=[W_h],
         strict=False,  # a cell's own weights, such as peepholes, are found in its step
         return_list=True,
         return_updates=False,
