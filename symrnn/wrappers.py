@@ -1,6 +1,7 @@
 """Cells around cells: layer normalisation and zoneout for any cell of `symrnn.cells`.
 
-A wrapped cell is itself a cell, for `symrnn.unroll` and for another wrapper.
+A wrapped cell is itself a cell for `symrnn.unroll`. Where both are wanted,
+normalisation goes inside: ``Zoneout(LayerNormalised(cell), rates, noise)``.
 """
 
 from collections.abc import Sequence
