@@ -23,7 +23,6 @@ benchmarks/README.md says more.
 """
 
 import argparse
-import ctypes
 import gc
 import importlib.metadata
 import json
@@ -226,8 +225,8 @@ class Worker:
             flags = [os.environ.get("PYTENSOR_FLAGS"), f"base_compiledir={compiledir}"]
             environment["PYTENSOR_FLAGS"] = ",".join(filter(None, flags))
         command = [sys.executable, "-W", "ignore", __file__, "--threads", n, "--worker", peer]
-        if options.tune_malloc:
-            command.append("--tune-malloc")
+        if options.keep_memory:
+            command.append("--keep-memory")
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
@@ -261,16 +260,16 @@ class Worker:
         return answer["result"]
 
 
-def work(peer: str, threads: int, tune_malloc: bool) -> None:
+def work(peer: str, threads: int, keep_memory: bool) -> None:
     """Be a worker."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever libraries print does not get between the answers
     if hasattr(os, "sched_setaffinity"):  # the only limit that XLA's thread pool knows
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
-    if tune_malloc:
-        mallopt = ctypes.CDLL(None).mallopt
-        for parameter, value in ((-4, 0), (-1, 2**31 - 1), (-2, 2**28)):
-            mallopt(parameter, value)  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD
+    if keep_memory:
+        from symrnn.memory import keep_freed_memory  # imports nothing heavy
+
+        keep_freed_memory()
 
     def answer(function: Callable[..., Any], *arguments: Any) -> Any:
         try:
@@ -544,16 +543,14 @@ def main() -> None:
     add("--rest", type=float, default=0.1, help="seconds of sleep before it: %(default)s")
     add("--threads", type=int, default=cores, help="for each peer; default: all cores")
     add(
-        "--tune-malloc", action="store_true",
-        help="let glibc keep freed memory in every peer's process, in place of giving it back to "
-        "the system and getting it again, zeroed, for each large array (mallopt: M_MMAP_MAX=0, "
-        "M_TRIM_THRESHOLD=2 GB, M_TOP_PAD=256 MB); makes PyTensor faster, Linux only",
+        "--keep-memory", action="store_true",
+        help="call symrnn.memory.keep_freed_memory in the process of every peer (Linux only)",
     )  # fmt: skip
     add("--json", metavar="FILE", help="write the results there too")
     add("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        work(options.worker, options.threads, options.tune_malloc)
+        work(options.worker, options.threads, options.keep_memory)
         return
     if options.compile and options.memory:
         parser.error("--compile and --memory are two runs")
