@@ -16,7 +16,7 @@ a step's elementwise part runs over all of them in one pass (`symrnn.elementwise
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import pytensor
 import pytensor.tensor as pt
@@ -45,6 +45,8 @@ def recurrence(
     truncate: int | None,
 ) -> tuple[TensorVariable, list[TensorVariable]]:
     """Return h of all steps, and the final states, with a fast gradient.
+
+    The first has shape ``(time, batch, n_hidden)``, each final state ``(batch, n_hidden)``.
 
     Parameters
     ----------
@@ -102,6 +104,35 @@ class Recurrence(Op):
         return _backward(self.rows, self.truncate, inputs, outputs, gradients)
 
 
+class FirstDerivative(Op):
+    """Identity, for the gradient of a truncated recurrence: it has no derivative.
+
+    What the truncation has cut off is still among the arrays that the gradient is computed from.
+    """
+
+    view_map: ClassVar[dict[int, list[int]]] = {0: [0]}
+
+    def make_node(self, d: TensorVariable) -> Apply[Any]:
+        """Node with an output like `d`."""
+        return Apply(self, [d], [d.type()])
+
+    def perform(self, node: Apply[Any], inputs: Sequence[Any], storage: Any) -> None:
+        """Hand the value on."""
+        storage[0][0] = inputs[0]
+
+    def pullback(self, *args: Any) -> list[Any]:
+        """Not there."""
+        raise NotImplementedError(
+            "no second derivatives with truncate: use unroll(..., backward='autodiff')"
+        )
+
+
+@node_rewriter([FirstDerivative])
+def remove_first_derivative(fgraph: Any, node: Apply[Any]) -> list[TensorVariable]:
+    """Take it out when a function is compiled."""
+    return [node.inputs[0]]
+
+
 @node_rewriter([Recurrence])
 def recurrence_to_scan(fgraph: Any, node: Apply[Any]) -> list[TensorVariable]:
     """Replace a `Recurrence` by its scan, made anew: a compiled function changes its own."""
@@ -111,46 +142,10 @@ def recurrence_to_scan(fgraph: Any, node: Apply[Any]) -> list[TensorVariable]:
 # first of all, in every mode; from -0.02 on the scans' insides are rewritten too
 optdb.register(
     "symrnn_recurrence_to_scan",
-    dfs_rewriter(recurrence_to_scan),
+    dfs_rewriter(recurrence_to_scan, remove_first_derivative),
     "fast_run",
     "fast_compile",
     position=-0.03,
-)
-
-
-class OfUnknownShape(Op):
-    """Takes the place of a `Recurrence` in mode JAX if a size is not known: there it cannot run."""
-
-    def __init__(self, recurrence: Recurrence) -> None:
-        self.recurrence = recurrence
-
-    def __str__(self) -> str:
-        return (
-            "a recurrent layer on an input of unknown shape: mode JAX needs to know it, "
-            "x = pt.tensor('x', shape=(time, batch, features)); mode NUMBA does not"
-        )
-
-    def make_node(self, *inputs: TensorVariable) -> Apply[Any]:
-        """Node with the same outputs."""
-        outputs = self.recurrence.make_node(*inputs).outputs
-        return Apply(self, list(inputs), [v.type() for v in outputs])
-
-    def perform(self, *args: Any) -> None:
-        """Not there."""
-        raise NotImplementedError(str(self))
-
-
-@node_rewriter([Recurrence])
-def refuse_unknown_shape(fgraph: Any, node: Apply[Any]) -> Any:
-    """Leave an operation whose name says what is wrong: JAX reports what it does not know."""
-    zx, W_h = node.inputs[:2]
-    if None not in (*zx.type.shape[:2], *W_h.type.shape):
-        return False
-    return OfUnknownShape(node.op)(*node.inputs, return_list=True)
-
-
-optdb.register(
-    "symrnn_refuse_unknown_shape", dfs_rewriter(refuse_unknown_shape), "jax", position=-0.04
 )
 
 
@@ -171,12 +166,13 @@ def _forward(
 ) -> list[TensorVariable]:
     """H of all steps, final states, then for the way back: states of all steps, saved values."""
     zx, W_h, start, captured, renewed = _split(rows, inputs)
-    n_gates, n_states = len(rows.gates[0]), len(rows.states)
-    gates = [pt.tensor("z", dtype=zx.dtype, shape=(n_gates, None)) for _ in ("zx", "zh")]
+    n_states = len(rows.states)
+    n_zx, n_zh = len(rows.gates[0]), len(rows.gates[-1])
+    gates = [pt.tensor("z", dtype=zx.dtype, shape=(n, None)) for n in (n_zx, n_zh)]
     if len(rows.gates) == 1:
-        values = [gates[0][k] + gates[1][k] for k in range(n_gates)]
+        values = [gates[0][k] + gates[1][k] for k in range(n_zx)]
     else:
-        values = [part[k] for part in gates for k in range(n_gates)]
+        values = [part[k] for part, n in zip(gates, (n_zx, n_zh), strict=True) for k in range(n)]
     results = [*rows.new_states, *([pt.stack(rows.saved_values)] if rows.saved else [])]
     all_gates = [gate for part in rows.gates for gate in part]
     results = graph_replace(results, dict(zip(all_gates, values, strict=True)), strict=False)
@@ -186,13 +182,13 @@ def _forward(
         state, (W_h_T, *captured) = rest[:n_states], rest[n_states:]
         n_hidden, batch = size(W_h_T, 1), size(zx_t, 0)
         zh_t = W_h_T @ state[0].reshape((n_hidden, batch))
-        row_shape = (n_gates, n_hidden * batch)
+        n = n_hidden * batch
         new = fuse(
             [*gates, *rows.states, *rows.captured, *rows.renewed],
             results,
             [
-                zx_t.T.reshape(row_shape),
-                zh_t.reshape(row_shape),
+                zx_t.T.reshape((n_zx, n)),
+                zh_t.reshape((n_zh, n)),
                 *state,
                 *captured,
                 *(pt.broadcast_to(r.T, (n_hidden, batch)).flatten() for r in renewed_t),
@@ -216,6 +212,37 @@ def _forward(
     return [h, *final, *outputs[:-1]]
 
 
+class _StepBack(NamedTuple):
+    """One step of the way back: `results` as expressions of placeholders."""
+
+    d_h: TensorVariable
+    """The gradient that arrives at h from outside; from the next step it is in `rows.d_states`."""
+    saved: TensorVariable
+    totals: list[TensorVariable]
+    """Gradients of captured arrays, summed up over the steps so far."""
+    results: list[TensorVariable]
+    """Gradients of the gates (one array or two), of the old states, and the new totals."""
+    through_h: bool
+    """Whether the old h has an influence besides the product with W_h: then it comes first."""
+    used: set[Any]
+    """All that the results depend on."""
+
+
+def _step_back(rows: StepRows, from_outside: bool) -> _StepBack:
+    dtype = rows.d_states[0].dtype
+    d_h, saved = rows.d_states[0].type("d_h"), pt.matrix("saved", dtype=dtype)
+    totals = [d.type() for d in rows.d_captured]
+    through_h = rows.states[0] in ancestors(rows.new_states)
+    results = [pt.stack(part) for part in rows.d_gates]
+    results += rows.d_old_states if through_h else rows.d_old_states[1:]
+    results += [total + d for total, d in zip(totals, rows.d_captured, strict=True)]
+    meaning = {v: saved[k] for k, v in enumerate(rows.saved)}
+    if from_outside:
+        meaning[rows.d_states[0]] = rows.d_states[0] + d_h
+    results = graph_replace(results, meaning, strict=False)
+    return _StepBack(d_h, saved, totals, results, through_h, set(ancestors(results)))
+
+
 def _backward(
     rows: StepRows,
     truncate: int | None,
@@ -234,27 +261,15 @@ def _backward(
         gradients[1 + n_states :],
     )
     if any(_connected(d) for d in d_kept):  # a gradient of the gradient is asked for
-        return _differentiate(rows, truncate, inputs, gradients)
+        return _differentiate(rows, inputs, gradients)
     time, batch, n_hidden = size(zx, 0), size(zx, 1), size(W_h, 0)
-
-    # One step back, in placeholders. The gradient that arrives at h comes from two sides.
-    dtype, row = zx.dtype, rows.d_states[0].type
-    d_h_row, saved_rows = row("d_h"), pt.tensor("saved", dtype=dtype, shape=(len(rows.saved), None))
-    sums = [d.type() for d in rows.d_captured]
-    through_h = rows.states[0] in ancestors(rows.new_states)
-    results = [pt.stack(part) for part in rows.d_gates]
-    results += rows.d_old_states if through_h else rows.d_old_states[1:]
-    results += [total + d for total, d in zip(sums, rows.d_captured, strict=True)]
-    meaning = {v: saved_rows[k] for k, v in enumerate(rows.saved)}
-    if _connected(d_h):
-        meaning[rows.d_states[0]] = rows.d_states[0] + d_h_row
-    results = graph_replace(results, meaning, strict=False)
-    used = set(ancestors(results))
+    one = _step_back(rows, _connected(d_h))
     before = {  # the states before each step, where the gradient needs them
         v: pt.concatenate([s.T.reshape((1, n_hidden * batch)), all_steps])
         for v, s, all_steps in zip(rows.states, start, states, strict=True)
-        if v in used
+        if v in one.used
     }
+    captured_used = [v for v in rows.captured if v in one.used]
     series = [d_h, *saved] if _connected(d_h) else list(saved)
 
     def step(k: TensorVariable, *rest: TensorVariable) -> list[TensorVariable]:
@@ -263,26 +278,26 @@ def _backward(
         def take(n: int) -> list[TensorVariable]:
             return [next(remaining) for _ in range(n)]
 
-        d_states, totals, (W_h,) = take(n_states), take(len(sums)), take(1)
+        d_states, totals, (W_h,) = take(n_states), take(len(one.totals)), take(1)
         series_t = [s[k] for s in take(len(series))]
         before_t, captured = [s[k] for s in take(len(before))], take(len(captured_used))
         renewed_t = [r[k] for r in take(len(renewed))]
-        n_hidden, width = size(W_h, 0), size(W_h, 1)
+        n_hidden = size(W_h, 0)
         batch = size(d_states[0], 0) // n_hidden
         known = dict(zip(rows.d_states, d_states, strict=True))
         if _connected(d_h):
-            known[d_h_row] = series_t.pop(0).T.flatten()
+            known[one.d_h] = series_t.pop(0).T.flatten()
         if saved:
-            known[saved_rows] = series_t.pop(0)
+            known[one.saved] = series_t.pop(0)
         known |= dict(zip(before, before_t, strict=True))
         known |= dict(zip(captured_used, captured, strict=True))
         for placeholder, r in zip(rows.renewed, renewed_t, strict=True):
             known[placeholder] = pt.broadcast_to(r.T, (n_hidden, batch)).flatten()
-        known |= dict(zip(sums, totals, strict=True))
-        new = fuse(list(known), results, list(known.values()))
-        d_z = [new.pop(0).reshape((width, batch)) for _ in rows.gates]
+        known |= dict(zip(one.totals, totals, strict=True))
+        new = fuse(list(known), one.results, list(known.values()))
+        d_z = [new.pop(0).reshape((len(part) * n_hidden, batch)) for part in rows.gates]
         d_state = (W_h @ d_z[-1]).flatten()
-        d_before = [d_state + new.pop(0) if through_h else d_state]
+        d_before = [d_state + new.pop(0) if one.through_h else d_state]
         d_before += [new.pop(0) for _ in range(n_states - 1)]
         if truncate is not None:
             cut = pt.eq(k % truncate, 0) & pt.gt(k, 0)
@@ -290,16 +305,15 @@ def _backward(
         carried = zip([*d_states, *totals], [*d_before, *new], strict=True)
         return [*(with_ones_of(old, s) for old, s in carried), *(d.T for d in d_z)]
 
-    captured_used = [v for v in rows.captured if v in used]
-    no_gradient = pt.zeros((n_hidden * batch,), dtype=dtype)
+    no_gradient = pt.zeros((n_hidden * batch,), dtype=zx.dtype)
     arriving = [d.T.flatten() if _connected(d) else no_gradient for d in d_final]
     back = pytensor.scan(
         step,
         sequences=[pt.arange(time - 1, -1, -1)],
-        outputs_info=[*arriving, *(no_gradient for _ in sums)] + [None] * len(rows.gates),
+        outputs_info=[*arriving, *(no_gradient for _ in one.totals)] + [None] * len(rows.gates),
         non_sequences=[
             *(W_h, *series, *before.values()),
-            *(v for v, p in zip(captured, rows.captured, strict=True) if p in used),
+            *(v for v, p in zip(captured, rows.captured, strict=True) if p in one.used),
             *renewed,
         ],
         strict=True,
@@ -315,31 +329,27 @@ def _backward(
         (time * batch, size(W_h, 1))
     )
     d_start = [d[-1].reshape((n_hidden, batch)).T for d in back[:n_states]]
-    d_captured = [d[-1] for d in back[n_states : n_states + len(sums)]]
-    return [d_zx[::-1], d_W_h, *d_start, *d_captured, *(disconnected_type() for _ in renewed)]
+    d_captured = [d[-1] for d in back[n_states : n_states + len(one.totals)]]
+    results = [d_zx[::-1], d_W_h, *d_start, *d_captured]
+    if truncate is not None:
+        results = [FirstDerivative()(d) for d in results]
+    return [*results, *(disconnected_type() for _ in inputs[len(results) :])]
 
 
 def _differentiate(
-    rows: StepRows,
-    truncate: int | None,
-    inputs: Sequence[TensorVariable],
-    gradients: Sequence[Any],
+    rows: StepRows, inputs: Sequence[TensorVariable], gradients: Sequence[Any]
 ) -> list[Any]:
     """Gradients by `pytensor.grad`, for second derivatives."""
-    if truncate is not None:
-        raise NotImplementedError(
-            "no second derivatives with truncate: use unroll(..., backward='autodiff')"
-        )
     pairs = zip(_forward(rows, inputs, copy=lambda x: x), gradients, strict=True)
     cost = sum((output * d).sum() for output, d in pairs if _connected(d))
-    n_real = len(inputs) - len(rows.renewed)
+    numbers = [v for v in inputs if v.type.dtype != "bool"]
     derivatives = pytensor.grad(
         cost,
-        list(inputs[:n_real]),
+        numbers,
         consider_constant=[d for d in gradients if _connected(d)],
         disconnected_inputs="ignore",
     )
-    return [*derivatives, *(disconnected_type() for _ in rows.renewed)]
+    return [*derivatives, *(disconnected_type() for _ in inputs[len(numbers) :])]
 
 
 def size(v: TensorVariable, axis: int) -> Any:

@@ -8,7 +8,10 @@ A cell has
 - ``initial_state(batch_size)``: the state before the first step;
 - ``project(x)``: ``x W_x + b`` for all time steps at once, as one matrix product;
 - ``W_h``: what the last step's output is multiplied with (`symrnn.unroll` does that);
-- ``step``: the new state from the gates and the old state.
+- ``step``: the new state from the gates and the old state;
+- ``elementwise``: whether `step` is nothing but elementwise operations; if not, training is slower;
+- ``n_recurrent_gates``: how many arrays a step gets from the state, as a rule `n_gates`;
+- ``renewed(shape)``: for each array of the state None, or which entries a step may change.
 
 The gates arrive as a tuple of `n_gates` arrays of shape ``(batch, n_hidden)``. A cell whose gates
 see only the sum ``z_t = x_t W_x + b + h_{t-1} W_h`` has ``step(z, *state)``. One that needs the two
@@ -29,7 +32,9 @@ A cell of your own is a subclass of `Cell` with `n_gates`, `State` and `step`:
 >>> [(w.name, w.get_value().shape) for w in cell.params]
 [('W_x', (3, 10)), ('W_h', (5, 10)), ('b', (10,))]
 
-As long as `step` is elementwise, as here, `symrnn.unroll.unroll` gives it the fast way back.
+As long as `step` is elementwise, as here, `symrnn.unroll.unroll` gives it the fast way back. A
+class whose step is not, because it has another product or a mean over units, has the line
+``elementwise = False``.
 Vectors ``(n_hidden,)`` of its own, such as peephole weights, it makes with ``self.parameter``.
 """
 
@@ -89,6 +94,7 @@ class Cell:
     n_gates: int
     State: Callable[..., Any]
     additive: ClassVar[bool] = True
+    elementwise: bool = True
 
     def __init__(
         self,
@@ -101,6 +107,7 @@ class Cell:
         name: str = "",
     ) -> None:
         self.n_in, self.n_hidden, self.name = n_in, n_hidden, name
+        self.n_recurrent_gates = self.n_gates
         self.params: list[SharedVariable] = []
         width = self.n_gates * n_hidden
         self.W_x = self.parameter("W_x", (n_in, width), self._each_gate(W_x), rng)
@@ -142,6 +149,10 @@ class Cell:
         if self.b is not None:
             z = z + self.b
         return z.reshape((time, batch, self.W_x.shape[1]))
+
+    def renewed(self, shape: Sequence[Any]) -> list[TensorVariable | None]:
+        """For each array of the state, which entries a step may change: None is all of them."""
+        return [None] * len(self.State._fields)  # type: ignore[attr-defined]
 
     def step(self, *gates_and_state: Any) -> Any:
         """Return the new state from the gates and the old state."""
@@ -315,25 +326,29 @@ class LSTMCell(Cell):
             b = self.b.get_value()
             b[n_hidden * self.gates.index("f") :][:n_hidden] = 1
             self.b.set_value(b)
-        self.p = {
-            gate: self.parameter(f"p_{gate}", (n_hidden,), np.zeros(n_hidden))
-            for gate in (gates if peepholes else "")
-        }
+        self.p_i, self.p_f, self.p_o = (
+            self.parameter(f"p_{gate}", (n_hidden,), np.zeros(n_hidden))
+            if peepholes and gate in gates
+            else None
+            for gate in "ifo"
+        )
 
     def step(self, z: Gates, h: TensorVariable, c: TensorVariable) -> LSTMState:
         """Return the new state, each of shape ``(batch, n_hidden)``."""
-        i = self._gate("i", z, c)
-        f = self._gate("f", z, c)
-        g = pt.tanh(z[self.gates.index("g")])
+        z_of = dict(zip(self.gates, z, strict=True))
+        i = _gate(z_of.get("i"), self.p_i, c)
+        f = _gate(z_of.get("f"), self.p_f, c)
+        g = pt.tanh(z_of["g"])
         c = f * c + i * g
-        o = self._gate("o", z, c)
+        o = _gate(z_of.get("o"), self.p_o, c)
         return LSTMState(h=o * pt.tanh(c), c=c)
 
-    def _gate(self, gate: str, z: Gates, c: TensorVariable) -> Any:
-        if gate not in self.gates:
-            return 1
-        z_gate = z[self.gates.index(gate)]
-        return pt.sigmoid(z_gate + self.p[gate] * c if gate in self.p else z_gate)
+
+def _gate(z: TensorVariable | None, p: TensorVariable | None, c: TensorVariable) -> Any:
+    """``sigmoid(z + p * c)``; without a peephole ``sigmoid(z)``; a gate that is not there is 1."""
+    if z is None:
+        return 1
+    return pt.sigmoid(z if p is None else z + p * c)
 
 
 class GRUCell(Cell):
@@ -391,8 +406,8 @@ class GRUCell(Cell):
         self.reset = reset
         super().__init__(n_in, n_hidden, rng, W_x, W_h, bias, name)
         self.b_hn = self.W_hn = None
-        self.n_recurrent_gates = 2 if reset == "before" else 3
         if reset == "before":
+            self.elementwise, self.n_recurrent_gates = False, 2
             W_h_all = self.W_h.get_value()
             self.W_h.set_value(W_h_all[:, : 2 * n_hidden])
             self.W_hn = self.parameter("W_hn", (n_hidden, n_hidden), W_h_all[:, 2 * n_hidden :])

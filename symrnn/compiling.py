@@ -25,10 +25,9 @@ from pytensor.graph.rewriting.db import RewriteDatabaseQuery
 from pytensor.link.vm import VMLinker
 from pytensor.scalar.basic import Add, Mul
 from pytensor.scalar.math import Sigmoid
+from pytensor.scan.op import Scan
 from pytensor.tensor.elemwise import Elemwise
 from tqdm import tqdm
-
-Scan = sys.modules["pytensor.scan.op"].Scan  # "pytensor.scan" is the function
 
 QUICK = Mode(
     VMLinker(use_cloop=False, c_thunks=False),
@@ -84,14 +83,25 @@ def compile_in_background(
     The first calls run in mode `QUICK`. Meanwhile another process compiles the graph for `mode` and
     leaves the code on disk. When it is there, the function switches over, between two calls, and
     says so in a line on stderr. Both forms work on the same shared variables, so a training goes on
-    as if nothing had happened; its numbers are the same up to rounding.
+    as if nothing had happened; its numbers are the same up to rounding. If the other process fails,
+    the function says so and stays as it is.
 
     Parameters
     ----------
     inputs, outputs, updates
         As for `pytensor.function`.
     mode
-        The mode to switch to.
+        The mode to switch to, one that leaves its code on disk; mode JAX does not.
+
+    Returns
+    -------
+    BackgroundFunction
+        To be called with arrays, like a compiled function.
+
+    Raises
+    ------
+    ValueError
+        If there is no such mode, or it leaves nothing on disk.
 
     Examples
     --------
@@ -118,7 +128,8 @@ class BackgroundFunction:
     ) -> None:
         self.mode: Any = QUICK
         self._graph, self._wanted = (list(inputs), outputs, updates), mode
-        get_mode(mode)  # a wrong name is an error now, not in the other process
+        if "jax" in get_mode(mode).provided_optimizer.include:  # a wrong name is an error now
+            raise ValueError(f"mode {mode} leaves no code on disk: use pytensor.function")
         self._function = pytensor.function(inputs, outputs, updates=updates, mode=QUICK)
         self._compiler: subprocess.Popen[bytes] | None = None
         self._started = time.monotonic()
@@ -126,31 +137,35 @@ class BackgroundFunction:
 
     def __call__(self, *arguments: Any) -> Any:
         """Call the function as far as it is compiled."""
-        if self.mode is QUICK:
-            if self._compiler is None:
-                self._start(arguments)
-            elif self._compiler.poll() is not None:
-                self._switch()
+        if self._compiler is not None and self._compiler.poll() is not None:
+            self._switch()
+        result = self._function(*arguments)
         self._calls += 1
-        return self._function(*arguments)
+        if self._calls == 1:  # these arguments are right
+            try:
+                self._start(arguments)
+            except Exception as error:
+                self._tell(f"not compiled for mode {self._wanted}, goes on without: {error}")
+        return result
 
     def wait(self) -> None:
-        """Wait until the other process is done, and switch over."""
-        if self.mode is QUICK and self._compiler is not None:
+        """Wait until the other process, which the first call starts, is done; switch over."""
+        if self._compiler is not None:
             self._compiler.wait()
             self._switch()
 
     def _start(self, arguments: Sequence[Any]) -> None:
         """Start the other process; `arguments` show it the types to compile for."""
-        folder = tempfile.TemporaryDirectory(prefix="symrnn_")
-        job = Path(folder.name) / "graph.pickle"
         limit = sys.getrecursionlimit()
         sys.setrecursionlimit(max(limit, 20_000))  # pickle walks down a graph
         try:
             settings = {"floatX": pytensor.config.floatX}
-            job.write_bytes(pickle.dumps((self._graph, self._wanted, settings, arguments)))
+            pickled = pickle.dumps((self._graph, self._wanted, settings, arguments))
         finally:
             sys.setrecursionlimit(limit)
+        folder = tempfile.TemporaryDirectory(prefix="symrnn_")
+        job = Path(folder.name) / "graph.pickle"
+        job.write_bytes(pickled)
         flags = [
             os.environ.get("PYTENSOR_FLAGS", ""),
             f"base_compiledir={pytensor.config.base_compiledir}",
@@ -158,7 +173,7 @@ class BackgroundFunction:
         paths = [str(Path(p).absolute()) for p in sys.path]
         with (Path(folder.name) / "errors").open("wb") as errors:
             self._compiler = subprocess.Popen(
-                [sys.executable, "-m", "symrnn.compiling", str(job)],
+                [sys.executable, "-c", _OTHER_PROCESS, str(job)],
                 env={
                     **os.environ,
                     "PYTENSOR_FLAGS": ",".join(filter(None, flags)),
@@ -180,14 +195,26 @@ class BackgroundFunction:
         if self._compiler.returncode == 0:
             inputs, outputs, updates = self._graph
             self._function = pytensor.function(inputs, outputs, updates=updates, mode=self._wanted)
+            self.mode = self._wanted
             message = f"compiled for mode {self._wanted} in {took:.0f} s"
         else:
             errors = (Path(self._folder.name) / "errors").read_text(errors="replace").strip()
             reason = errors.splitlines()[-1] if errors else f"exit {self._compiler.returncode}"
             message = f"not compiled for mode {self._wanted}, goes on without: {reason}"
-        self.mode = self._wanted
+        self._compiler = None
         self._folder.cleanup()
+        self._tell(message)
+
+    def _tell(self, message: str) -> None:
         tqdm.write(f"call {self._calls + 1}: {message}", file=sys.stderr)
+
+
+_OTHER_PROCESS = """
+import pathlib, sys
+from symrnn import compiling
+sys.setrecursionlimit(20_000)
+compiling._compile(pathlib.Path(sys.argv[1]))
+"""
 
 
 def _stop(process: "subprocess.Popen[bytes]", folder: Any) -> None:
@@ -204,8 +231,3 @@ def _compile(job: Path) -> None:
     (inputs, outputs, updates), mode, settings, arguments = pickle.loads(job.read_bytes())
     with pytensor.config.change_flags(**settings):
         pytensor.function(inputs, outputs, updates=updates, mode=mode)(*arguments)
-
-
-if __name__ == "__main__":
-    sys.setrecursionlimit(20_000)
-    _compile(Path(sys.argv[1]))

@@ -118,13 +118,11 @@ OPERATIONS: dict[type, str] = {
     scalar.Sqr: "{0} * {0}",
     scalar.Abs: "abs({0})",
     scalar.Sign: "np.sign({0})",
-    scalar.Maximum: "max({0}, {1})",
-    scalar.Minimum: "min({0}, {1})",
-    scalar.Clip: "min(max({0}, {1}), {2})",
+    scalar.Maximum: "{0} if ({0} >= {1}) | ({0} != {0}) else {1}",
+    scalar.Minimum: "{0} if ({0} <= {1}) | ({0} != {0}) else {1}",
+    scalar.Clip: "{0} if {0} != {0} else min(max({0}, {1}), {2})",
     scalar.Pow: "{0} ** {1}",
     scalar.Exp: "np.exp({0})",
-    scalar.Log: "np.log({0})",
-    scalar.Log1p: "np.log1p({0})",
     scalar.Expm1: "np.expm1({0})",
     scalar.Sqrt: "np.sqrt({0})",
     scalar.Tanh: "np.tanh({0})",
@@ -137,11 +135,23 @@ OPERATIONS: dict[type, str] = {
     scalar.NEQ: "{0} != {1}",
     scalar.AND: "{0} & {1}",
     scalar.OR: "{0} | {1}",
+    scalar.Invert: "not {0}",
+    scalar.IsNan: "{0} != {0}",
+    scalar.IsInf: "abs({0}) == np.inf",
     scalar.Second: "{1}",
     scalar.Identity: "{0}",
     scalar.Cast: "{0}",
 }
-"""What each elementwise operation is in Python; an operator stands for any number of operands."""
+"""What each elementwise operation is in Python; an operator stands for any number of operands.
+
+Not a number stays one. Logarithms are left to PyTensor, which knows ``log(sigmoid(x))`` and others
+that need more than to be computed as they are written.
+"""
+
+TRUTH_VALUES = {
+    *(scalar.GT, scalar.GE, scalar.LT, scalar.LE, scalar.EQ, scalar.NEQ),
+    *(scalar.AND, scalar.OR, scalar.Invert, scalar.IsNan, scalar.IsInf),
+}
 
 # Coefficients of the Eigen library, highest power of x^2 first. Beyond the limit the value is 1.
 TANH_LIMIT = 7.90531110763549805
@@ -155,9 +165,9 @@ TANH_BELOW = (
 
 CHEAP = {
     *(scalar.Add, scalar.Mul, scalar.Sub, scalar.TrueDiv, scalar.Neg, scalar.Sqr, scalar.Abs),
-    *(scalar.Sign, scalar.Maximum, scalar.Minimum, scalar.Clip, scalar.Switch, scalar.GT),
-    *(scalar.GE, scalar.LT, scalar.LE, scalar.EQ, scalar.NEQ, scalar.AND, scalar.OR),
+    *(scalar.Sign, scalar.Maximum, scalar.Minimum, scalar.Clip, scalar.Switch),
     *(scalar.Second, scalar.Identity, scalar.Cast),
+    *TRUTH_VALUES,
 }
 """Operations that are sooner done again than remembered."""
 
@@ -226,10 +236,20 @@ def _operation(v: Variable, value: Callable[[Variable], str], lines: list[str]) 
     op, dtype = v.owner.op if v.owner is not None else None, v.type.dtype
     if not isinstance(op, Elemwise) or type(op.scalar_op) not in {*OPERATIONS, Sigmoid}:
         raise UnknownOperationError(str(v))
+    if not dtype.startswith("float") and (
+        dtype != "bool" or type(op.scalar_op) not in TRUTH_VALUES
+    ):
+        raise UnknownOperationError(f"{v} of dtype {dtype}")
+    text = OPERATIONS.get(type(op.scalar_op), "")
+    takes_numbers = "{" not in text or isinstance(op.scalar_op, scalar.Cast)
     operands = []
     for operand in v.owner.inputs:
         name = value(operand)
-        if dtype.startswith("float") and operand.type.dtype not in (dtype, "bool"):
+        if (
+            dtype.startswith("float")
+            and operand.type.dtype != dtype
+            and (takes_numbers or operand.type.dtype != "bool")
+        ):
             name = f"np.{dtype}({name})"
         operands.append(name)
     if isinstance(op.scalar_op, Sigmoid):  # = 1/2 + 1/2 tanh(x / 2)
@@ -237,7 +257,6 @@ def _operation(v: Variable, value: Callable[[Variable], str], lines: list[str]) 
         return f"{half} + {half} * {_tanh(f'{half} * {operands[0]}', dtype, lines)}"
     if isinstance(op.scalar_op, scalar.Tanh):
         return _tanh(operands[0], dtype, lines)
-    text = OPERATIONS[type(op.scalar_op)]
     return text.format(*operands) if "{" in text else text.join(operands)
 
 

@@ -411,7 +411,7 @@ def _keras_layer(cell: Any) -> str:
 
 
 def _is_usual_lstm(cell: Any) -> bool:
-    return type(cell) is LSTMCell and cell.gates == ["i", "f", "g", "o"] and not cell.p
+    return type(cell) is LSTMCell and cell.gates == ["i", "f", "g", "o"] and cell.p_i is None
 
 
 def _brief(cell: Any) -> str:
@@ -425,7 +425,7 @@ def _brief(cell: Any) -> str:
         settings += [f"activation={name!r}" for name, f in ACTIVATIONS.items() if f is cell.phi]
     if isinstance(cell, LSTMCell):
         settings.append(f"gates={''.join(gate for gate in cell.gates if gate != 'g')!r}")
-        settings += ["peepholes=True"] if cell.p else []
+        settings += ["peepholes=True"] if cell.p_i is not None else []
     if isinstance(cell, GRUCell):
         settings.append(f"reset={cell.reset!r}")
     if cell.b is None:

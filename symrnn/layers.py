@@ -32,6 +32,7 @@ from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.variable import TensorVariable
 
+from symrnn.checks import checked_mask, float_variable
 from symrnn.initializers import Initializer, Random, uniform, xavier_uniform
 from symrnn.noise import Noise
 from symrnn.parameters import check_positive, shared_parameter
@@ -191,7 +192,7 @@ class Dropout:
     def __call__(self, x: Any, *, training: bool) -> TensorVariable:
         """Return y, of the shape and dtype of x."""
         _check_training(training)
-        x = _float_variable(x)
+        x = float_variable(x)
         if self.per_sequence and x.ndim != 3:
             raise ValueError(
                 f"x has {x.ndim} axes, but one mask per sequence needs (time, batch, features): "
@@ -340,7 +341,7 @@ class BatchNorm(_Norm):
                 "graph anew, write norm.updates.clear() before"
             )
         x = _checked_input(x, self.n_features, self.gain, min_axes=2)
-        there = None if mask is None else _checked_mask(mask, x)
+        there = None if mask is None else checked_mask(mask, x)
         x = _where(there, x)
         if training:
             mean, variance = self._of_batch(x, there)
@@ -387,26 +388,11 @@ def _check_training(training: Any) -> None:
         )
 
 
-def _float_variable(x: Any) -> TensorVariable:
-    if isinstance(x, tuple):
-        raise TypeError(
-            f"x is a {type(x).__name__}: take what is in it, for example state.h, or the outputs, "
-            "which are the first of the two that unroll returns"
-        )
-    x = pt.as_tensor_variable(x)
-    if not x.dtype.startswith("float"):
-        raise TypeError(
-            f"x has dtype {x.dtype}, but must be of a float dtype, for example "
-            "x.astype(pytensor.config.floatX); numbers of words go through an Embedding first"
-        )
-    return x
-
-
 def _checked_input(
     x: Any, n_features: int, weight: SharedVariable, min_axes: int = 1
 ) -> TensorVariable:
     """Return x in the dtype of `weight`, whose first axis is as long as x's last must be."""
-    x = _float_variable(x)
+    x = float_variable(x)
     if x.ndim < min_axes:
         raise ValueError(
             f"x has {x.ndim} axes, but must have at least {min_axes}, the features last: "
@@ -422,20 +408,3 @@ def _checked_input(
         "the last axis of x does not have as many features as the layer is made for: make the "
         "layer with the number that x has, or put the features last",
     )(x.astype(weight.dtype), pt.eq(x.shape[-1], weight.shape[0]))
-
-
-def _checked_mask(mask: Any, x: TensorVariable) -> TensorVariable:
-    """Return the mask as truth values, with an axis of size 1 for the features."""
-    mask = pt.as_tensor_variable(mask)
-    if mask.ndim != x.ndim - 1:
-        raise ValueError(
-            f"the mask has {mask.ndim} axes and x {x.ndim}: the mask must have all axes of x but "
-            "the last, for example (time, batch)"
-        )
-    mask = CheckAndRaise(
-        ValueError, "the mask's shape is not (time, batch), that of x without the features"
-    )(mask, *(pt.eq(mask.shape[axis], x.shape[axis]) for axis in range(mask.ndim)))
-    mask = CheckAndRaise(ValueError, "the mask holds something else than 0 and 1")(
-        mask, pt.all(pt.eq(mask, 0) | pt.eq(mask, 1))
-    )
-    return pt.neq(mask, 0)[..., None]

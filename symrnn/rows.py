@@ -14,7 +14,8 @@ import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 from pytensor.graph.replace import graph_replace
 from pytensor.graph.traversal import ancestors
-from pytensor.scalar.basic import Second
+from pytensor.graph.rewriting.utils import rewrite_graph
+from pytensor.scalar.basic import Log, Log1p, Second, upcast
 from pytensor.tensor.basic import get_underlying_scalar_constant_value
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.variable import TensorVariable
@@ -37,7 +38,8 @@ class StepRows(NamedTuple):
     renewed: list[TensorVariable]
     captured: list[TensorVariable]
     captured_values: list[TensorVariable]
-    """Arrays which the step uses without being given them, for example peephole weights."""
+    """Arrays which the step uses without being given them, for example peephole weights; truth
+    values last, which have no gradient."""
     new_states: list[TensorVariable]
     saved: list[TensorVariable]
     saved_values: list[TensorVariable]
@@ -50,9 +52,12 @@ class StepRows(NamedTuple):
 
 
 def step_rows(
-    step: Step, n_gates: int, additive: bool, n_states: int, n_renewed: int, dtype: str
+    step: Step, n_gates: Sequence[int], n_states: int, n_renewed: int, dtype: str
 ) -> StepRows:
     """Try the step on matrices, write what it does for rows, and differentiate that.
+
+    `n_gates` has one number, of the sums ``z``, or two, of what comes from the input and from the
+    state. All is computed in `dtype`, constants and captured arrays too.
 
     Raises
     ------
@@ -66,34 +71,44 @@ def step_rows(
         matrices[matrix] = pt.tensor(name, dtype=kind, shape=(None,))
         return matrix
 
-    parts = ["z"] if additive else ["zx", "zh"]
-    gates = [[placeholder(f"{part}{k}") for k in range(n_gates)] for part in parts]
+    parts = zip(["zx", "zh"], n_gates, strict=False)
+    gates = [[placeholder(f"{part}{k}") for k in range(n)] for part, n in parts]
     states = [placeholder(f"s{k}") for k in range(n_states)]
     renewed = [placeholder(f"renewed{k}", "bool") for k in range(n_renewed)]
     new = step([tuple(part) for part in gates], states, renewed)
 
-    row_of = _Rows(matrices)
+    row_of = _Rows(matrices, dtype)
     new_rows = [row_of(v) for v in new]
     gate_rows = [[matrices[v] for v in part] for part in gates]
     state_rows = [matrices[v] for v in states]
-    captured_rows = [row for _, row in row_of.captured]
+    new_rows = [r if r.type.ndim else pt.second(state_rows[0], r) for r in new_rows]
+    computed = row_of.computed
+    if any(isinstance(v.owner.op.scalar_op, Log | Log1p) for v in computed):
+        # log(1 + exp(x)) = softplus(x) and the like, before exp(x) is saved and overflows
+        new_rows = rewrite_graph(new_rows, include=("canonicalize", "stabilize"))
+        computed = [v for v in ancestors(new_rows) if v.owner and isinstance(v.owner.op, Elemwise)]
+    captured = sorted(row_of.captured, key=lambda pair: pair[1].type.dtype == "bool")
+    captured_rows = [row for _, row in captured]
+    captured_numbers = [row for row in captured_rows if row.type.dtype == dtype]
 
     # the gradient of sum(d_states * new_states) is what flows back through one step
     d_states = [pt.tensor(f"d{k}", dtype=dtype, shape=(None,)) for k in range(n_states)]
     all_gates = [gate for part in gate_rows for gate in part]
-    wrt = [*all_gates, *state_rows, *captured_rows]
+    wrt = [*all_gates, *state_rows, *captured_numbers]
     gradients = pytensor.grad(
         sum((d * s).sum() for d, s in zip(d_states, new_rows, strict=True)),
         wrt,
         consider_constant=d_states,
         disconnected_inputs="ignore",
     )
-    simplified = _Simplified(row_of.computed)
-    gradients = [simplified(g) for g in gradients]
+    simplified = _Simplified(computed)
+    gradients = [simplified(g).astype(dtype) for g in gradients]
     gradients = [g if g.type.ndim else pt.second(d_states[0], g) for g in gradients]
     used = set(ancestors(gradients))
     saved_values = [
-        v for v in row_of.computed if v in used and type(v.owner.op.scalar_op) not in CHEAP
+        v
+        for v in computed
+        if v in used and v.type.dtype == dtype and type(v.owner.op.scalar_op) not in CHEAP
     ]
     saved = [v.type(name=f"saved{k}") for k, v in enumerate(saved_values)]
     gradients = graph_replace(gradients, dict(zip(saved_values, saved, strict=True)), strict=False)
@@ -105,21 +120,22 @@ def step_rows(
         states=state_rows,
         renewed=[matrices[v] for v in renewed],
         captured=captured_rows,
-        captured_values=[v for v, _ in row_of.captured],
+        captured_values=[v for v, _ in captured],
         new_states=new_rows,
         saved=saved + saved_gates,
         saved_values=saved_values + saved_gates,
         d_states=d_states,
         d_gates=[[next_gradient() for _ in part] for part in gate_rows],
         d_old_states=[next_gradient() for _ in state_rows],
-        d_captured=[next_gradient() for _ in captured_rows],
+        d_captured=[next_gradient() for _ in captured_numbers],
     )
 
 
 class _Rows:
     """Rewrites elementwise expressions of matrices ``(batch, n_hidden)`` for rows."""
 
-    def __init__(self, known: dict[Variable, TensorVariable]) -> None:
+    def __init__(self, known: dict[Variable, TensorVariable], dtype: str) -> None:
+        self.dtype = dtype
         self.given = set(known)
         self.known = dict(known)
         self.captured: list[tuple[Variable, TensorVariable]] = []
@@ -133,10 +149,9 @@ class _Rows:
     def _row(self, v: Variable) -> TensorVariable:
         number = get_underlying_scalar_constant_value(v, raise_not_constant=False)
         if isinstance(number, np.ndarray | np.generic):
-            return pt.constant(number)
+            return pt.constant(number, dtype=self._dtype(v))
         if self.given.isdisjoint(ancestors([v])):
-            if not v.type.dtype.startswith("float"):
-                raise NotElementwiseError(f"{v} of dtype {v.type.dtype}")
+            v = v.astype("bool" if v.type.dtype == "bool" else self.dtype)
             row = pt.tensor(v.name, dtype=v.type.dtype, shape=(None,))
             self.captured.append((v, row))
             return row
@@ -145,6 +160,12 @@ class _Rows:
         row = v.owner.op(*(self(operand) for operand in v.owner.inputs))
         self.computed.append(row)
         return row
+
+    def _dtype(self, v: Variable) -> str:
+        """The dtype of a constant that does not make another one of the step's."""
+        own = str(v.type.dtype)
+        is_small = not own.startswith("float") and upcast(own, self.dtype) == self.dtype
+        return own if is_small else self.dtype
 
 
 class _Simplified:

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pytensor
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.tensor.variable import TensorVariable
-
-from symrnn.parameters import shared_parameter
 
 
 def learnt_state(cell: Any) -> Any:
@@ -23,11 +22,14 @@ def learnt_state(cell: Any) -> Any:
     >>> learnt_state(LSTMCell(3, 5, np.random.default_rng(1)))
     LSTMState(h=h_0, c=c_0)
     """
-    prefix = f"{cell.name}." if getattr(cell, "name", "") else ""
-    n = cell.n_hidden
-    return cell.State(
-        *(shared_parameter(f"{prefix}{s}_0", (n,), np.zeros(n)) for s in cell.State._fields)
-    )
+    return _zeros(cell, "{}_0", (cell.n_hidden,))
+
+
+def _zeros(cell: Any, name: str, shape: tuple[int, ...]) -> Any:
+    """The cell's kind of state with shared zeros, of the dtype of its weights."""
+    prefix, zeros = f"{cell.name}." if cell.name else "", np.zeros(shape, dtype=cell.W_h.dtype)
+    names = (prefix + name.format(field) for field in cell.State._fields)
+    return cell.State(*(pytensor.shared(zeros, name=n) for n in names))
 
 
 class CarriedState:
@@ -45,6 +47,11 @@ class CarriedState:
     state
         The cell's kind of tuple with shared variables ``(batch, n_hidden)``: the `initial_state`
         for `symrnn.unroll.unroll`. The gradient stops there.
+
+    Raises
+    ------
+    ValueError
+        If `batch_size` is below 1.
 
     Examples
     --------
@@ -69,10 +76,7 @@ class CarriedState:
     def __init__(self, cell: Any, batch_size: int) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}, but must be 1 or more")
-        shape = (batch_size, cell.n_hidden)
-        self.state = cell.State(
-            *(shared_parameter(f"carried_{s}", shape, np.zeros(shape)) for s in cell.State._fields)
-        )
+        self.state = _zeros(cell, "carried_{}", (batch_size, cell.n_hidden))
 
     def updates(self, final: Sequence[TensorVariable]) -> dict[SharedVariable, TensorVariable]:
         """Updates for `pytensor.function` that put the `final` state of a call in place.

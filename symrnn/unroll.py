@@ -1,20 +1,22 @@
-"""Unroll a cell over time: the one place where networks call `pytensor.scan`.
+"""Unroll a cell over time: with `symrnn.bptt` the one place where networks call `pytensor.scan`.
 
 `unroll` runs one cell over a sequence, `bidirectional` two in opposite directions, and `stack`
 several on top of each other. Where they start: `symrnn.states`.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pytensor
 import pytensor.tensor as pt
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.gradient import disconnected_grad
-from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.variable import TensorVariable
 
 from symrnn.bptt import recurrence, size, with_ones_of
+from symrnn.checks import checked_mask, checked_sequence, checked_state, float_variable
 from symrnn.rows import NotElementwiseError, step_rows
 
 MERGES: dict[str, Callable[[TensorVariable, TensorVariable], TensorVariable]] = {
@@ -55,12 +57,13 @@ def unroll(
     reverse
         Go from the last step to the first. ``outputs[t]`` still belongs to ``x[t]``.
     truncate
-        Stop the gradient of the state after each so many steps, counted from the beginning: the
-        gradients are those of a sequence cut into pieces of this length (truncated BPTT).
+        Stop the gradient of the state after each so many steps, counted from where the cell starts
+        (the end of `x`, if reversed): the gradients are those of a sequence cut into pieces of this
+        length (truncated BPTT). Second derivatives need ``backward="autodiff"`` then.
     backward
         How the gradient is computed. ``"bptt"`` is the fast way of `symrnn.bptt`; cells whose step
-        is more than elementwise take ``"autodiff"``, the gradient of the scan. Both are the same up
-        to rounding.
+        is more than elementwise, and say so, take ``"autodiff"``, the gradient of the scan. Both
+        are the same up to rounding.
 
     Returns
     -------
@@ -74,11 +77,13 @@ def unroll(
     Raises
     ------
     TypeError
-        If `cell` is no cell, or `x` not of a float dtype.
+        If `cell` is no cell, `x` not of a float dtype, the mask complex, the initial state no
+        tuple, or what the cell's step returns no tuple.
     ValueError
-        If `x` does not have three axes, the mask not two, the initial state not as many arrays as
-        the cell's, or an option is none of those above; when the compiled function is called: if
-        the sequence is empty, the sizes do not fit or the mask holds anything but 0 and 1.
+        If `x`, the mask or the initial state has another shape, the step returns something else
+        than a state, or an option is none of those above. Where sizes are not known when the graph
+        is built: when the compiled function is called (but not in mode JAX). So too if the mask
+        holds anything but 0 and 1.
 
     Notes
     -----
@@ -104,20 +109,20 @@ def unroll(
     """
     if backward not in ("bptt", "autodiff"):
         raise ValueError(f"backward is {backward!r}, but must be 'bptt' or 'autodiff'")
-    if truncate is not None and (isinstance(truncate, bool) or not truncate >= 1):
+    if truncate is not None and (not isinstance(truncate, int | np.integer) or truncate < 1):
         raise ValueError(
             f"truncate is {truncate!r}, but must be None or a number of steps, 1 or more"
         )
-    x = _checked_input(cell, x)
-    there = None if mask is None else _checked_mask(mask, x)
+    x = checked_sequence(cell, x)
+    there = None if mask is None else checked_mask(mask, x)
     if there is not None:
         x = pt.switch(there, x, 0)
     if reverse:
         x, there = x[::-1], None if there is None else there[::-1]
     start = cell.initial_state(x.shape[1])
     if initial_state is not None:
-        start = _checked_state(cell, initial_state, start, x)
-    renewed = _renewed(cell, x, there, len(start))
+        start = checked_state(cell, initial_state, start, x)
+    renewed = _renewed(cell, x, there)
     loop = _scan if backward == "autodiff" else _fast_scan
     outputs, final = loop(cell, cell.project(x), start, renewed, truncate)
     if there is not None:
@@ -130,12 +135,23 @@ def _step(
 ) -> list[TensorVariable]:
     """The new state, and where `renewed` says so the old one."""
     new = cell.step(*gates, *state)
+    name = type(cell).__name__
+    if not isinstance(new, tuple | list):
+        raise TypeError(
+            f"{name}.step returns {type(new).__name__}, but must return the cell's kind of state, "
+            "for example HiddenState(h)"
+        )
     if len(new) != len(state):
         raise ValueError(
-            f"{type(cell).__name__}.step returns {len(new)} arrays, but the cell's state has "
-            f"{len(state)}"
+            f"{name}.step returns {len(new)} arrays, but the cell's state has {len(state)}"
         )
-    new = [n.astype(old.dtype) for n, old in zip(new, state, strict=True)]
+    new = [pt.as_tensor_variable(n).astype(old.dtype) for n, old in zip(new, state, strict=True)]
+    for n in new:
+        if n.ndim != 2:
+            raise ValueError(
+                f"{name}.step returns an array with {n.ndim} axes in place of (batch, n_hidden): "
+                "z is a tuple with an array for each gate, z[0], z[1] and so on"
+            )
     return [
         n if changes is None else pt.switch(changes, n, old)
         for n, old, changes in zip(new, state, renewed, strict=True)
@@ -146,14 +162,23 @@ def _fast_scan(
     cell: Any, zx: TensorVariable, start: Any, renewed: list[Any], truncate: int | None
 ) -> tuple[TensorVariable, list[TensorVariable]]:
     """The loop with the way back of `symrnn.bptt`, or else the plain one."""
+    if not cell.elementwise:
+        return _scan(cell, zx, start, renewed, truncate)
     given = _distinct(renewed)
 
     def step(gates: Any, state: Any, given_t: Any) -> list[TensorVariable]:
         return _step(cell, gates, state, [_one_of(given, given_t, r) for r in renewed])
 
+    n_gates = [cell.n_gates] if cell.additive else [cell.n_gates, cell.n_recurrent_gates]
     try:
-        rows = step_rows(step, cell.n_gates, cell.additive, len(start), len(given), zx.dtype)
-    except NotElementwiseError:
+        rows = step_rows(step, n_gates, len(start), len(given), zx.dtype)
+    except NotElementwiseError as error:
+        warnings.warn(
+            f"{type(cell).__name__}.step is more than elementwise ({error}), so its gradient is "
+            "that of a plain scan, which is slower: write elementwise = False in the class if that "
+            "is meant to be",
+            stacklevel=3,
+        )
         return _scan(cell, zx, start, renewed, truncate)
     return recurrence(rows, zx, _known_shape(cell, zx), start, given, truncate)
 
@@ -165,7 +190,6 @@ def _scan(
     given = _distinct(renewed)
     W_h = _known_shape(cell, zx)
     n_hidden = size(W_h, 0)
-    n_recurrent_gates = getattr(cell, "n_recurrent_gates", cell.n_gates)
 
     def split(z: TensorVariable, n_gates: int) -> tuple[TensorVariable, ...]:
         if n_gates == 1:
@@ -182,7 +206,7 @@ def _scan(
         if cell.additive:
             gates = [split(zx_t + zh_t, cell.n_gates)]
         else:
-            gates = [split(zx_t, cell.n_gates), split(zh_t, n_recurrent_gates)]
+            gates = [split(zx_t, cell.n_gates), split(zh_t, cell.n_recurrent_gates)]
         new = _step(cell, gates, state, [_one_of(given, given_t, r) for r in renewed])
         return [with_ones_of(old, s) for old, s in zip(state, new, strict=True)]
 
@@ -242,6 +266,13 @@ def bidirectional(
     """
     if merge not in MERGES:
         raise ValueError(f"merge is {merge!r}, but must be one of {[*MERGES]}")
+    if "reverse" in options:
+        raise TypeError("bidirectional goes both ways, it takes no reverse")
+    if merge != "concatenate" and forward.n_hidden != backward_cell.n_hidden:
+        raise ValueError(
+            f"merge={merge!r} needs cells of one size, not of {forward.n_hidden} and "
+            f"{backward_cell.n_hidden} units: merge='concatenate' takes any"
+        )
     starts = (None, None) if initial_state is None else initial_state
     ahead, last = unroll(forward, x, starts[0], mask, **options)
     back, first = unroll(backward_cell, x, starts[1], mask, reverse=True, **options)
@@ -299,7 +330,7 @@ def stack(
     if initial_state is not None and len(initial_state) != len(cells):
         raise ValueError(f"{len(cells)} layers got {len(initial_state)} initial states")
     states = []
-    bottom = layer_input = x
+    bottom = layer_input = float_variable(x)
     for k, cell in enumerate(cells):
         start = None if initial_state is None else initial_state[k]
         if k and between is not None:
@@ -308,6 +339,8 @@ def stack(
         if k and skip:
             layer_input = pt.concatenate([layer_input, bottom], axis=2)
         if isinstance(cell, tuple | list):
+            if len(cell) != 2:
+                raise ValueError(f"layer {k} has {len(cell)} cells: one, or a pair, is a layer")
             ahead, back = cell
             outputs, state = bidirectional(ahead, back, layer_input, start, mask, merge, **options)
         else:
@@ -315,7 +348,9 @@ def stack(
         if residual and _width(cells, k, merge) == (
             _first(cell).n_in if k == 0 else _width(cells, k - 1, merge)
         ):
-            outputs = outputs + below
+            if mask is not None:  # as the outputs, it is 0 where there is only padding
+                below = pt.switch(checked_mask(mask, outputs), below, 0)
+            outputs = outputs + below.astype(outputs.dtype)
         states.append(state)
         layer_input = outputs
     return layer_input, states
@@ -333,94 +368,13 @@ def _width(cells: Sequence[Any], k: int, merge: str) -> int:
     return int(_first(cell).n_hidden)
 
 
-def _checked_input(cell: Any, x: Any) -> TensorVariable:
-    if not hasattr(cell, "step"):
-        raise TypeError(f"{cell!r} is no cell, it has no step: write unroll(cell, x)")
-    x = pt.as_tensor_variable(x)
-    if x.ndim != 3:
-        raise ValueError(
-            f"x has {x.ndim} axes, but must have three, (time, batch, features): "
-            "one number a step is x[:, :, None]"
-        )
-    if not x.dtype.startswith("float"):
-        raise TypeError(
-            f"x has dtype {x.dtype}, and a recurrent layer multiplies it with floats: "
-            "make it float, for example x.astype(pytensor.config.floatX); "
-            "numbers of words go through an embedding first"
-        )
-    known, n_in = x.type.shape, getattr(cell, "n_in", None)
-    if 0 in known or (None not in (known[2], n_in) and known[2] != n_in):
-        raise ValueError(
-            f"x has shape {known}, but must have at least one step in time and one sample, and "
-            f"{n_in} features, as many as the cell has inputs"
-        )
-    return CheckAndRaise(
-        ValueError,
-        "x must have shape (time, batch, features) with at least one step in time and one sample, "
-        "and as many features as the cell has inputs (rows of W_x)",
-    )(
-        x.astype(cell.W_x.dtype),
-        pt.gt(x.shape[0], 0),
-        pt.gt(x.shape[1], 0),
-        pt.eq(x.shape[2], cell.W_x.shape[0]),
-    )
-
-
-def _checked_mask(mask: Any, x: TensorVariable) -> TensorVariable:
-    """The mask as truth values of shape ``(time, batch, 1)``."""
-    mask = pt.as_tensor_variable(mask)
-    if mask.ndim != 2:
-        raise ValueError(f"the mask has {mask.ndim} axes, but must have two, (time, batch)")
-    if mask.dtype.startswith("complex"):
-        raise TypeError(f"the mask has dtype {mask.dtype}, but must hold 0 and 1 or truth values")
-    mask = CheckAndRaise(ValueError, "the mask's shape is not (time, batch), that of x")(
-        mask, pt.eq(mask.shape[0], x.shape[0]), pt.eq(mask.shape[1], x.shape[1])
-    )
-    if mask.dtype != "bool":
-        mask = CheckAndRaise(ValueError, "the mask holds something else than 0 and 1")(
-            mask, pt.all(pt.eq(mask, 0) | pt.eq(mask, 1))
-        )
-    return pt.neq(mask, 0).reshape((x.shape[0], x.shape[1], 1))
-
-
-def _checked_state(cell: Any, given: Sequence[Any], wanted: Any, x: TensorVariable) -> Any:
-    """The given initial state as the cell's kind of tuple."""
-    if isinstance(given, TensorVariable) or len(given) != len(wanted):
-        raise ValueError(
-            f"the initial state must be a tuple like {type(wanted).__name__}"
-            f"({', '.join(wanted._fields)}), each (batch, n_hidden); a single array h is (h,)"
-        )
-    batch_size, n_hidden = x.shape[1], cell.W_h.shape[0]
-    right_shape = CheckAndRaise(
-        ValueError,
-        "an initial state's shape is not (batch, n_hidden), with the batch size of x, "
-        "or (n_hidden,)",
-    )
-    arrays = []
-    for name, value in zip(wanted._fields, given, strict=True):
-        array = pt.as_tensor_variable(value).astype(cell.W_h.dtype)
-        if array.ndim == 1:
-            array = right_shape(array, pt.eq(array.shape[0], n_hidden))
-            array = pt.broadcast_to(array, (batch_size, n_hidden))
-        elif array.ndim == 2:
-            fits = [pt.eq(array.shape[0], batch_size), pt.eq(array.shape[1], n_hidden)]
-            array = right_shape(array, *fits)
-        else:
-            raise ValueError(
-                f"the initial state {name} has {array.ndim} axes, but must have two, "
-                "(batch, n_hidden), or one, (n_hidden,)"
-            )
-        arrays.append(array)
-    return type(wanted)(*arrays)
-
-
 def _renewed(
-    cell: Any, x: TensorVariable, there: TensorVariable | None, n_states: int
+    cell: Any, x: TensorVariable, there: TensorVariable | None
 ) -> list[TensorVariable | None]:
     """For each array of the state, which entries a step may change, or None for all of them."""
     time, batch, _ = x.shape
     shape = (time, batch, cell.W_h.shape[0])
-    renewed = cell.renewed(shape) if hasattr(cell, "renewed") else [None] * n_states
+    renewed = cell.renewed(shape)
     if there is not None:
         renewed = [there if r is None else there & r for r in renewed]
     return list(renewed)

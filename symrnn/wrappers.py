@@ -13,21 +13,32 @@ from pytensor.tensor.variable import TensorVariable
 
 from symrnn.cells import Cell, Gates
 from symrnn.noise import Noise
-from symrnn.parameters import shared_parameter
+from symrnn.parameters import check_positive, shared_parameter
 
 
 class LayerNormalised:
     """A cell whose gates are normalised over the hidden units (Ba et al., 2016).
 
-    Each gate's part from the input and its part from the state are normalised by themselves:
-    ``N(a) = gain * (a - mean(a)) / sqrt(var(a) + epsilon)``; the cell's bias stays outside.
+    Each gate's part from the input and its part from the state are normalised by themselves,
+    ``N(a) = gain * (a - mean(a)) / sqrt(var(a) + epsilon)``, and the cell's bias is added:
+
+    ``zx_t = N(x_t W_x) + b`` and ``zh_t = N(h_{t-1} W_h)``
 
     Parameters
     ----------
     cell
-        Any cell; its weights come first in `params`.
+        Any cell with two units or more (a single one is its own mean); its weights come first in
+        `params`.
     epsilon
         Keeps the division finite.
+
+    Raises
+    ------
+    TypeError
+        If `cell` is itself wrapped: normalisation goes inside.
+    ValueError
+        If the cell has a single unit or a product inside its step (``GRUCell(reset="before")``),
+        which would not be normalised, or `epsilon` is not above 0.
 
     Examples
     --------
@@ -37,13 +48,26 @@ class LayerNormalised:
     ['W_x', 'W_h', 'b', 'gain_x', 'gain_h']
     """
 
-    additive = False
+    additive = elementwise = False
 
     def __init__(self, cell: Cell, epsilon: float = 1e-5) -> None:
-        self.cell, self.epsilon = cell, epsilon
+        if not isinstance(cell, Cell):
+            raise TypeError(
+                f"LayerNormalised needs a cell with weights of its own, not {type(cell).__name__}: "
+                "normalisation goes inside, Zoneout(LayerNormalised(cell), rates, noise)"
+            )
+        check_positive("epsilon", epsilon)
+        if cell.n_hidden < 2:
+            raise ValueError("LayerNormalised needs a cell with 2 units or more: one is its mean")
+        if not cell.elementwise:
+            raise ValueError(
+                f"this {type(cell).__name__} has a product inside its step, which would not be "
+                "normalised: GRUCell(reset='after') has none"
+            )
+        self.cell, self.epsilon, self.name = cell, epsilon, cell.name
         self.n_in, self.n_hidden, self.n_gates = cell.n_in, cell.n_hidden, cell.n_gates
         self.State, self.W_x, self.W_h = cell.State, cell.W_x, cell.W_h
-        self.n_recurrent_gates = getattr(cell, "n_recurrent_gates", cell.n_gates)
+        self.n_recurrent_gates, self.renewed = cell.n_recurrent_gates, cell.renewed
         prefix = f"{cell.name}." if cell.name else ""
         self.gain_x, self.gain_h = (
             shared_parameter(f"{prefix}{name}", (w,), np.ones(w))
@@ -60,12 +84,12 @@ class LayerNormalised:
 
     def project(self, x: TensorVariable) -> TensorVariable:
         """Return the normalised ``x W_x``, plus b."""
-        b = self.cell.b
-        z = self.cell.project(x) if b is None else self.cell.project(x) - b
-        time, batch, width = z.shape
-        gates = z.reshape((time, batch, self.n_gates, self.n_hidden))
-        z = self._normalise(gates).reshape((time, batch, width)) * self.gain_x
-        return z if b is None else z + b
+        time, batch, features = x.shape
+        n_rows, width = time * batch, self.W_x.shape[1]
+        gates = x.reshape((n_rows, features)) @ self.W_x
+        gates = self._normalise(gates.reshape((n_rows, self.n_gates, self.n_hidden)))
+        z = gates.reshape((time, batch, width)) * self.gain_x
+        return z if self.cell.b is None else z + self.cell.b
 
     def step(self, zx: Gates, zh: Gates, *state: TensorVariable) -> Any:
         """Return the cell's new state from normalised gates."""
@@ -80,7 +104,8 @@ class LayerNormalised:
     def _normalise(self, a: TensorVariable) -> TensorVariable:
         centred = a - a.mean(axis=-1, keepdims=True)
         variance = (centred**2).mean(axis=-1, keepdims=True)
-        return centred / pt.sqrt(variance + self.epsilon)
+        # as a bare number epsilon could make float64 of float32
+        return centred / pt.sqrt(variance + np.asarray(self.epsilon, dtype=a.dtype))
 
 
 class Zoneout:
@@ -100,6 +125,8 @@ class Zoneout:
 
     Raises
     ------
+    TypeError
+        If `noise` is neither a `Noise` nor None, or `cell` has zoneout already.
     ValueError
         If a rate is not within [0, 1) or its field is not in the state.
 
@@ -115,18 +142,25 @@ class Zoneout:
     """
 
     def __init__(self, cell: Any, rates: dict[str, float], noise: Noise | None) -> None:
+        if isinstance(cell, Zoneout):
+            raise TypeError("this cell has zoneout already: give all rates at once")
+        if not isinstance(noise, Noise | None):
+            raise TypeError(
+                f"noise is {noise!r}, but must be a symrnn.noise.Noise for training, for example "
+                "Noise(numpy.random.default_rng(1)), or None for use"
+            )
         fields = cell.State._fields
         for name, rate in rates.items():
             if name not in fields:
                 raise ValueError(f"{name} is not in the cell's state, which has {fields}")
             if not 0 <= rate < 1:
                 raise ValueError(f"the rate of {name} is {rate}, but must be in [0, 1)")
-        self.cell, self.noise = cell, noise
+        self.cell, self.noise, self.name = cell, noise, cell.name
         self.rates = [rates.get(name, 0.0) for name in fields]
         self.n_in, self.n_hidden, self.n_gates = cell.n_in, cell.n_hidden, cell.n_gates
-        self.State, self.additive, self.params = cell.State, cell.additive, cell.params
-        self.W_x, self.W_h = cell.W_x, cell.W_h
-        self.n_recurrent_gates = getattr(cell, "n_recurrent_gates", cell.n_gates)
+        self.State, self.params, self.W_x, self.W_h = cell.State, cell.params, cell.W_x, cell.W_h
+        self.additive, self.elementwise = cell.additive, cell.elementwise
+        self.n_recurrent_gates = cell.n_recurrent_gates
         self.initial_state, self.project = cell.initial_state, cell.project
 
     def renewed(self, shape: Sequence[Any]) -> list[TensorVariable | None]:

@@ -57,6 +57,36 @@ def test_a_compiler_that_fails_is_told_of_and_training_goes_on(capsys, monkeypat
     assert "goes on without" in capsys.readouterr().err
 
 
+def test_a_wrong_call_does_not_keep_it_from_compiling(capsys):
+    x = pt.dscalar("x")
+    step = compile_in_background([x], 2 * x, mode="FAST_COMPILE")
+    with pytest.raises(ValueError, match="one"):
+        step("one")
+    assert step(1.0) == 2
+    step.wait()
+    assert step(2.0) == 4
+    assert step.mode == "FAST_COMPILE"
+    assert "call 2: compiled for mode FAST_COMPILE" in capsys.readouterr().err
+
+
+def test_what_cannot_be_handed_over_is_told_of_and_training_goes_on(capsys):
+    class Unpicklable:
+        def __reduce__(self):
+            raise TypeError("cannot be pickled")
+
+    x = pt.dscalar("x")
+    x.tag.own = Unpicklable()
+    step = compile_in_background([x], 2 * x, mode="FAST_COMPILE")
+    assert [step(1.0), step(2.0)] == [2, 4]
+    err = capsys.readouterr().err
+    assert err.count("goes on without: cannot be pickled") == 1
+
+
+def test_a_mode_that_leaves_nothing_on_disk_is_refused():
+    with pytest.raises(ValueError, match="leaves no code on disk"):
+        compile_in_background([], pt.constant(1.0), mode="JAX")
+
+
 def test_a_mode_that_does_not_exist_is_refused_at_once():
     with pytest.raises(ValueError, match="SLOW"):
         compile_in_background([], pt.constant(1.0), mode="SLOW")

@@ -227,7 +227,7 @@ def test_modes_agree(mode, rng):
     if mode == "JAX":
         pytest.importorskip("jax")
     x, mask, wanted = pt.tensor("x", shape=(T, B, D)), pt.tensor("mask", shape=(T, B)), []
-    for name in sorted(CELLS) if mode == "JAX" else ["lstm peepholes"]:
+    for name in sorted(CELLS):
         cell = make(name, rng)
         outputs, final = unroll(cell, x, mask=mask, reverse=name == "lstm peepholes", truncate=2)
         cost = (outputs**2).sum() + sum((s**2).sum() for s in final)
@@ -239,14 +239,35 @@ def test_modes_agree(mode, rng):
 @pytest.mark.jax
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Skipping")
-def test_jax_mode_says_that_it_needs_to_know_the_shape(rng):
+@pytest.mark.parametrize("backward", ["bptt", "autodiff"])
+def test_jax_mode_says_that_it_needs_to_know_the_shape(backward, rng):
     pytest.importorskip("jax")
-    x = pt.tensor3("x")
+    x, cell = pt.tensor3("x"), make("lstm", rng)
     with pytest.raises(NotImplementedError, match=r"unknown shape.*shape=\(time.*NUMBA does not"):
-        compiled([x], unroll(make("lstm", rng), x)[0], "JAX")(np.ones((T, B, D)))
+        compiled([x], unroll(cell, x, backward=backward)[0], "JAX")(np.ones((T, B, D)))
+    x, mask = pt.tensor("x", shape=(T, B, D)), pt.matrix("mask")
+    f = compiled([x, mask], unroll(cell, x, mask=mask, backward=backward)[0], "JAX")
+    with pytest.raises(ValueError, match=r"Expected \(5, 3\) but got \(3, 5\)"):
+        f(np.ones((T, B, D)), np.ones((B, T)))
 
 
-@pytest.mark.parametrize("name", ["lstm peepholes", "gru", "user's own"])
+@pytest.mark.jax
+@pytest.mark.slow
+def test_jax_mode_draws_new_masks_at_each_call(rng):
+    pytest.importorskip("jax")
+    noise = Noise(np.random.default_rng(1))
+    x = pt.tensor("x", shape=(T, B, D))
+    h, _ = unroll(Zoneout(make("lstm", rng), {"h": 0.5}, noise), x)
+    f, value = compiled([x], h, "JAX", updates=noise.updates), rng.normal(size=(T, B, D))
+    assert (np.asarray(f(value)) != np.asarray(f(value))).any()
+
+
+def those_to_verify():
+    fast = {"elman", "lstm peepholes", "gru", "user's own"}
+    return [pytest.param(k, marks=[pytest.mark.slow] * (k not in fast)) for k in CELLS]
+
+
+@pytest.mark.parametrize("name", those_to_verify())
 def test_verify_grad_passes(name, rng):
     values = [w.get_value() for w in make(name, rng).params]
     x = rng.normal(size=(3, 2, D))
@@ -290,8 +311,9 @@ def test_second_derivatives_equal_those_of_the_scan(rng):
     close(results[:4], results[4:], 1e-9)
 
 
-def test_second_derivatives_of_a_truncated_gradient_are_refused(rng):
-    cell, x = make("elman", rng), pt.tensor3("x")
+@pytest.mark.parametrize("name", ["elman", "elman identity", "linear"])
+def test_second_derivatives_of_a_truncated_gradient_are_refused(name, rng):
+    cell, x = make(name, rng), pt.tensor3("x")
     first = pytensor.grad((unroll(cell, x, truncate=2)[0] ** 2).sum(), cell.W_x)
     with pytest.raises(NotImplementedError, match=r"use unroll.*autodiff"):
         pytensor.grad((first**2).sum(), cell.W_x)
@@ -323,13 +345,18 @@ def test_two_like_recurrences_in_one_function_equal_the_two_apart(rng):
 @pytest.mark.parametrize("name", ["elman", "lstm", "gru"])
 def test_one_step_one_sample_one_unit(name, rng):
     cell = {"elman": ElmanCell, "lstm": LSTMCell, "gru": GRUCell}[name](1, 1, rng)
+    value, start = np.full((1, 1, 1), 0.5), [np.full((1, 1), s) for s in (0.3, -0.8)]
+    start = start[: len(cell.State._fields)]
+    expected, state = numpy_loop(cell, value, start)
     for shape in ((None, None, None), (1, 1, 1)):
         x = pt.tensor("x", shape=shape, dtype="float64")
-        outputs, final = unroll(cell, x)
-        results = compiled([x], [outputs, *final, pytensor.grad(outputs.sum(), cell.W_h)])
-        value = np.full((1, 1, 1), 0.5)
-        expected, state = numpy_loop(cell, value, [np.zeros((1, 1))] * len(final))
-        close(results(value)[:-1], [expected, *state], 1e-14)
+        d = [np.ones((1, 1, 1)), *(np.ones((1, 1)) for _ in start)]
+        constants = [pt.constant(s) for s in start]
+        fast, plain = (everything(cell, x, constants, d, backward=b) for b in ("bptt", "autodiff"))
+        results = compiled([x], [*fast, *plain])(value)
+        close(results[: 1 + len(start)], [expected, *state], 1e-14)
+        close(results[: len(fast)], results[len(fast) :], 1e-14)
+        assert all((abs(g) > 0).all() for g in results[1 + len(start) : len(fast)])
 
 
 def test_a_padded_batch_equals_its_sequences_one_by_one(rng):
@@ -439,6 +466,50 @@ def test_a_stack_with_residual_and_skip_connections_and_something_between(rng):
     close(got, expected, 1e-13)
 
 
+def test_padding_stays_out_of_residual_connections(rng):
+    with pytensor.config.change_flags(floatX="float32"):
+        cells = [ElmanCell(D, D, rng), ElmanCell(D, D, rng)]
+    x, value = pt.dtensor3("x"), rng.normal(size=(T, B, D))
+    outputs, _ = stack(cells, x, mask=MASK, residual=True)
+    assert outputs.dtype == "float32"
+    zero, clean = [np.zeros((B, D))], np.where(MASK[:, :, None] > 0, value, 0)
+    first = numpy_loop(cells[0], value, zero, MASK)[0] + clean
+    second = numpy_loop(cells[1], first, zero, MASK)[0] + first
+    close([compiled([x], outputs)(np.where(MASK[:, :, None] > 0, value, np.nan))], [second], 1e-5)
+
+
+def test_a_bidirectional_stack_has_the_gradients_of_plain_scans(rng):
+    cells = [(LSTMCell(D, H, rng), LSTMCell(D, H, rng)), GRUCell(H, H, rng)]
+    params = [*cells[0][0].params, *cells[0][1].params, *cells[1].params]
+    x, results = pt.tensor3("x"), []
+    for backward in ("bptt", "autodiff"):
+        outputs, states = stack(cells, x, mask=MASK, merge="sum", backward=backward, residual=True)
+        cost = (outputs**2).sum() + states[0][1].c.sum() + states[1].h.sum()
+        results += [outputs, *pytensor.grad(cost, [x, *params])]
+    results = compiled([x], results)(rng.normal(size=(T, B, D)))
+    close(results[: len(results) // 2], results[len(results) // 2 :])
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "gru reset before"])
+def test_zoneout_has_the_gradient_of_the_plain_scan_with_the_same_masks(name, rng):
+    cell, x, results = make(name, rng), pt.tensor3("x"), []
+    masks = {s: rng.random((T, B, H)) < 0.6 for s in cell.State._fields}
+
+    class Fixed(Noise):
+        def mask(self, keep, shape):
+            return pt.constant(masks[self.fields.pop(0)])
+
+    for backward in ("bptt", "autodiff"):
+        noise = Fixed(np.random.default_rng(0))
+        noise.fields = list(masks)
+        zoneout = Zoneout(cell, dict.fromkeys(masks, 0.4), noise)
+        outputs, final = unroll(zoneout, x, mask=MASK, truncate=2, backward=backward)
+        cost = (outputs**2).sum() + final.h.sum()
+        results += [outputs, *pytensor.grad(cost, [x, *cell.params])]
+    results = compiled([x], results)(rng.normal(size=(T, B, D)))
+    close(results[: len(results) // 2], results[len(results) // 2 :])
+
+
 def test_zoneout_keeps_units_at_random_in_training_and_mixes_in_use(rng):
     lstm, x = make("lstm", rng), pt.tensor3("x")
     value = rng.normal(size=(40, 20, D))
@@ -461,6 +532,34 @@ def test_zoneout_keeps_units_at_random_in_training_and_mixes_in_use(rng):
         Zoneout(lstm, {"g": 0.1}, None)
     with pytest.raises(ValueError, match=r"must be in \[0, 1\)"):
         Zoneout(lstm, {"h": 1.0}, None)
+    with pytest.raises(TypeError, match=r"Noise\(numpy"):
+        Zoneout(lstm, {"h": 0.1}, np.random.default_rng(5))
+    with pytest.raises(TypeError, match="zoneout already"):
+        Zoneout(Zoneout(lstm, {"h": 0.1}, None), {"c": 0.1}, None)
+
+
+def test_layer_normalisation_refuses_what_it_cannot_do(rng):
+    with pytest.raises(TypeError, match=r"inside, Zoneout\(LayerNormalised"):
+        LayerNormalised(Zoneout(LSTMCell(D, H, rng), {"h": 0.1}, None))
+    with pytest.raises(ValueError, match="2 units or more"):
+        LayerNormalised(LSTMCell(D, 1, rng))
+    with pytest.raises(ValueError, match="product inside its step"):
+        LayerNormalised(GRUCell(D, H, rng, reset="before"))
+    with pytest.raises(ValueError, match="epsilon"):
+        LayerNormalised(LSTMCell(D, H, rng), epsilon=-1)
+
+
+def test_states_have_the_dtype_and_the_name_of_their_cell(rng):
+    with pytensor.config.change_flags(floatX="float32"):
+        cell = LayerNormalised(LSTMCell(D, H, rng, name="encoder"))
+    carried, x = CarriedState(cell, B), pt.ftensor3("x")
+    assert [s.name for s in carried.state] == ["encoder.carried_h", "encoder.carried_c"]
+    assert [s.name for s in learnt_state(cell)] == ["encoder.h_0", "encoder.c_0"]
+    updates = carried.updates(unroll(cell, x, carried.state)[1])
+    compiled([x], [], updates=updates)(np.ones((T, B, D), "float32"))
+    assert carried.state.h.get_value().dtype == "float32"
+    with pytest.raises(ValueError, match="batch_size is 0"):
+        CarriedState(cell, 0)
 
 
 @pytest.mark.parametrize("floatX", ["float32", "float64"])
@@ -478,7 +577,13 @@ def test_what_does_not_fit_is_refused_when_the_graph_is_built(rng):
         ({"mask": pt.zmatrix("m")}, TypeError, "mask has dtype complex128"),
         ({"truncate": 0}, ValueError, "truncate is 0"),
         ({"backward": "fast"}, ValueError, "'bptt' or 'autodiff'"),
+        ({"truncate": 2.5}, ValueError, "truncate is 2.5"),
+        ({"truncate": "5"}, ValueError, "truncate is '5'"),
         ({"initial_state": (pt.matrix(),)}, ValueError, r"LSTMState\(h, c\)"),
+        ({"initial_state": np.zeros((2, H))}, TypeError, r"LSTMState\(h, c\)"),
+        ({"initial_state": {"h": 0, "c": 0}}, TypeError, r"LSTMState\(h, c\)"),
+        ({"initial_state": (np.zeros((B, H)), np.zeros(H + 1))}, ValueError, "state c has shape"),
+        ({"initial_state": (np.zeros((1, B, H)), np.zeros(H))}, ValueError, "state h has shape"),
     ]:
         with pytest.raises(error, match=message):
             unroll(cell, x, **options)
@@ -486,6 +591,21 @@ def test_what_does_not_fit_is_refused_when_the_graph_is_built(rng):
         unroll(cell, pt.tensor("x", shape=(T, B, D + 1)))
     with pytest.raises(ValueError, match="at least one step"):
         unroll(cell, pt.tensor("x", shape=(0, B, D)))
+    known = pt.tensor("x", shape=(T, B, D))
+    with pytest.raises(ValueError, match=r"mask has shape \(3, 5\) and x \(5, 3, 2\)"):
+        unroll(cell, known, mask=MASK.T)
+    with pytest.raises(ValueError, match=r"state h has shape \(2, 4\).*= \(3, 4\)"):
+        unroll(cell, known, (np.zeros((B - 1, H)), np.zeros((B, H))))
+    with pytest.raises(TypeError, match="first of the two that unroll returns"):
+        unroll(cell, unroll(cell, x))
+    with pytest.raises(TypeError, match="is no cell"):
+        unroll(LSTMCell, x)
+    with pytest.raises(TypeError, match="takes no reverse"):
+        bidirectional(cell, cell, x, reverse=True)
+    with pytest.raises(ValueError, match="cells of one size, not of 4 and 3"):
+        bidirectional(cell, LSTMCell(D, 3, rng), x, merge="sum")
+    with pytest.raises(ValueError, match="layer 0 has 3 cells"):
+        stack([(cell, cell, cell)], x)
     with pytest.raises(ValueError, match="merge is 'product'"):
         bidirectional(cell, cell, x, merge="product")
     with pytest.raises(ValueError, match="at least one cell"):

@@ -1,0 +1,190 @@
+"""Errors at the door: what a network may be given, and what is said if it gets something else.
+
+What is known when a graph is built is checked then, the rest when the compiled function is called.
+(Mode JAX does not check what is only known then; it warns of that.)
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytensor.tensor as pt
+from pytensor.compile.mode import optdb
+from pytensor.graph.basic import Apply
+from pytensor.graph.op import Op
+from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
+from pytensor.raise_op import CheckAndRaise
+from pytensor.tensor.variable import TensorVariable
+
+INPUT_FITS = CheckAndRaise(
+    ValueError,
+    "x must have shape (time, batch, features) with at least one step in time and one sample, "
+    "and as many features as the cell has inputs (rows of W_x)",
+)
+MASK_FITS = CheckAndRaise(
+    ValueError, "the mask's shape is not (time, batch), that of x without the features"
+)
+MASK_IS_0_OR_1 = CheckAndRaise(ValueError, "the mask holds something else than 0 and 1")
+STATE_FITS = CheckAndRaise(
+    ValueError,
+    "an initial state's shape is not (batch, n_hidden), with the batch size of x, or (n_hidden,)",
+)
+
+
+def float_variable(x: Any) -> TensorVariable:
+    """Return x as a variable of a float dtype.
+
+    Raises
+    ------
+    TypeError
+        If it is a tuple of several, or not of a float dtype.
+    """
+    if isinstance(x, tuple):
+        raise TypeError(
+            f"x is a {type(x).__name__}: take what is in it, for example state.h, or the outputs, "
+            "which are the first of the two that unroll returns"
+        )
+    x = pt.as_tensor_variable(x)
+    if not x.dtype.startswith("float"):
+        raise TypeError(
+            f"x has dtype {x.dtype}, but must be of a float dtype, for example "
+            "x.astype(pytensor.config.floatX); numbers of words go through an Embedding first"
+        )
+    return x
+
+
+def checked_sequence(cell: Any, x: Any) -> TensorVariable:
+    """Return the input of a cell, ``(time, batch, features)``, in the dtype of its weights.
+
+    Raises
+    ------
+    TypeError
+        If `cell` is no cell or x not of a float dtype.
+    ValueError
+        If x does not have three axes, is empty or has another number of features than the cell.
+    """
+    if isinstance(cell, type) or not hasattr(cell, "step"):
+        raise TypeError(
+            f"{cell!r} is no cell: write unroll(cell, x), with an object such as "
+            "cell = LSTMCell(n_in, n_hidden, rng)"
+        )
+    x = float_variable(x)
+    if x.ndim != 3:
+        raise ValueError(
+            f"x has {x.ndim} axes, but must have three, (time, batch, features): "
+            "one number a step is x[:, :, None]"
+        )
+    known = x.type.shape
+    if 0 in known or known[2] not in (None, cell.n_in):
+        raise ValueError(
+            f"x has shape {known}, but must have at least one step in time and one sample, and "
+            f"{cell.n_in} features, as many as the cell has inputs"
+        )
+    return INPUT_FITS(
+        x.astype(cell.W_x.dtype),
+        pt.gt(x.shape[0], 0),
+        pt.gt(x.shape[1], 0),
+        pt.eq(x.shape[2], cell.W_x.shape[0]),
+    )
+
+
+def checked_mask(mask: Any, x: TensorVariable) -> TensorVariable:
+    """Return the mask as truth values, with an axis of size 1 for the features of x.
+
+    Raises
+    ------
+    TypeError
+        If the mask is complex.
+    ValueError
+        If its shape is not that of x without the features.
+    """
+    mask = pt.as_tensor_variable(mask)
+    if mask.ndim != x.ndim - 1:
+        raise ValueError(
+            f"the mask has {mask.ndim} axes and x {x.ndim}: the mask must have all axes of x but "
+            "the last, for example (time, batch)"
+        )
+    if mask.dtype.startswith("complex"):
+        raise TypeError(f"the mask has dtype {mask.dtype}, but must hold 0 and 1 or truth values")
+    if not _may_equal(mask.type.shape, x.type.shape[:-1]):
+        raise ValueError(
+            f"the mask has shape {mask.type.shape} and x {x.type.shape}: the mask must have all "
+            "axes of x but the last, for example (time, batch)"
+        )
+    mask = MASK_FITS(mask, *(pt.eq(mask.shape[k], x.shape[k]) for k in range(mask.ndim)))
+    if mask.dtype != "bool":
+        mask = MASK_IS_0_OR_1(mask, pt.all(pt.eq(mask, 0) | pt.eq(mask, 1)))
+    mask = pt.specify_shape(mask, x.type.shape[:-1])  # of all these, mode JAX checks this alone
+    return pt.neq(mask, 0).reshape((*tuple(x.shape)[:-1], 1))
+
+
+def checked_state(cell: Any, given: Any, wanted: Any, x: TensorVariable) -> Any:
+    """Return the given initial state as a tuple like `wanted`, each ``(batch, n_hidden)``.
+
+    Raises
+    ------
+    TypeError
+        If it is neither a tuple nor a list.
+    ValueError
+        If it does not have as many arrays, or one of them another shape.
+    """
+    if not isinstance(given, tuple | list) or len(given) != len(wanted):
+        error = ValueError if isinstance(given, tuple | list) else TypeError
+        raise error(
+            f"the initial state must be a tuple like {type(wanted).__name__}"
+            f"({', '.join(wanted._fields)}), each (batch, n_hidden); a single array h is (h,)"
+        )
+    batch_size, n_hidden = x.shape[1], cell.W_h.shape[0]
+    known = (x.type.shape[1], cell.n_hidden)
+    arrays = []
+    for name, value in zip(wanted._fields, given, strict=True):
+        array = pt.as_tensor_variable(value).astype(cell.W_h.dtype)
+        shape = array.type.shape
+        if array.ndim not in (1, 2) or not _may_equal(shape, known[-array.ndim :]):
+            raise ValueError(
+                f"the initial state {name} has shape {shape}, but must have "
+                f"(batch, n_hidden) = {known}, or (n_hidden,)"
+            )
+        if array.ndim == 1:
+            array = STATE_FITS(array, pt.eq(array.shape[0], n_hidden))
+            array = pt.broadcast_to(array, (batch_size, n_hidden))
+        else:
+            fits = [pt.eq(array.shape[0], batch_size), pt.eq(array.shape[1], n_hidden)]
+            array = STATE_FITS(array, *fits)
+        arrays.append(array)
+    return type(wanted)(*arrays)
+
+
+def _may_equal(shape: Sequence[int | None], wanted: Sequence[int | None]) -> bool:
+    """Whether two shapes, as far as they are known, are the same."""
+    return all(a is None or b is None or a == b for a, b in zip(shape, wanted, strict=True))
+
+
+class OfUnknownShape(Op):
+    """Takes the place of `INPUT_FITS` in mode JAX if sizes are not known: there it cannot run."""
+
+    def __str__(self) -> str:
+        return (
+            "a recurrent layer on an input of unknown shape: mode JAX needs to know it, "
+            "x = pt.tensor('x', shape=(time, batch, features)); mode NUMBA does not"
+        )
+
+    def make_node(self, x: TensorVariable) -> Apply[Any]:
+        """Node with an output like `x`."""
+        return Apply(self, [x], [x.type()])
+
+    def perform(self, *args: Any) -> None:
+        """Not there."""
+        raise NotImplementedError(str(self))
+
+
+@node_rewriter([CheckAndRaise])
+def refuse_unknown_shape(fgraph: Any, node: Apply[Any]) -> Any:
+    """Leave an operation whose name says what is wrong: JAX reports what it does not know."""
+    if node.op != INPUT_FITS or None not in node.inputs[0].type.shape:
+        return False
+    return [OfUnknownShape()(node.inputs[0])]
+
+
+optdb.register(
+    "symrnn_refuse_unknown_shape", dfs_rewriter(refuse_unknown_shape), "jax", position=-0.04
+)
