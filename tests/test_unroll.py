@@ -231,9 +231,7 @@ def test_initial_states_that_do_not_fit_are_refused(cell):
         unroll(cell, x, h0)
     with pytest.raises(ValueError, match=r"a tuple like HiddenState\(h\)"):
         unroll(cell, x, (h0, h0))
-    with pytest.raises(
-        ValueError, match=r"h has shape \(None, None, None\), but must have \(batch, n_hidden\)"
-    ):
+    with pytest.raises(ValueError, match=r"h has shape \(None, None, None\), but must"):
         unroll(cell, x, (pt.tensor3("h0"),))
     function = pytensor.function([x, h0], unroll(cell, x, (h0,))[0])
     for shape in ((B + 1, H), (B, H - 1), (1, H)):
