@@ -184,6 +184,37 @@ def jax_peer() -> Callable[[str, Shape], Step]:
     return make
 
 
+def pytensor_ml_peer() -> Callable[[str, Shape], Step]:
+    """pytensor-ml's own layers and compilation; they are batch-major."""
+    import numpy as np
+    import pytensor
+    import pytensor.tensor as pt
+    from pytensor_ml.layers import GRU, LSTM, RNN
+    from pytensor_ml.pytensorf import function
+
+    pytensor.config.floatX = "float32"
+    layers = {"lstm": LSTM, "gru": GRU, "elman": RNN}
+
+    def make(name: str, shape: Shape) -> Step:
+        x_value, W_x, W_h = data(name, shape)
+        x_value = x_value.swapaxes(0, 1).copy()
+        layer = layers[name](n_in=shape[2], n_hidden=shape[3])
+        cell = layer.cell
+        params = [cell.W_ih, cell.W_hh, cell.b, *([cell.c] if name == "gru" else [])]
+        for p, value in zip(params, [W_x, W_h], strict=False):
+            p.set_value(value)
+        for p in params[2:]:
+            p.set_value(0 * p.get_value())
+        x = pt.tensor("x", dtype="float32", shape=(None, None, shape[2]))
+        loss = (layer(x) ** 2).mean()
+        gradients = pytensor.grad(loss, params)
+        updates = {p: p - np.float32(RATE) * g for p, g in zip(params, gradients, strict=True)}
+        step = function([x], loss, updates=updates, mode="NUMBA")
+        return lambda: float(step(x_value))
+
+    return make
+
+
 def peak_peer() -> Callable[[str, Shape], Step]:
     """Product of two square matrices in NumPy, for the machine's peak."""
     import numpy as np
@@ -202,6 +233,7 @@ PEERS: dict[str, Callable[[], Callable[[str, Shape], Step]]] = {
     "autodiff": lambda: symrnn_peer(backward="autodiff"),
     "torch": torch_peer,
     "jax": jax_peer,
+    "pytensor-ml": pytensor_ml_peer,
     "peak": peak_peer,
 }
 ALL_PEERS = [peer for peer in PEERS if peer not in ("peak", "symrnn-soon")]
@@ -505,7 +537,7 @@ def machine(threads: int) -> str:
             models = [line.split(":", 1)[1].strip() for line in lines if "model name" in line]
         cpu = models[0] if models else cpu
     versions = [f"Python {platform.python_version()}"]
-    for name in ("symrnn", "pytensor", "numba", "numpy", "torch", "jax"):
+    for name in ("symrnn", "pytensor", "numba", "numpy", "torch", "jax", "pytensor-ml"):
         try:
             versions.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
