@@ -253,6 +253,7 @@ def test_jax_mode_says_that_it_needs_to_know_the_shape(backward, rng):
 
 @pytest.mark.jax
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Skipping", "ignore:The RandomType")
 def test_jax_mode_draws_new_masks_at_each_call(rng):
     pytest.importorskip("jax")
     noise = Noise(np.random.default_rng(1))
