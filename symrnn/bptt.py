@@ -33,6 +33,8 @@ from pytensor.tensor.variable import TensorVariable
 from symrnn.elementwise import fuse
 from symrnn.rows import StepRows
 
+Plain = Callable[..., tuple[TensorVariable, list[TensorVariable]]]
+
 materialise = DeepCopyOp()  # a real copy with a plain memory layout; x.copy() is rewritten away
 
 
@@ -43,6 +45,7 @@ def recurrence(
     start: Sequence[TensorVariable],
     renewed: Sequence[TensorVariable],
     truncate: int | None,
+    plain: Plain | None = None,
 ) -> tuple[TensorVariable, list[TensorVariable]]:
     """Return h of all steps, and the final states, with a fast gradient.
 
@@ -62,11 +65,13 @@ def recurrence(
         Which entries of a state a step may change, ``(time, batch, n_hidden or 1)``, bool.
     truncate
         The gradient of the states stops after each so many steps.
+    plain
+        Returns the same as a scan to be read, given `zx`, `W_h`, `start` and `renewed`.
     """
     shape = (size(W_h, 0), size(zx, 1))  # (n_hidden, batch): how a row is to be read
     captured = [pt.broadcast_to(v.T, shape).flatten() for v in rows.captured_values]
     inputs = [zx, W_h, *start, *captured, *renewed]
-    h, *others = Recurrence(rows, truncate)(*inputs)
+    h, *others = Recurrence(rows, truncate, plain)(*inputs)
     return h, others[: len(start)]
 
 
@@ -77,8 +82,19 @@ class Recurrence(Op):
     back, the states of all steps and the saved values.
     """
 
-    def __init__(self, rows: StepRows, truncate: int | None) -> None:
-        self.rows, self.truncate = rows, truncate
+    def __init__(self, rows: StepRows, truncate: int | None, plain: Plain | None) -> None:
+        self.rows, self.truncate, self._plain = rows, truncate, plain
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_plain": None}  # it holds the cell, which may be of any class
+
+    def plain(self, inputs: Sequence[TensorVariable]) -> list[TensorVariable]:
+        """H of all steps and the final states, by a scan that is made to be read."""
+        if self._plain is None:
+            return self.scan(inputs)[: 1 + len(self.rows.states)]
+        zx, W_h, start, _, renewed = _split(self.rows, inputs)
+        h, final = self._plain(zx, W_h, start, renewed)
+        return [h, *final]
 
     def scan(self, inputs: Sequence[TensorVariable]) -> list[TensorVariable]:
         """The outputs as those of an ordinary scan."""

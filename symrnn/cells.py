@@ -106,6 +106,12 @@ class Cell:
         bias: bool = True,
         name: str = "",
     ) -> None:
+        missing = [line for line in ("n_gates", "State") if not hasattr(self, line)]
+        if missing:
+            raise TypeError(
+                f"the class {type(self).__name__} must say {' and '.join(missing)}, for example "
+                "n_gates = 1 and State = HiddenState"
+            )
         self.n_in, self.n_hidden, self.name = n_in, n_hidden, name
         self.n_recurrent_gates = self.n_gates
         self.params: list[SharedVariable] = []
@@ -121,7 +127,10 @@ class Cell:
         initial: Initializer | ArrayLike,
         rng: Random | None = None,
     ) -> SharedVariable:
-        """Make a shared weight as `symrnn.parameters.shared_parameter` and put it into `params`."""
+        """Make a shared weight as `symrnn.parameters.shared_parameter` and put it into `params`.
+
+        To be called after ``super().__init__(...)``.
+        """
         prefix = f"{self.name}." if self.name else ""
         self.params.append(shared_parameter(f"{prefix}{name}", shape, initial, rng))
         return self.params[-1]

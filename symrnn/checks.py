@@ -15,19 +15,26 @@ from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
 from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.variable import TensorVariable
 
-INPUT_FITS = CheckAndRaise(
-    ValueError,
-    "x must have shape (time, batch, features) with at least one step in time and one sample, "
-    "and as many features as the cell has inputs (rows of W_x)",
-)
 MASK_FITS = CheckAndRaise(
     ValueError, "the mask's shape is not (time, batch), that of x without the features"
 )
 MASK_IS_0_OR_1 = CheckAndRaise(ValueError, "the mask holds something else than 0 and 1")
-STATE_FITS = CheckAndRaise(
-    ValueError,
-    "an initial state's shape is not (batch, n_hidden), with the batch size of x, or (n_hidden,)",
-)
+
+
+class InputFits(CheckAndRaise):
+    """The check of a recurrent layer's input when the function is called."""
+
+    def __init__(self, cell: Any) -> None:
+        super().__init__(
+            ValueError,
+            "x must have shape (time, batch, features) with at least one step in time and one "
+            f"sample, and as many features as the cell has inputs: {_told(cell)} was made for "
+            f"{cell.n_in}",
+        )
+
+
+def _told(cell: Any) -> str:
+    return f"{type(cell).__name__} {cell.name}".rstrip()
 
 
 def float_variable(x: Any) -> TensorVariable:
@@ -79,7 +86,7 @@ def checked_sequence(cell: Any, x: Any) -> TensorVariable:
             f"x has shape {known}, but must have at least one step in time and one sample, and "
             f"{cell.n_in} features, as many as the cell has inputs"
         )
-    return INPUT_FITS(
+    return InputFits(cell)(
         x.astype(cell.W_x.dtype),
         pt.gt(x.shape[0], 0),
         pt.gt(x.shape[1], 0),
@@ -134,6 +141,11 @@ def checked_state(cell: Any, given: Any, wanted: Any, x: TensorVariable) -> Any:
             f"({', '.join(wanted._fields)}), each (batch, n_hidden); a single array h is (h,)"
         )
     batch_size, n_hidden = x.shape[1], cell.W_h.shape[0]
+    fits = CheckAndRaise(
+        ValueError,
+        "an initial state's shape is not (batch, n_hidden), with the batch size of x, or "
+        f"(n_hidden,); {_told(cell)} was made with {cell.n_hidden} hidden units",
+    )
     known = (x.type.shape[1], cell.n_hidden)
     arrays = []
     for name, value in zip(wanted._fields, given, strict=True):
@@ -145,11 +157,11 @@ def checked_state(cell: Any, given: Any, wanted: Any, x: TensorVariable) -> Any:
                 f"(batch, n_hidden) = {known}, or (n_hidden,)"
             )
         if array.ndim == 1:
-            array = STATE_FITS(array, pt.eq(array.shape[0], n_hidden))
+            array = fits(array, pt.eq(array.shape[0], n_hidden))
             array = pt.broadcast_to(array, (batch_size, n_hidden))
         else:
-            fits = [pt.eq(array.shape[0], batch_size), pt.eq(array.shape[1], n_hidden)]
-            array = STATE_FITS(array, *fits)
+            rows, columns = array.shape
+            array = fits(array, pt.eq(rows, batch_size), pt.eq(columns, n_hidden))
         arrays.append(array)
     return type(wanted)(*arrays)
 
@@ -160,7 +172,7 @@ def _may_equal(shape: Sequence[int | None], wanted: Sequence[int | None]) -> boo
 
 
 class OfUnknownShape(Op):
-    """Takes the place of `INPUT_FITS` in mode JAX if sizes are not known: there it cannot run."""
+    """Takes the place of `InputFits` in mode JAX if sizes are not known: there it cannot run."""
 
     def __str__(self) -> str:
         return (
@@ -177,10 +189,10 @@ class OfUnknownShape(Op):
         raise NotImplementedError(str(self))
 
 
-@node_rewriter([CheckAndRaise])
+@node_rewriter([InputFits])
 def refuse_unknown_shape(fgraph: Any, node: Apply[Any]) -> Any:
     """Leave an operation whose name says what is wrong: JAX reports what it does not know."""
-    if node.op != INPUT_FITS or None not in node.inputs[0].type.shape:
+    if None not in node.inputs[0].type.shape:
         return False
     return [OfUnknownShape()(node.inputs[0])]
 

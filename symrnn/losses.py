@@ -152,7 +152,7 @@ def _same_shape(prediction: Any, target: Any) -> tuple[TensorVariable, TensorVar
     if isinstance(prediction, tuple):
         raise TypeError(
             f"the prediction is a {type(prediction).__name__}: take what is in it, for example "
-            "state.h"
+            "state.h, or the outputs, which are the first of the two that unroll returns"
         )
     prediction, target = pt.as_tensor_variable(prediction), pt.as_tensor_variable(target)
     if prediction.ndim != target.ndim:

@@ -13,7 +13,7 @@ def learnt_state(cell: Any) -> Any:
     """Initial state to be learnt: a tuple of shared vectors ``(n_hidden,)``, zeros at first.
 
     Give it to `symrnn.unroll.unroll` as `initial_state` and train it:
-    ``params = [*cell.params, *state]``.
+    ``params = [*cell.params, *state]``. A list of cells is refused with a TypeError.
 
     Examples
     --------
@@ -22,12 +22,15 @@ def learnt_state(cell: Any) -> Any:
     >>> learnt_state(LSTMCell(3, 5, np.random.default_rng(1)))
     LSTMState(h=h_0, c=c_0)
     """
-    return _zeros(cell, "{}_0", (cell.n_hidden,))
+    return _zeros(cell, "{}_0")
 
 
-def _zeros(cell: Any, name: str, shape: tuple[int, ...]) -> Any:
+def _zeros(cell: Any, name: str, *batch: int) -> Any:
     """The cell's kind of state with shared zeros, of the dtype of its weights."""
-    prefix, zeros = f"{cell.name}." if cell.name else "", np.zeros(shape, dtype=cell.W_h.dtype)
+    if isinstance(cell, list | tuple):
+        raise TypeError("a state belongs to one cell: make one for each, [... for cell in cells]")
+    prefix = f"{cell.name}." if cell.name else ""
+    zeros = np.zeros((*batch, cell.n_hidden), dtype=cell.W_h.dtype)
     names = (prefix + name.format(field) for field in cell.State._fields)
     return cell.State(*(pytensor.shared(zeros, name=n) for n in names))
 
@@ -52,6 +55,8 @@ class CarriedState:
     ------
     ValueError
         If `batch_size` is below 1.
+    TypeError
+        If `cell` is a list of cells.
 
     Examples
     --------
@@ -76,7 +81,7 @@ class CarriedState:
     def __init__(self, cell: Any, batch_size: int) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}, but must be 1 or more")
-        self.state = _zeros(cell, "carried_{}", (batch_size, cell.n_hidden))
+        self.state = _zeros(cell, "carried_{}", batch_size)
 
     def updates(self, final: Sequence[TensorVariable]) -> dict[SharedVariable, TensorVariable]:
         """Updates for `pytensor.function` that put the `final` state of a call in place.
@@ -86,6 +91,8 @@ class CarriedState:
         ValueError
             If `final` does not have as many arrays as the state.
         """
+        if not isinstance(final, list | tuple):
+            raise TypeError("final must be the state that unroll returns, the second of the two")
         if len(final) != len(self.state):
             raise ValueError(f"the state has {len(self.state)} arrays, but {len(final)} are given")
         return dict(zip(self.state, final, strict=True))

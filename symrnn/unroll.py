@@ -13,6 +13,7 @@ import pytensor
 import pytensor.tensor as pt
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.gradient import disconnected_grad
+from pytensor.graph.traversal import graph_inputs
 from pytensor.tensor.variable import TensorVariable
 
 from symrnn.bptt import recurrence, size, with_ones_of
@@ -148,9 +149,14 @@ def _step(
     new = [pt.as_tensor_variable(n).astype(old.dtype) for n, old in zip(new, state, strict=True)]
     for n in new:
         if n.ndim != 2:
+            usual = (
+                "z is a tuple with an array for each gate, z[0], z[1] and so on"
+                if n.ndim > 2
+                else "a sum or a mean keeps its axis with keepdims=True"
+            )
             raise ValueError(
                 f"{name}.step returns an array with {n.ndim} axes in place of (batch, n_hidden): "
-                "z is a tuple with an array for each gate, z[0], z[1] and so on"
+                f"{usual}"
             )
     return [
         n if changes is None else pt.switch(changes, n, old)
@@ -172,6 +178,7 @@ def _fast_scan(
     n_gates = [cell.n_gates] if cell.additive else [cell.n_gates, cell.n_recurrent_gates]
     try:
         rows = step_rows(step, n_gates, len(start), len(given), zx.dtype)
+        _warn_of_forgotten_weights(cell, rows.captured_values)
     except NotElementwiseError as error:
         warnings.warn(
             f"{type(cell).__name__}.step is more than elementwise ({error}), so its gradient is "
@@ -180,15 +187,36 @@ def _fast_scan(
             stacklevel=3,
         )
         return _scan(cell, zx, start, renewed, truncate)
-    return recurrence(rows, zx, _known_shape(cell, zx), start, given, truncate)
+
+    def plain(zx: Any, W_h: Any, start: Any, given: Any) -> Any:
+        all_renewed = [_one_of(_distinct(renewed), given, r) for r in renewed]
+        return _scan(cell, zx, start, all_renewed, truncate, W_h)
+
+    return recurrence(rows, zx, _known_shape(cell, zx), start, given, truncate, plain)
+
+
+def _warn_of_forgotten_weights(cell: Any, used: Sequence[TensorVariable]) -> None:
+    for v in graph_inputs(used):
+        if isinstance(v, SharedVariable) and v not in cell.params:
+            warnings.warn(
+                f"{type(cell).__name__}.step uses {v}, which is not among the cell's params and "
+                "will not be trained: make it with self.parameter(...); if that is meant to be, "
+                "use a NumPy array",
+                stacklevel=5,
+            )
 
 
 def _scan(
-    cell: Any, zx: TensorVariable, start: Any, renewed: list[Any], truncate: int | None
+    cell: Any,
+    zx: TensorVariable,
+    start: Any,
+    renewed: list[Any],
+    truncate: int | None,
+    W_h: TensorVariable | None = None,
 ) -> tuple[TensorVariable, list[TensorVariable]]:
     """The loop as a plain scan."""
     given = _distinct(renewed)
-    W_h = _known_shape(cell, zx)
+    W_h = _known_shape(cell, zx) if W_h is None else W_h
     n_hidden = size(W_h, 0)
 
     def split(z: TensorVariable, n_gates: int) -> tuple[TensorVariable, ...]:
@@ -301,7 +329,8 @@ def stack(
     initial_state
         A list with the initial state of each layer, as `unroll` or `bidirectional` takes it.
     between
-        Applied to the outputs of each layer but the last, for example dropout.
+        Applied to the outputs of each layer but the last, for example dropout:
+        ``lambda outputs: dropout(outputs, training=True)``.
     residual
         Add a layer's input to its outputs, where both are equally wide (He et al., 2016).
     skip
@@ -324,7 +353,8 @@ def stack(
     TypeError, ValueError
         As in `unroll`; or if `cells` is empty or there are not as many initial states.
     """
-    cells = list(cells)
+    if not isinstance(cells, tuple | list):
+        raise TypeError(f"stack needs a list of cells, not {type(cells).__name__}: write [cell]")
     if not cells:
         raise ValueError("stack needs at least one cell")
     if initial_state is not None and len(initial_state) != len(cells):
@@ -338,6 +368,11 @@ def stack(
         below = layer_input
         if k and skip:
             layer_input = pt.concatenate([layer_input, bottom], axis=2)
+        elif k and between is None and _first(cell).n_in != _width(cells, k - 1, merge):
+            raise ValueError(
+                f"layer {k} is made for {_first(cell).n_in} inputs, but the layer below it has "
+                f"{_width(cells, k - 1, merge)} outputs"
+            )
         if isinstance(cell, tuple | list):
             if len(cell) != 2:
                 raise ValueError(f"layer {k} has {len(cell)} cells: one, or a pair, is a layer")

@@ -24,6 +24,9 @@ class LayerNormalised:
 
     ``zx_t = N(x_t W_x) + b`` and ``zh_t = N(h_{t-1} W_h)``
 
+    A mean over units is more than elementwise: such a cell trains by the gradient of the plain
+    scan, some five to twenty times slower than the cell alone.
+
     Parameters
     ----------
     cell
@@ -126,7 +129,7 @@ class Zoneout:
     Raises
     ------
     TypeError
-        If `noise` is neither a `Noise` nor None, or `cell` has zoneout already.
+        If `rates` is no dict, `noise` neither a `Noise` nor None, or `cell` has zoneout already.
     ValueError
         If a rate is not within [0, 1) or its field is not in the state.
 
@@ -149,6 +152,8 @@ class Zoneout:
                 f"noise is {noise!r}, but must be a symrnn.noise.Noise for training, for example "
                 "Noise(numpy.random.default_rng(1)), or None for use"
             )
+        if not isinstance(rates, dict):
+            raise TypeError(f"rates is {rates!r}, but must name fields of the state: {{'h': 0.1}}")
         fields = cell.State._fields
         for name, rate in rates.items():
             if name not in fields:

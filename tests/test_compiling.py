@@ -2,11 +2,16 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
+from threadpoolctl import threadpool_info
 
 from symrnn.cells import LSTMCell
 from symrnn.compiling import QUICK, compile_in_background
 from symrnn.unroll import unroll
 from symrnn.updates import gradient_descent
+
+
+def blas_threads():
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
 
 
 def training(rng):
@@ -38,11 +43,15 @@ def test_training_goes_on_over_the_switch_as_if_there_were_none(capsys):
     expected = [reference(value) for _ in range(6)]
     for p, v in zip(cell.params, start, strict=True):
         p.set_value(v)
+    threads = blas_threads()
     step = compile_in_background([x], loss, updates, mode="FAST_COMPILE")
     losses = [step(value) for _ in range(3)]
+    assert step.mode == "QUICK"
+    assert blas_threads() == {1}
     step.wait()
     losses += [step(value) for _ in range(3)]
     assert step.mode == "FAST_COMPILE"
+    assert blas_threads() == threads
     np.testing.assert_allclose(losses, expected, rtol=0, atol=1e-12)
     assert "call 4: compiled for mode FAST_COMPILE in" in capsys.readouterr().err
 

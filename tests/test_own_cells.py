@@ -136,9 +136,34 @@ def test_a_step_that_is_more_than_elementwise_works_and_should_say_so():
     np.testing.assert_allclose(np.arctanh(h).mean(axis=2), 0, atol=1e-12)
 
 
+def test_a_weight_that_is_not_among_the_params_is_told_of():
+    class Forgetful(Cell):
+        n_gates, State = 1, HiddenState
+
+        def __init__(self, *args):
+            super().__init__(*args)
+            self.a = pytensor.shared(np.zeros(H), name="a")
+
+        def step(self, z, h):
+            return HiddenState(pt.tanh(z[0]) + self.a * h)
+
+    with pytest.warns(UserWarning, match=r"Forgetful.step uses a, .* self.parameter"):
+        unroll(Forgetful(D, H, np.random.default_rng(0)), pt.tensor3("x"))
+
+
+def test_a_class_that_does_not_say_what_a_cell_says_is_refused():
+    class Bare(Cell):
+        def step(self, z, h):
+            return HiddenState(z[0])
+
+    with pytest.raises(TypeError, match="class Bare must say n_gates and State"):
+        Bare(D, H, np.random.default_rng(0))
+
+
 @pytest.mark.parametrize(
     ("step", "error", "message"),
     [
+        (lambda self, z, h: (z[0].mean(axis=1),), ValueError, "1 axes.*keepdims=True"),
         (lambda self, z, h: pt.tanh(z[0]), TypeError, "must return the cell's kind of state"),
         (lambda self, z, h: HiddenState(pt.tanh(z)), ValueError, "3 axes.*z is a tuple"),
         (lambda self, z, h: (h, h), ValueError, "returns 2 arrays, but the cell's state has 1"),

@@ -535,6 +535,8 @@ def test_zoneout_keeps_units_at_random_in_training_and_mixes_in_use(rng):
         Zoneout(lstm, {"h": 1.0}, None)
     with pytest.raises(TypeError, match=r"Noise\(numpy"):
         Zoneout(lstm, {"h": 0.1}, np.random.default_rng(5))
+    with pytest.raises(TypeError, match=r"rates is 0.1.*\{'h': 0.1\}"):
+        Zoneout(lstm, 0.1, None)
     with pytest.raises(TypeError, match="zoneout already"):
         Zoneout(Zoneout(lstm, {"h": 0.1}, None), {"c": 0.1}, None)
 
@@ -561,6 +563,10 @@ def test_states_have_the_dtype_and_the_name_of_their_cell(rng):
     assert carried.state.h.get_value().dtype == "float32"
     with pytest.raises(ValueError, match="batch_size is 0"):
         CarriedState(cell, 0)
+    with pytest.raises(TypeError, match="make one for each"):
+        learnt_state([cell])
+    with pytest.raises(TypeError, match="the second of the two"):
+        carried.updates(x)
 
 
 @pytest.mark.parametrize("floatX", ["float32", "float64"])
@@ -609,6 +615,10 @@ def test_what_does_not_fit_is_refused_when_the_graph_is_built(rng):
         stack([(cell, cell, cell)], x)
     with pytest.raises(ValueError, match="merge is 'product'"):
         bidirectional(cell, cell, x, merge="product")
+    with pytest.raises(TypeError, match=r"write \[cell\]"):
+        stack(cell, x)
+    with pytest.raises(ValueError, match=r"layer 1 is made for 2 inputs, but .* has 4 outputs"):
+        stack([cell, LSTMCell(D, H, rng)], x)
     with pytest.raises(ValueError, match="at least one cell"):
         stack([], x)
     with pytest.raises(ValueError, match="1 layers got 2 initial states"):

@@ -43,6 +43,7 @@ from symrnn import lessons
 from symrnn.cells import Cell, ElmanCell, GRUCell, HiddenState, LSTMCell
 from symrnn.unroll import unroll
 
+# What every scan here is given: no second result, nothing forgotten, always a list (lesson 01).
 SAFE: dict[str, Any] = {"return_updates": False, "strict": True, "return_list": True}
 
 # %% [markdown]
@@ -263,9 +264,12 @@ def gradient_by_hand(elman: Compiled, x: Any) -> dict[str, float]:
 # In the cells by hand x @ W_x stands in the loop, in the library before it.
 #
 # To see what a compiled function does in its loops, we count the matrix products in one step of
-# each: the first loop is the way forward, the second one the way back. The gradient of W_x has left
-# the loop as well: with z as a sequence, the loop back collects dz_t, and dW_x is one product after
-# it. But `pytensor.grad` does not see that dW_h could be had in the same way.
+# each: the first loop is the way forward, the second one the way back. With x @ W_x in the loop the
+# way back has four: dz_t W_h^T, which flows on; h_{t-1}^T dz_t and x_t^T dz_t for the gradients of
+# the weights; and dz_t W_x^T, the gradient of x_t, which nobody has asked for (mode FAST_COMPILE
+# leaves it in, the other modes throw it away). With z as a sequence the last two are not there: the
+# loop back collects dz_t, and dW_x is one product after it. But `pytensor.grad` does not see that
+# dW_h could be had in the same way.
 #
 # *What to notice:* fewer products, but not always less time. What one long product gains over many
 # short ones depends on how wide x is beside h, and z now has to be stored for all steps. With
@@ -338,7 +342,9 @@ def product_leaves_the_loop(elman: Compiled, x: Any, large_x: Any, repeats: int,
 # from the last to the first. A step back takes dh_t from the step after it and adds dC/dh_t. From
 # that and from the remembered values it makes dz_t, which is cheap, because the derivatives of
 # tanh and sigmoid are 1 - y^2 and y (1 - y): no tanh is computed twice. Then comes its one product,
-# dz_t W_h^T, and that is what flows on. The weights' gradients wait until all dz_t are there.
+# dz_t W_h^T, and that is what flows on. (So it is for an Elman cell. Where a step also uses its old
+# state outside of the product, as u * h in a GRU or f * c in an LSTM, that part of the gradient
+# flows on beside it.) The weights' gradients wait until all dz_t are there.
 #
 # `pytensor.grad` makes a correct second loop too, without knowing what a recurrent layer is. That
 # loop has more to do in each step: for LSTM and GRU it computes the gates again from the states, as
@@ -381,6 +387,7 @@ def draw_way_back() -> Any:
     box(12.5, 10.9, 18.4, 0.9, "before the loop, one product:   $Z_x = X\\,W_x + b$", BLUE)
     box(12.5, 0.7, 18.4, 0.9, "after the loop, one product each:   "
         "$dW_h = H_{before}^T\\,dZ$      $dW_x = X^T\\,dZ$", ORANGE)  # fmt: skip
+    write(0.4, 11.3, "Elman", GREY, 13, ha="left")
     write(0.4, 8.2, "forward", BLUE, 13, ha="left")
     write(0.4, 3.3, "back", ORANGE, 13, ha="left")
     for t, x in enumerate((5.6, 12.5, 19.4), 1):
@@ -391,7 +398,7 @@ def draw_way_back() -> Any:
         arrow((x, 10.45), (x, 9.25), BLUE)
         write(x + 0.3, 9.85, f"$z_{{x,{t}}}$", BLUE, ha="left")
         arrow((x, 7.15), (x, 4.35), GREEN, linestyle="--")
-        write(x + 0.3, 5.75, "remembered:\nstate, gates", GREEN, ha="left")
+        write(x + 0.3, 5.75, "remembered:\nstate, tanh", GREEN, ha="left")
         arrow((x, 2.25), (x, 1.15), ORANGE)
         write(x + 0.3, 1.7, f"$dz_{t}$", ORANGE, ha="left")
         left = x - 2.1
@@ -638,9 +645,10 @@ def draw_gates(runs: dict[str, dict[str, Any]]) -> Any:
 #     h_t = k * h_{t-1} + (1 - k) * tanh(z_t)        k = sigmoid(a)
 #
 # The class says how many sums its step needs, what its state is, which weight it has beside W_x,
-# W_h and b, and what the step does. As the step is elementwise, `unroll` gives it the fast way
-# back: its gradient, also that of a, is derived from these lines, and there is one product in each
-# loop.
+# W_h and b, and what the step does; the sums arrive as a tuple, here with the one element z[0]. It
+# is used like every other cell, `unroll(PaceCell(3, 8, rng), x)`, and trained like them. As the
+# step is elementwise, `unroll` gives it the fast way back: its gradient, also that of a, is derived
+# from these lines, and there is one product in each loop.
 
 
 # %%
