@@ -115,7 +115,7 @@ def unroll(
             f"truncate is {truncate!r}, but must be None or a number of steps, 1 or more"
         )
     x = checked_sequence(cell, x)
-    there = None if mask is None else checked_mask(mask, x)
+    there = None if mask is None else _named("there", checked_mask(mask, x))
     if there is not None:
         x = pt.switch(there, x, 0)
     if reverse:
@@ -188,9 +188,9 @@ def _fast_scan(
         )
         return _scan(cell, zx, start, renewed, truncate)
 
-    def plain(zx: Any, W_h: Any, start: Any, given: Any) -> Any:
-        all_renewed = [_one_of(_distinct(renewed), given, r) for r in renewed]
-        return _scan(cell, zx, start, all_renewed, truncate, W_h)
+    def plain(zx: Any, W_h: Any, start_: Sequence[Any], given_: Sequence[Any]) -> Any:
+        all_renewed = [_one_of(given, given_, r) for r in renewed]
+        return _scan(cell, zx, type(start)(*start_), all_renewed, truncate, W_h)
 
     return recurrence(rows, zx, _known_shape(cell, zx), start, given, truncate, plain)
 
@@ -217,7 +217,7 @@ def _scan(
     """The loop as a plain scan."""
     given = _distinct(renewed)
     W_h = _known_shape(cell, zx) if W_h is None else W_h
-    n_hidden = size(W_h, 0)
+    n_hidden = _named("n_hidden", size(W_h, 0))
 
     def split(z: TensorVariable, n_gates: int) -> tuple[TensorVariable, ...]:
         if n_gates == 1:
@@ -232,17 +232,20 @@ def _scan(
             state = [pt.switch(cut[0], disconnected_grad(s), s) for s in state]
         zh_t = state[0] @ W_h
         if cell.additive:
-            gates = [split(zx_t + zh_t, cell.n_gates)]
+            gates = [split(_named("z", zx_t + zh_t), cell.n_gates)]
         else:
             gates = [split(zx_t, cell.n_gates), split(zh_t, cell.n_recurrent_gates)]
         new = _step(cell, gates, state, [_one_of(given, given_t, r) for r in renewed])
+        new = [_named(field, s) for field, s in zip(start._fields, new, strict=True)]
         return [with_ones_of(old, s) for old, s in zip(state, new, strict=True)]
 
     steps = pt.arange(zx.shape[0])
-    cuts = [] if truncate is None else [pt.eq(steps % truncate, 0) & pt.gt(steps, 0)]
+    cuts = []
+    if truncate is not None:
+        cuts = [_named("cut", pt.eq(steps % truncate, 0) & pt.gt(steps, 0))]
     states = pytensor.scan(
         step,
-        sequences=[zx, *given, *cuts],
+        sequences=[_named("zx", zx), *given, *cuts],
         outputs_info=list(start),
         non_sequences=[W_h],
         strict=False,  # a cell's own weights, such as peepholes, are found in its step
@@ -420,6 +423,13 @@ def _known_shape(cell: Any, zx: TensorVariable) -> TensorVariable:
     if None in zx.type.shape[:2] or not isinstance(cell.W_h, SharedVariable):
         return cell.W_h
     return pt.specify_shape(cell.W_h, cell.W_h.get_value(borrow=True).shape)
+
+
+def _named(name: str, v: Any) -> Any:
+    """Call a variable so, if it has no name: for those who read the graph."""
+    if isinstance(v, TensorVariable) and v.name is None:
+        v.name = name
+    return v
 
 
 def _distinct(renewed: Sequence[Any]) -> list[TensorVariable]:

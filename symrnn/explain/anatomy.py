@@ -1,0 +1,518 @@
+"""Take a scan apart: what goes into a step, what comes out of it, and what it is all called.
+
+PyTensor sorts what a scan gets and returns by how it is fed back, and forgets the names of the
+step's arguments. Here both are put back into the order and the words of the code that built it, as
+far as they can be found: a name is looked for at the step's result, at the variable that
+`pytensor.scan` returned, at the initial value (``h0`` and ``h_0`` start ``h``) and at the sequence.
+
+Steps are counted from 0, and ``x[t]`` is what stands there in the sequence. So a sequence with
+``taps=[-1, 0]``, whose first step is at its second element, arrives as ``x[t]`` and ``x[t+1]``:
+that is what PyTensor keeps of it, ``taps=[0, 1]`` gives the same.
+"""
+
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.graph.basic import Apply, Constant, Variable
+from pytensor.graph.replace import graph_replace
+from pytensor.graph.traversal import ancestors
+from pytensor.scan.op import Scan
+from pytensor.scan.utils import ScanArgs
+from pytensor.tensor.random.type import RandomType
+from pytensor.tensor.subtensor import IncSubtensor, Subtensor, get_idx_list
+
+from symrnn.bptt import Recurrence
+from symrnn.explain.equations import Writer, equations, in_order
+
+
+@dataclass(frozen=True)
+class Argument:
+    """An argument of a scan's step."""
+
+    name: str
+    """As in the equations, for example ``x[t-1]``."""
+    kind: str
+    """``"sequence"``, ``"state"``, ``"non-sequence"``, ``"shared"`` or ``"generator"``."""
+    source: str
+    """Where its values come from."""
+    tap: int | None
+    """Which step it is from, relative to this one; None for what is the same at all steps."""
+    inner: Variable = field(repr=False)
+    """The variable inside the step."""
+    outer: Variable = field(repr=False)
+    """The whole series, the initial value or the non-sequence, outside."""
+    place: int = field(repr=False)
+    """Which of the scan's inner inputs it is."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A result of a scan's step."""
+
+    name: str
+    kind: str
+    """``"fed back"``, ``"collected"`` (no taps), or ``"final"`` (only the last one is kept)."""
+    taps: tuple[int, ...]
+    """Which earlier steps' values come back as arguments."""
+    asked_for: str
+    """``"all steps"``, ``"the last step"`` or ``"no"``."""
+    inner: Variable = field(repr=False)
+    outer: Variable = field(repr=False)
+    initial: Variable | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """A scan, taken apart.
+
+    Attributes
+    ----------
+    name
+        The scan's own name, if it has one.
+    arguments, results
+        Those of the step, in the order of the code that built it, as far as that can be found.
+    n_steps
+        How many steps there are, and why.
+    backwards
+        Whether it goes from the end of its sequences to their beginning.
+    truncate_gradient
+        After how many steps the gradient stops; None if it does not.
+    until
+        The condition that ends it early, as an expression; None if there is none.
+    equations
+        What a step does.
+    node
+        PyTensor's own node.
+    """
+
+    name: str
+    arguments: list[Argument]
+    results: list[Result]
+    n_steps: str
+    backwards: bool
+    truncate_gradient: int | None
+    until: str | None
+    equations: list[str]
+    node: Apply[Any] = field(repr=False)
+
+
+@contextmanager
+def local_names() -> Iterator[None]:
+    """Give what a step computes the names of its local variables, while scans are built.
+
+    PyTensor cannot know that a variable is called ``gate`` in Python. Within this context it is
+    told, for functions that are called ``step`` or ``fn``.
+
+    Examples
+    --------
+    >>> import pytensor, pytensor.tensor as pt
+    >>> def step(x_t, h):
+    ...     gate = pt.sigmoid(x_t)
+    ...     h = gate * h
+    ...     return h
+    >>> x, h0 = pt.vector("x"), pt.scalar("h0")
+    >>> with local_names():
+    ...     hs = pytensor.scan(step, sequences=[x], outputs_info=[h0], return_updates=False)
+    >>> anatomies([hs])[0].equations
+    ['gate = sigmoid(x[t])', 'h[t] = gate * h[t-1]']
+    """
+    before = sys.getprofile()
+
+    def name_locals(frame: Any, event: str, result: Any) -> None:
+        if event != "return" or frame.f_code.co_name not in ("step", "fn"):
+            return
+        for name, value in frame.f_locals.items():
+            parts = value if isinstance(value, tuple) else ()
+            for v, own in [(value, name), *((p, f"{name}[{k}]") for k, p in enumerate(parts))]:
+                if isinstance(v, Variable) and v.name is None and v.owner is not None:
+                    v.name = own
+
+    sys.setprofile(name_locals)
+    try:
+        yield
+    finally:
+        sys.setprofile(before)
+
+
+def readable(variables: Sequence[Variable]) -> list[Variable]:
+    """The variables with this library's fast recurrent layers written as plain scans."""
+    plain: dict[Variable, Variable] = {}
+    for node in in_order(variables):
+        if isinstance(node.op, Recurrence):
+            with local_names():
+                outputs = node.op.plain(node.inputs)
+            plain |= dict(zip(node.outputs, outputs, strict=False))
+    return list(graph_replace(variables, plain, strict=False)) if plain else list(variables)
+
+
+def scans_behind(variables: Sequence[Variable]) -> list[Apply[Any]]:
+    """The nodes of all scans that the variables depend on, the first to run first.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    nodes = [node for node in in_order(variables) if isinstance(node.op, Scan)]
+    if not nodes:
+        names = ", ".join(str(v) for v in variables)
+        raise ValueError(
+            f"there is no scan behind {names}: give what pytensor.scan returned, or something "
+            "computed from it (a scan of a single step, n_steps=1, is none: PyTensor leaves it out)"
+        )
+    return nodes
+
+
+def anatomies(asking: Sequence[Variable]) -> list[Anatomy]:
+    """Take all scans behind the variables apart, the first to run first.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    found: list[Anatomy] = []
+    known: dict[Variable, str] = {}  # what scans have returned, for those that use it
+    uses = _uses(asking)
+    for node in scans_behind(asking):
+        found.append(_anatomy(node, uses, known, found))
+        for r in found[-1].results:
+            known[r.outer] = r.name.removesuffix("[t]")
+    return found
+
+
+def _anatomy(
+    node: Apply[Any],
+    uses: dict[Variable, list[Variable]],
+    known: Mapping[Variable, str],
+    before: Sequence[Anatomy],
+) -> Anatomy:
+    args, op = ScanArgs.from_node(node), node.op
+    names, write = _Names(), Writer(known, brief=True)
+    forward = next((s for s in before if op.name == f"grad_of_{s.node.op.name}"), None)
+    results = _results(args, names, uses, forward)
+    arguments = _arguments(args, results, names, write, before)
+    name_of = {a.inner: a.name for a in arguments}
+    outputs = [(r.name, r.inner) for r in results]
+    if args.cond:
+        outputs.append(("stop", args.cond[0]))
+    lines = equations(list(name_of), outputs, name_of)
+    conditions = [line for line in lines if line.startswith("stop = ")]
+    return Anatomy(
+        name=op.name.replace("scan_fn", "a scan") if op.name != "scan_fn" else "",
+        arguments=arguments,
+        results=results,
+        n_steps=_n_steps(args, arguments),
+        backwards=any(_slice(s)[2] for s in args.outer_in_seqs),
+        truncate_gradient=None if op.truncate_gradient == -1 else op.truncate_gradient,
+        until=conditions[0].removeprefix("stop = ") if conditions else None,
+        equations=[line for line in lines if line not in conditions],
+        node=node,
+    )
+
+
+class _Names:
+    """Gives each name once."""
+
+    def __init__(self) -> None:
+        self.taken: set[str] = set()
+
+    def __call__(self, wanted: str) -> str:
+        name, k = wanted, 1
+        while name in self.taken:
+            name, k = f"{wanted}{k}", k + 1
+        self.taken.add(name)
+        return name
+
+
+def _uses(asking: Sequence[Variable]) -> dict[Variable, list[Variable]]:
+    """For each variable, what is computed from it; None stands for being asked for itself."""
+    uses: dict[Variable, list[Variable]] = {}
+    for node in in_order(asking):
+        for v in node.inputs:
+            uses.setdefault(v, []).extend(node.outputs)
+    for v in asking:
+        uses.setdefault(v, []).append(v)
+    return uses
+
+
+def _results(
+    args: ScanArgs,
+    names: _Names,
+    uses: dict[Variable, list[Variable]],
+    forward: Anatomy | None,
+) -> list[Result]:
+    """First what is fed back, in the order of the initial values; then the rest.
+
+    PyTensor's scan of a gradient has an order of its own: gradients of the states, then of the
+    non-sequences, then of the sequences of the scan that goes `forward`.
+    """
+    of_states, of_others, of_sequences = _gradient_names(args, forward)
+    fed_back = [
+        *zip(
+            args.mit_sot_in_slices,
+            args.inner_out_mit_sot,
+            args.outer_out_mit_sot,
+            args.outer_in_mit_sot,
+            strict=True,
+        ),
+        *zip(
+            [(-1,)] * len(args.inner_out_sit_sot),
+            args.inner_out_sit_sot,
+            args.outer_out_sit_sot,
+            args.outer_in_sit_sot,
+            strict=True,
+        ),
+    ]
+    fed_back.sort(key=lambda r: _age(r[3]))
+    found = []
+    for taps, inner, outer, start in fed_back:
+        initial = _initial(start)
+        own = _name_of(inner, outer, uses) or _without_0(initial)
+        name = names(next(of_others, "") or own or "state")
+        found.append((name, "fed back", taps, inner, outer, initial))
+    for inner, outer in zip(args.inner_out_shared, args.outer_out_shared, strict=True):
+        name = names("rng" if isinstance(inner.type, RandomType) else "untraced")
+        start = args.outer_in_shared[args.outer_out_shared.index(outer)]
+        found.append((name, "final", (-1,), inner, outer, start))
+    for inner, outer in zip(args.inner_out_nit_sot, args.outer_out_nit_sot, strict=True):
+        name = names(next(of_sequences, "") or _name_of(inner, outer, uses) or "output")
+        found.append((name, "collected", (), inner, outer, None))
+    inner_of = iter(args.inner_out_mit_mot)
+    for outer, start in zip(args.outer_out_mit_mot, args.outer_in_mit_mot, strict=True):
+        name = names(next(of_states, "") or "gradient")
+        for inner, tap in zip(next(inner_of), _taps_out(args, outer), strict=True):
+            found.append((f"{name}[t{_signed(tap)}]", "gradient", (), inner, outer, start))
+    return [
+        Result(
+            name if kind == "gradient" else f"{name}[t]",
+            kind,
+            taps,
+            "the last step" if kind == "final" and uses.get(outer) else _asked_for(outer, uses),
+            inner,
+            outer,
+            initial,
+        )
+        for name, kind, taps, inner, outer, initial in found
+    ]
+
+
+def _gradient_names(args: ScanArgs, forward: Anatomy | None) -> list[Iterator[str]]:
+    """Names of the results of a gradient's scan: of states, of non-sequences, of sequences."""
+    if forward is None:
+        return [iter(()), iter(()), iter(())]
+    ahead = ScanArgs.from_node(forward.node)
+    outer = [*ahead.outer_out_mit_sot, *ahead.outer_out_sit_sot]
+    states = [r.name for v in outer for r in forward.results if r.outer is v]
+    by_place = sorted(forward.arguments, key=lambda a: a.place)
+    others = [a.name for a in by_place if a.kind in ("shared", "non-sequence")]
+    sequences = [a.name for a in by_place if a.kind == "sequence"]
+    groups = [
+        (states, args.outer_out_mit_mot),
+        (others, args.outer_out_sit_sot),
+        (sequences, args.outer_out_nit_sot),
+    ]
+    return [
+        iter([f"d_{n.removesuffix('[t]')}" for n in group] if len(group) == len(own) else ())
+        for group, own in groups
+    ]
+
+
+def _arguments(
+    args: ScanArgs,
+    results: Sequence[Result],
+    names: _Names,
+    write: Writer,
+    before: Sequence[Anatomy],
+) -> list[Argument]:
+    """Sequences, states in the order of the results, non-sequences."""
+    found: list[Argument] = []
+    place = {v: k for k, v in enumerate(args.inner_inputs)}
+    roots: dict[Variable, str] = {}
+    n_initial = {r.outer: -min(r.taps) for s in before for r in s.results if r.kind == "fed back"}
+
+    def add(name: str, kind: str, source: str, tap: int | None, inner: Any, outer: Any) -> None:
+        found.append(Argument(name, kind, source, tap, inner, outer, place[inner]))
+
+    for inner, outer in zip(args.inner_in_seqs, args.outer_in_seqs, strict=True):
+        root, start, _ = _slice(outer)
+        start -= n_initial.get(root, 0)
+        if root not in roots:
+            roots[root] = names(root.name or write.names.get(root) or "sequence")
+        add(
+            f"{roots[root]}[t{_signed(start)}]", "sequence", _shown(root, write), start, inner, root
+        )
+    state_of = {}
+    inner_states = [*args.inner_in_mit_sot, *([v] for v in args.inner_in_sit_sot)]
+    outer_states = [*args.outer_out_mit_sot, *args.outer_out_sit_sot]
+    state_of = dict(zip(outer_states, inner_states, strict=True))
+    generators = dict(zip(args.outer_out_shared, args.inner_in_shared, strict=True))
+    for r in results:
+        name = r.name.removesuffix("[t]")
+        for tap, inner in zip(r.taps, state_of.get(r.outer, ()), strict=False):
+            source = f"starts with {_shown(r.initial, write)}"
+            add(f"{name}[t{_signed(tap)}]", "state", source, tap, inner, r.initial)
+        if r.outer in generators:
+            inner = generators[r.outer]
+            kind = "generator" if isinstance(inner.type, RandomType) else "state"
+            source = f"starts with {_shown(r.initial, write)}"
+            add(f"{name}[t-1]", kind, source, -1, inner, r.initial)
+    for k, (inners, outer) in enumerate(
+        zip(args.inner_in_mit_mot, args.outer_in_mit_mot, strict=True)
+    ):
+        name = next(r.name for r in results if r.initial is outer).split("[")[0]
+        for inner, tap in zip(inners, args.mit_mot_in_slices[k], strict=True):
+            tap = -tap
+            source = f"starts with {_shown(outer, write)}"
+            add(f"{name}[t{_signed(tap)}] so far", "gradient", source, tap, inner, outer)
+    for inner, outer in zip(args.inner_in_non_seqs, args.outer_in_non_seqs, strict=True):
+        shared = isinstance(outer, SharedVariable)
+        name = names(outer.name or ("weight" if shared else "constant"))
+        kind = "shared" if shared else "non-sequence"
+        add(name, kind, _shown(outer, write), None, inner, outer)
+    return found
+
+
+def _taps_out(args: ScanArgs, outer: Variable) -> list[int]:
+    return [-tap for tap in args.mit_mot_out_slices[args.outer_out_mit_mot.index(outer)]]
+
+
+def _slice(outer: Variable) -> tuple[Variable, int, bool]:
+    """A sequence as `pytensor.scan` makes it: of what, where it starts there, and if reversed."""
+    slices = []
+    while outer.owner is not None and isinstance(outer.owner.op, Subtensor):
+        index = get_idx_list(outer.owner.inputs, outer.owner.op.idx_list)
+        if len(index) != 1 or not isinstance(index[0], slice) or not _is_plain(index[0]):
+            break
+        slices.append(index[0])
+        outer = outer.owner.inputs[0]
+    skipped, backwards = [0, 0], False  # at the beginning and at the end
+    for s in reversed(slices):
+        if _value(s.step) == -1:
+            backwards = not backwards
+            continue
+        skipped[backwards] += _value(s.start) or 0
+        skipped[not backwards] -= _value(s.stop) or 0
+    return outer, skipped[0], backwards
+
+
+def _is_plain(s: slice) -> bool:
+    """Whether it is ``[k:]``, ``[:-k]``, ``[k:-l]``, ``[::-1]``, or ``[:n]`` with a symbolic n."""
+    if s.step is not None:
+        return s.start is None and s.stop is None and _value(s.step) == -1
+    start, stop = _value(s.start), _value(s.stop)
+    is_start = s.start is None or (start is not None and start >= 0)
+    return is_start and (s.stop is None or stop is None or stop < 0)
+
+
+def _sliced(v: Variable, fits: Any) -> tuple[Variable, slice | None]:
+    """The variable that `v` is a slice of along time, if the slice fits; else `v` itself."""
+    if v.owner is not None and isinstance(v.owner.op, Subtensor):
+        index = get_idx_list(v.owner.inputs, v.owner.op.idx_list)
+        if len(index) == 1 and isinstance(index[0], slice) and fits(index[0]):
+            return v.owner.inputs[0], index[0]
+    return v, None
+
+
+def _value(v: Any) -> int | None:
+    """The number that an index is, if it is known."""
+    v = getattr(v, "data", v)
+    if isinstance(v, Variable) and v.owner is not None and len(v.owner.inputs) == 1:
+        return _value(v.owner.inputs[0])  # ScalarFromTensor
+    return int(v) if isinstance(v, int | np.ndarray | np.integer) else None
+
+
+def _initial(start: Variable) -> Variable:
+    """What a state starts with: it is written into the empty array that collects the states."""
+    if start.owner is None or not isinstance(start.owner.op, IncSubtensor):
+        return start
+    v = start.owner.inputs[1]
+    while v.owner is not None and type(v.owner.op).__name__ in ("DimShuffle", "ExpandDims"):
+        v = v.owner.inputs[0]
+    return _sliced(v, lambda s: s.start is None)[0]
+
+
+def _name_of(inner: Variable, outer: Variable, uses: dict[Variable, list[Variable]]) -> str:
+    """Name of a result, without its time."""
+    candidates = [*uses.get(outer, []), outer, inner]
+    name = next((v.name for v in candidates if v.name), "")
+    return re.sub(r"(_t|\[t\]|\(t\))$", "", name)
+
+
+def _without_0(initial: Variable) -> str:
+    return re.sub(r"(_?0|_init|_start)$", "", initial.name or "")
+
+
+def _asked_for(outer: Variable, uses: dict[Variable, list[Variable]]) -> str:
+    """Which steps of a result something is computed from."""
+    direct = [v for v in uses.get(outer, []) if not _is_shape(v)]
+    beyond = []
+    for v in direct:
+        if v is not outer and _sliced(v, lambda s: s.stop is None)[1] is not None:
+            beyond += [w for w in uses.get(v, []) if not _is_shape(w)]
+        else:
+            beyond.append(v)
+    if not beyond:
+        return "no"
+    return "the last step" if all(_is_last(v) for v in beyond) else "all steps"
+
+
+def _is_shape(v: Variable) -> bool:
+    return v.owner is not None and type(v.owner.op).__name__ in ("Shape", "Shape_i")
+
+
+def _is_last(v: Variable) -> bool:
+    if v.owner is None or not isinstance(v.owner.op, Subtensor):
+        return False
+    index = get_idx_list(v.owner.inputs, v.owner.op.idx_list)
+    return not isinstance(index[0], slice) and _value(index[0]) == -1
+
+
+def _n_steps(args: ScanArgs, arguments: Sequence[Argument]) -> str:
+    """How many steps there are, in words."""
+    n = args.n_steps
+    if n.owner is None:
+        return n.name or str(getattr(n, "data", n))
+    behind = set(ancestors([n]))
+    roots = {a.outer: a.name.split("[")[0] for a in arguments if a.kind == "sequence"}
+    names = [name for root, name in roots.items() if root in behind]
+    if names and any(_is_shape(v) for v in behind):
+        n_slices = sum(s in behind or s.owner.inputs[0] in behind for s in args.outer_in_seqs)
+        shorter = "" if n_slices == len(names) else ", less its taps"
+        return f"as many as {' or '.join(names)} has{shorter}"
+    return Writer({})(n)
+
+
+def _age(v: Variable) -> int:
+    return int((v.auto_name or "auto_0").removeprefix("auto_"))
+
+
+def _signed(k: int) -> str:
+    return f"{k:+d}" if k else ""
+
+
+def _shown(v: Variable | None, write: Writer, length: int = 60) -> str:
+    """A variable outside the scan: its name or what it is computed from, and its type."""
+    if v is None:
+        return ""
+    if isinstance(v, SharedVariable):
+        value = v.get_value(borrow=True)
+        kind = f"{value.dtype} {value.shape}" if hasattr(value, "shape") else "a generator"
+        return f"{v} ({kind})"
+    if v.owner is not None and v not in write.names:
+        node = v.owner
+        text = write._operation(node, v)[0]
+        return text if len(text) <= length else f"{text[: length - 3]}..."
+    if isinstance(v, Constant) or v in write.names:
+        return write(v)
+    ndim = getattr(v.type, "ndim", None)
+    if ndim is None:
+        return f"{v} ({v.type})"
+    kind = ["a number", "a vector", "a matrix"][ndim] if ndim < 3 else f"{ndim} axes"
+    return f"{v} ({kind}, {v.type.dtype})"

@@ -1,0 +1,242 @@
+"""Find out where a scan goes wrong: the first NaN, and what becomes of the gradient over time."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+from pytensor.compile.mode import Mode
+from pytensor.graph.basic import Variable
+from pytensor.graph.replace import clone_replace, graph_replace
+from pytensor.graph.traversal import explicit_graph_inputs
+from pytensor.scan.op import Scan
+from pytensor.tensor.variable import TensorVariable
+
+from symrnn.compiling import QUICK
+from symrnn.explain.anatomy import anatomies, readable
+from symrnn.explain.equations import Writer
+from symrnn.explain.tracing import CHUNK, Run, outer_values, show, values_of
+
+
+@dataclass(frozen=True)
+class NonFinite:
+    """Where the first value that is NaN or infinite comes from; print it."""
+
+    scan: str
+    """Name of the scan, or what it is."""
+    step: int
+    name: str
+    """The argument or expression."""
+    comes_from: str
+    """``"the step"`` if an expression makes it of finite values, else ``"outside"``."""
+    value: Any = field(repr=False)
+    inputs: dict[str, Any] = field(repr=False)
+    """Values of what the expression is made of, by name."""
+
+    def __str__(self) -> str:
+        lines = [f"the first value that is not finite is in step {self.step} of {self.scan}:"]
+        lines.append(f"  {self.name} is {show(self.value)}")
+        if self.comes_from == "outside":
+            lines.append("  it comes into the step from outside")
+        lines += [f"  where {name} is {show(value)}" for name, value in self.inputs.items()]
+        return "\n".join(lines)
+
+
+def first_nonfinite(
+    variable: Variable | Sequence[Variable],
+    inputs: Mapping[Any, Any] | None = None,
+    mode: Mode | str = QUICK,
+) -> NonFinite | None:
+    """Find the first step, and in it the first expression, that is NaN or infinite.
+
+    Give it a gradient to look into the scan that computes it too.
+
+    Parameters
+    ----------
+    variable, inputs, mode
+        As of `symrnn.explain.trace`.
+
+    Returns
+    -------
+    NonFinite or None
+        None if everything in all scans behind the variable is finite.
+
+    Raises
+    ------
+    ValueError
+        As `symrnn.explain.trace`.
+
+    Examples
+    --------
+    >>> import pytensor, pytensor.tensor as pt
+    >>> x = pt.dvector("x")
+    >>> def step(x_t, s):
+    ...     return s + pt.log(x_t - 1)
+    >>> s = pytensor.scan(step, sequences=[x], outputs_info=[pt.constant(0.0, dtype="float64")],
+    ...                   return_updates=False)
+    >>> print(first_nonfinite(s, {x: [3, 2, 1]}))
+    the first value that is not finite is in step 2 of a scan:
+      log(x[t] - 1) is -inf
+      where x[t] - 1 is 0
+    """
+    asking = readable([variable] if isinstance(variable, Variable) else list(variable))
+    for scan in anatomies(asking):
+        given = outer_values(scan.node, asking, dict(inputs or {}), mode)
+        run = Run(scan, given, True, mode)
+        variables = dict(run.wanted)
+        name_of = {a.inner: a.name for a in scan.arguments} | {v: n for n, v in run.wanted}
+        what = f"scan {scan.name}" if scan.name else "a scan"
+        for name, value in run.constants.items():
+            if not _is_finite(value):
+                return NonFinite(what, 0, name, "outside", value, {})
+        length = max(1, CHUNK // max(run.bytes_a_step, 1))
+        for start, _, series in run.series(run.n_steps, length):
+            bad = {name: ~_finite_rows(values) for name, values in series.items()}
+            steps = [int(np.argmax(rows)) for rows in bad.values() if rows.any()]
+            if not steps:
+                continue
+            row = min(steps)
+            name = next(name for name, rows in bad.items() if rows[row])
+            at = {n: values[row] for n, values in series.items()} | run.constants
+            v = variables.get(name)
+            parts = [] if v is None or v.owner is None else _parts(v, name_of)
+            return NonFinite(
+                what,
+                start + row,
+                _with_expression(name, v, name_of),
+                "outside" if v is None else "the step",
+                at[name],
+                {n: at[n] for n in parts if n in at},
+            )
+    return None
+
+
+def _parts(v: Variable, name_of: Mapping[Variable, str]) -> list[str]:
+    """Names of what an expression is made of."""
+    return list(dict.fromkeys(name_of[i] for i in v.owner.inputs if i in name_of))
+
+
+def _with_expression(name: str, v: Variable | None, name_of: Mapping[Variable, str]) -> str:
+    if v is None:
+        return name
+    text = Writer({u: n for u, n in name_of.items() if u is not v})(v)
+    return name if text == name else f"{name} = {text}"
+
+
+def _is_finite(value: Any) -> bool:
+    value = np.asarray(value)
+    return value.dtype.kind not in "fc" or bool(np.isfinite(value).all())
+
+
+def _finite_rows(values: Any) -> Any:
+    """Which steps' values are finite."""
+    if np.asarray(values).dtype.kind not in "fc":
+        return np.ones(len(values), dtype=bool)
+    return np.isfinite(values).reshape(len(values), -1).all(axis=1)
+
+
+def gradient_flow(
+    loss: TensorVariable,
+    states: TensorVariable | Sequence[TensorVariable],
+    inputs: Mapping[Any, Any] | None = None,
+    mode: Mode | str = QUICK,
+) -> Any:
+    """How large the gradient of the loss with respect to the state of each step is.
+
+    ``|dL/dh_t|``, the norm over all samples and units: what reaches step t from all later steps.
+    It falls towards the beginning where gradients vanish, and rises where they explode (Bengio et
+    al., 1994; Pascanu et al., 2013).
+
+    Parameters
+    ----------
+    loss
+        A scalar that depends on the states.
+    states
+        What `pytensor.scan` returned for a state (something that is fed back), or `unroll`'s
+        outputs; or a list of such.
+    inputs, mode
+        As of `symrnn.explain.trace`.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape ``(time,)``; for a list of states, a list of such. Step 0 is the first the scan makes.
+
+    Raises
+    ------
+    ValueError
+        If there is no fed-back state behind `states`, or the loss does not depend on it, or as
+        `symrnn.explain.trace`.
+
+    Examples
+    --------
+    Each step of this one halves the gradient.
+
+    >>> import numpy as np, pytensor, pytensor.tensor as pt
+    >>> x = pt.dvector("x")
+    >>> h = pytensor.scan(lambda x_t, h: x_t + h / 2, sequences=[x],
+    ...                   outputs_info=[pt.constant(0.0, dtype="float64")], return_updates=False)
+    >>> gradient_flow(h[-1], h, {x: np.ones(4)}).tolist()
+    [0.125, 0.25, 0.5, 1.0]
+    """
+    wanted = [states] if isinstance(states, Variable) else list(states)
+    loss, *found = readable([loss, *wanted])
+    if loss.type.ndim != 0:
+        raise ValueError(f"the loss has {loss.type.ndim} axes, but must be a scalar")
+    norms = []
+    for state in found:
+        node, k = _state_behind(state)
+        moved, pushes = _with_pushes(node, k)
+        (new_loss,) = graph_replace(
+            [loss], dict(zip(node.outputs, moved, strict=True)), strict=False
+        )
+        try:
+            d = pytensor.grad(new_loss, pushes)
+        except pytensor.gradient.DisconnectedInputError:
+            raise ValueError(f"the loss does not depend on {state}") from None
+        norms.append(pt.sqrt((d**2).sum(axis=tuple(range(1, d.type.ndim)))))
+    known = list(explicit_graph_inputs([loss, *found]))
+    needed, values = values_of(list(explicit_graph_inputs(norms)), known, dict(inputs or {}))
+    results = pytensor.function(needed, norms, mode=mode)(*values)
+    return results[0] if isinstance(states, Variable) else results
+
+
+def _state_behind(v: Variable) -> tuple[Any, int]:
+    """The scan and the number of its output that a variable shows, through slices and masks."""
+    seen = [v]
+    for u in seen:
+        if u.owner is None:
+            continue
+        if isinstance(u.owner.op, Scan):
+            info = u.owner.op.info
+            k = u.owner.outputs.index(u) - info.n_mit_mot
+            if 0 <= k < info.n_mit_sot + info.n_sit_sot:
+                return u.owner, k
+            continue
+        seen.extend(i for i in u.owner.inputs if i not in seen)
+    raise ValueError(f"{v} is no state of a scan: give something that the scan feeds back")
+
+
+def _with_pushes(node: Any, k: int) -> tuple[list[Variable], TensorVariable]:
+    """The scan's outputs if something is added to state k after each step, and that: zeros."""
+    op, info = node.op, node.op.info
+    fresh = [v.type() for v in op.inner_inputs]
+    inner = clone_replace(op.inner_outputs, dict(zip(op.inner_inputs, fresh, strict=True)))
+    place = info.n_mit_mot_outs + k
+    push = inner[place].type("push")
+    inner[place] = inner[place] + push
+    taps = [*info.mit_sot_in_slices, *info.sit_sot_in_slices][k]
+    pushes = pt.zeros_like(node.outputs[info.n_mit_mot + k][-min(taps) :])
+    new = Scan(
+        [*fresh[: info.n_seqs], push, *fresh[info.n_seqs :]],
+        inner,
+        replace(info, n_seqs=info.n_seqs + 1),
+        mode=op.mode,
+        truncate_gradient=op.truncate_gradient,
+        name=op.name,
+    )
+    first = 1 + info.n_seqs
+    moved = new(*node.inputs[:first], pushes, *node.inputs[first:], return_list=True)
+    return moved, pushes

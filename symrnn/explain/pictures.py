@@ -1,0 +1,303 @@
+"""Draw scans: the loop, folded and unrolled; states over time; a walk from step to step."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from textwrap import wrap
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.animation import FuncAnimation, PillowWriter
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from pytensor.graph.basic import Variable
+
+from symrnn.explain.anatomy import Anatomy
+from symrnn.explain.description import describe, headline
+from symrnn.explain.tracing import Trace, chosen_scan, show
+
+BLUE, ORANGE, GREEN, GREY = "#2b6cb0", "#b7500f", "#2f7a4f", "#4a5568"
+COLOURS = {"sequence": GREEN, "state": ORANGE, "non-sequence": GREY, "shared": GREY}
+N_SHOWN = 3  # steps of the unrolled chain
+
+
+def draw(
+    variables: Variable | Sequence[Variable], scan: int | str = -1, title: str | None = None
+) -> Figure:
+    """Draw a scan: left the loop with its feedback, right the first steps of the chain it is.
+
+    Sequences come from below, what is the same at all steps from above, states from the left.
+
+    Parameters
+    ----------
+    variables
+        What `pytensor.scan` returned, or anything computed from it.
+    scan
+        Which one, if there are several: its number in `describe`'s order, or its name.
+    title
+        By default what `describe` says in its first line.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Save it with ``figure.savefig("scan.svg")`` or ``.png``.
+
+    Raises
+    ------
+    ValueError
+        If there is no scan behind the variables.
+    """
+    chosen = chosen_scan(describe(variables).scans, scan)
+    equations = [
+        part for line in chosen.equations for part in wrap(line, 40, subsequent_indent="    ")
+    ]
+    height = max(3.6, 1.9 + 0.24 * len(equations))
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(12.5, height), width_ratios=(1, 1.35), layout="constrained"
+    )
+    _draw_folded(left, chosen, equations)
+    _draw_unrolled(right, chosen)
+    figure.suptitle(headline(chosen) if title is None else title, fontsize=12)
+    return figure
+
+
+def _groups(scan: Anatomy) -> tuple[dict[str, list[int]], dict[str, list[int]], list[str]]:
+    """Sequences and states with their taps, and names of what is the same at all steps."""
+    sequences: dict[str, list[int]] = {}
+    states: dict[str, list[int]] = {}
+    constants = []
+    for a in scan.arguments:
+        name = a.name.split("[t")[0]
+        if a.kind == "sequence":
+            sequences.setdefault(name, []).append(a.tap or 0)
+        elif a.kind in ("state", "generator"):
+            states.setdefault(name, []).append(a.tap or 0)
+        elif a.kind in ("shared", "non-sequence"):
+            constants.append(a.name)
+    return sequences, states, constants
+
+
+def _blank(ax: Axes, width: float, height: float) -> None:
+    ax.set(xlim=(0, width), ylim=(0, height))
+    ax.axis("off")
+
+
+def _box(ax: Axes, x: float, y: float, width: float, height: float, colour: str = BLUE) -> None:
+    corner = (x - width / 2, y - height / 2)
+    shape = FancyBboxPatch(corner, width, height, boxstyle="round,pad=0,rounding_size=0.15")
+    shape.set(facecolor="#f7fafc", edgecolor=colour, linewidth=1.6)
+    ax.add_patch(shape)
+
+
+def _arrow(ax: Axes, tail: Any, head: Any, colour: str, bend: float = 0.0) -> None:
+    arrow = FancyArrowPatch(
+        tail, head, arrowstyle="-|>", connectionstyle=f"arc3,rad={bend}", shrinkA=0, shrinkB=0,
+        mutation_scale=13, linewidth=1.5, color=colour,
+    )  # fmt: skip
+    ax.add_patch(arrow)
+
+
+def _spread(n: int, middle: float, width: float) -> Any:
+    """Positions of n things side by side."""
+    return middle + width * ((np.arange(n) + 0.5) / max(n, 1) - 0.5)
+
+
+def _draw_folded(ax: Axes, scan: Anatomy, equations: Sequence[str]) -> None:
+    """The step as a box with its equations, and what it gives back to itself as loops around it."""
+    sequences, states, constants = _groups(scan)
+    collected = [r.name for r in scan.results if r.kind == "collected"]
+    n_loops = len(states)
+    box_height = max(1.6, 0.42 * len(equations) + 0.6)
+    bottom, top = 1.6, 1.6 + box_height
+    height = top + 1.2 + 0.75 * n_loops
+    _blank(ax, 12.5, height)
+    ax.set_title("one step", loc="left", fontsize=11, color=GREY)
+    middle = (bottom + top) / 2
+    _box(ax, 6.0, middle, 7.4, box_height)
+    text = "\n".join(equations)
+    ax.text(2.55, middle, text, family="monospace", fontsize=8.6, va="center", linespacing=1.4)
+
+    below = [
+        f"{name}[t{tap:+d}]".replace("+0", "") for name, taps in sequences.items() for tap in taps
+    ]
+    for x, name in zip(_spread(len(below), 6.0, 7.0), below, strict=True):
+        _arrow(ax, (x, 0.65), (x, bottom), GREEN)
+        ax.text(x, 0.3, name, ha="center", va="center", color=GREEN, fontsize=10)
+    for k, (name, taps) in enumerate(states.items()):
+        y = middle + (k - (n_loops - 1) / 2) * min(0.8, box_height / (n_loops + 1))
+        over, side = top + 0.75 + 0.75 * k, 0.35 * k
+        out, back = 10.4 + side, 1.6 - side
+        ax.plot([9.7, out, out, back, back], [y, y, over, over, y], color=ORANGE, linewidth=1.5)
+        _arrow(ax, (back, y), (2.3, y), ORANGE)
+        delays = ", ".join(f"{name}[t{tap:+d}]" for tap in taps)
+        ax.text(6.0, over + 0.12, f"{name}[t], at the next step {delays}", ha="center", va="bottom",
+                color=ORANGE, fontsize=10)  # fmt: skip
+    for k, name in enumerate(collected):
+        y = bottom + 0.4 + 0.5 * k
+        _arrow(ax, (9.7, y), (11.2, y), BLUE)
+        ax.text(11.3, y, name, va="center", color=BLUE, fontsize=10)
+    if constants:
+        names = "\n".join(wrap(", ".join(constants), 60))
+        ax.text(6.0, top + 0.3, f"the same at all steps: {names}", ha="center", va="center",
+                color=GREY, fontsize=9)  # fmt: skip
+
+
+def _draw_unrolled(ax: Axes, scan: Anatomy) -> None:
+    """The first steps one after the other."""
+    sequences, states, _ = _groups(scan)
+    n_states = len(states)
+    deepest = max((-tap for taps in states.values() for tap in taps), default=0)
+    height = 4.4 + 0.8 * max(n_states - 1, 0) + 0.5 * len(sequences) + 1.1 * (deepest > 1)
+    _blank(ax, 17.0, height)
+    ax.set_title("the chain it stands for", loc="left", fontsize=11, color=GREY)
+    bottom = 0.6 + 0.5 * len(sequences)
+    tall = 1.5 + 0.8 * max(n_states - 1, 0)
+    middle = bottom + 0.9 + tall / 2
+    places = [4.3 + 4.4 * k for k in range(N_SHOWN)]
+    results = [r for r in scan.results if r.kind in ("fed back", "collected")]
+
+    def index(k: int, tap: int) -> str:
+        if not scan.backwards:
+            return str(k + tap)
+        return "T" if tap - k == 1 else f"T{tap - k - 1:+d}"
+
+    for k, x in enumerate(places):
+        _box(ax, x, middle, 2.2, tall)
+        ax.text(x, middle, f"step {k}", ha="center", va="center", fontsize=10)
+        for row, (name, taps) in enumerate(sequences.items()):
+            label = ", ".join(f"{name}[{index(k, tap)}]" for tap in taps)
+            ax.text(x, 0.3 + 0.5 * row, label, ha="center", va="center", color=GREEN, fontsize=9.5)
+        if sequences:
+            _arrow(ax, (x, 0.6 + 0.5 * (len(sequences) - 1)), (x, middle - tall / 2), GREEN)
+        names = [r.name.replace("[t]", f"[{k}]") for r in results]
+        _arrow(ax, (x, middle + tall / 2), (x, middle + tall / 2 + 0.6), BLUE)
+        label = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        ax.text(
+            x, middle + tall / 2 + 0.75, label, ha="center", va="bottom", color=BLUE, fontsize=9.5
+        )
+    for row, (name, taps) in enumerate(states.items()):
+        y = middle + (row - (n_states - 1) / 2) * -0.8
+        first = ", ".join(f"{name}[{tap}]" for tap in sorted(taps))
+        ax.text(1.5, y + 0.14, first, ha="center", va="bottom", color=ORANGE, fontsize=9.5)
+        for k, x in enumerate([*places, places[-1] + 4.4]):
+            start = places[k - 1] + 1.1 if k else 0.5
+            end = x - 1.1 if k < N_SHOWN else start + 1.6
+            _arrow(ax, (start, y), (end, y), ORANGE)
+            if k:
+                ax.text((start + end) / 2, y + 0.14, f"{name}[{k - 1}]", ha="center", va="bottom",
+                        color=ORANGE, fontsize=9.5)  # fmt: skip
+        for tap in taps:
+            if tap < -1:  # past the steps between
+                for k in range(N_SHOWN + tap):
+                    between = (places[k] + places[k - tap]) / 2
+                    ax.text(between, middle - tall / 2 - 1.0, f"{name}[{k}]", ha="center",
+                            color=ORANGE, fontsize=9.5)  # fmt: skip
+                    tail = (places[k] + 0.6, middle - tall / 2)
+                    _arrow(ax, tail, (places[k - tap] - 0.6, middle - tall / 2), ORANGE, bend=0.35)
+    ax.text(places[-1] + 3.1, middle, "...", fontsize=14, color=ORANGE, va="center")
+
+
+def draw_states(trace: Trace, name: str, ax: Axes | None = None) -> Axes:
+    """Draw a value over time as a heat map: a row for each number, a column for each step.
+
+    Parameters
+    ----------
+    trace
+        From `symrnn.explain.trace`.
+    name
+        What to draw, for example ``"h"``.
+    ax
+        Where; by default new axes.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        With a colour bar beside it.
+
+    Raises
+    ------
+    KeyError
+        If there is nothing of this name in the trace.
+    """
+    values = np.asarray(trace[name], dtype=float).reshape(len(trace.steps), -1).T
+    if ax is None:
+        _, ax = plt.subplots(figsize=(8, 3), layout="constrained")
+    largest = np.nanmax(np.abs(np.where(np.isfinite(values), values, np.nan)), initial=1e-12)
+    first, last = (trace.steps[0], trace.steps[-1]) if trace.steps else (0, 0)
+    image = ax.imshow(
+        values, aspect="auto", cmap="RdBu_r", vmin=-largest, vmax=largest, interpolation="nearest",
+        extent=(first - 0.5, last + 0.5, len(values) - 0.5, -0.5),
+    )  # fmt: skip
+    ax.set(xlabel="step", ylabel=name, title=f"{name} over time")
+    ax.figure.colorbar(image, ax=ax)
+    return ax
+
+
+def animate(trace: Trace, path: str | Path, seconds_a_step: float = 1.0) -> Path:
+    """Walk through a small trace step by step, with all values, as a GIF or a page of HTML.
+
+    Parameters
+    ----------
+    trace
+        From `symrnn.explain.trace`, of a few steps.
+    path
+        Where to write, ending in ``.gif`` or ``.html``.
+    seconds_a_step
+        How long each step is shown.
+
+    Returns
+    -------
+    pathlib.Path
+        Where it was written.
+
+    Raises
+    ------
+    ValueError
+        If the path has another ending, or there are more than 100 steps.
+    """
+    path = Path(path)
+    if path.suffix not in (".gif", ".html"):
+        raise ValueError(f"{path.name} must end in .gif or .html")
+    if len(trace.steps) > 100:
+        raise ValueError(f"{len(trace.steps)} steps are too many to watch: trace(..., steps=...)")
+    names = list(trace.values)
+    equations = trace.scan.equations
+    figure, ax = plt.subplots(figsize=(9, 1.0 + 0.28 * (len(names) + len(equations))))
+    try:
+        walk = FuncAnimation(
+            figure, lambda k: _frame(ax, trace, k, names), frames=len(trace.steps),
+            interval=1000 * seconds_a_step,
+        )  # fmt: skip
+        part = path.with_name(f"{path.stem}.part{path.suffix}")
+        if path.suffix == ".gif":
+            walk.save(
+                part,
+                writer=PillowWriter(fps=1 / seconds_a_step),  # type: ignore[arg-type]
+            )
+        else:
+            part.write_text(walk.to_jshtml(), encoding="utf-8")
+        part.replace(path)
+    finally:
+        plt.close(figure)
+    return path
+
+
+def _frame(ax: Axes, trace: Trace, k: int, names: Sequence[str]) -> None:
+    """One picture of the walk: the step's equations, and all values in this step."""
+    ax.clear()
+    lines = [*trace.scan.equations, *names]
+    _blank(ax, 10, len(lines) + 1.6)
+    ax.set_title(f"step {trace.steps[k]}", loc="left")
+    kinds = {a.name: a.kind for a in trace.scan.arguments}
+    fed_back = {r.name for r in trace.scan.results if r.kind == "fed back"}
+    y = len(lines) + 0.8
+    for line in trace.scan.equations:
+        ax.text(0.1, y, line, family="monospace", color=GREY, va="center")
+        y -= 1
+    y -= 0.4
+    for name in names:
+        colour = COLOURS.get(kinds.get(name, ""), ORANGE if name in fed_back else BLUE)
+        ax.text(0.1, y, name, family="monospace", color=colour, va="center")
+        ax.text(3.4, y, show(trace.values[name][k]), family="monospace", va="center")
+        y -= 1
