@@ -520,8 +520,8 @@ def gradient():
         ],
         {"h[t]": hs[:0:-1], "h[t-1]": hs[2::-1], "d_h[t] so far": arriving, "d_x[t]": d_z,
          "d_w[t]": weights},
-        "scan grad_of_a scan of as many steps as h has, less its taps; backwards, from the end of "
-        "its sequences to the beginning",
+        "the gradient of a scan of as many steps as h has, less its taps; backwards, from the end "
+        "of its sequences to the beginning",
     )  # fmt: skip
 
 

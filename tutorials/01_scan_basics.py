@@ -37,7 +37,7 @@ import pytensor.tensor as pt
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from pytensor.scan import until
 
-from symrnn import lessons
+from symrnn import explain, lessons
 
 # %% [markdown]
 # ## What a scan is
@@ -1083,6 +1083,8 @@ def gradients(mode: str = "FAST_COMPILE") -> dict[str, object]:
 # `f.dprint()`: it has been rewritten. Here the two slices around `seq` are gone, Scan reads `seq`
 # directly, and the numbers at the ends of lines give the order of execution.
 #
+# `explain.describe` says the same in your own names: lesson 4 is about such tools.
+#
 # *What to notice:* the whole loop is ONE node with one inner graph, however many steps it makes.
 
 # %%
@@ -1127,7 +1129,9 @@ def read_the_graph() -> dict[str, object]:
             print(f"  {line:<55} # {waiting.pop(0)[1]}")
         else:
             print(f"  {line}".rstrip())
-    return {"graph": graph, "notes_left": waiting}
+    description = explain.describe(states)
+    print(f"\nexplain.describe(states):\n{description}")
+    return {"graph": graph, "notes_left": waiting, "description": description}
 
 
 # %% [markdown]

@@ -39,7 +39,7 @@ import pytensor.tensor as pt
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from pytensor.scan.op import Scan
 
-from symrnn import lessons
+from symrnn import explain, lessons
 from symrnn.cells import Cell, ElmanCell, GRUCell, HiddenState, LSTMCell
 from symrnn.unroll import unroll
 
@@ -713,6 +713,9 @@ def lesson(mode: str, dtype: str, seed: int, figures: str, quick: bool) -> dict[
         print(f"\n{part}. {by_hand.__name__}", flush=True)
         compiled.append(compile_cell(cell, mode, by_hand))
         differences[type(cell).__name__] = compare(compiled[-1], x)
+        if isinstance(cell, LSTMCell):  # lesson 4 is about this
+            outputs, _ = unroll(cell, pt.tensor3("x"))
+            print(f"what the library does, read from its graph:\n{explain.describe(outputs)}")
     elman, lstm, gru = compiled
 
     print("\n5. The way back, by hand")

@@ -4,7 +4,7 @@ from symrnn.explain.anatomy import local_names
 from symrnn.explain.description import describe
 from symrnn.explain.diagnosis import first_nonfinite, gradient_flow
 from symrnn.explain.mistakes import check
-from symrnn.explain.pictures import animate, draw, draw_states
+from symrnn.explain.pictures import animate, draw, draw_states, draw_step
 from symrnn.explain.tracing import trace
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "describe",
     "draw",
     "draw_states",
+    "draw_step",
     "first_nonfinite",
     "gradient_flow",
     "local_names",

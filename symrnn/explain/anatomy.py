@@ -101,6 +101,13 @@ class Anatomy:
     equations: list[str]
     node: Apply[Any] = field(repr=False)
 
+    @property
+    def title(self) -> str:
+        """The scan in words: ``a scan``, ``scan LSTMCell``, ``the gradient of a scan``."""
+        own = self.name.replace("grad_of_", "")
+        what = f"scan {own}" if own not in ("", "scan_fn") else "a scan"
+        return "the gradient of " * self.name.count("grad_of_") + what
+
 
 @contextmanager
 def local_names() -> Iterator[None]:
@@ -205,7 +212,7 @@ def _anatomy(
     lines = equations(list(name_of), outputs, name_of)
     conditions = [line for line in lines if line.startswith("stop = ")]
     return Anatomy(
-        name=op.name.replace("scan_fn", "a scan") if op.name != "scan_fn" else "",
+        name="" if op.name == "scan_fn" else op.name,
         arguments=arguments,
         results=results,
         n_steps=_n_steps(args, arguments),

@@ -76,7 +76,7 @@ def describe(variables: Variable | Sequence[Variable]) -> Description:
 
 def headline(scan: Anatomy) -> str:
     """Name, number of steps, direction and what else there is to say of a scan, in a line."""
-    name = f"scan {scan.name}" if scan.name else "a scan"
+    name = scan.title
     steps = "1 step" if scan.n_steps == "1" else f"{scan.n_steps} steps"
     parts = [f"{name} of {'at most ' if scan.until else ''}{steps}"]
     if scan.n_steps.startswith("as many"):

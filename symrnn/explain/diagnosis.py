@@ -25,7 +25,7 @@ class NonFinite:
     """Where the first value that is NaN or infinite comes from; print it."""
 
     scan: str
-    """Name of the scan, or what it is."""
+    """Which scan."""
     step: int
     name: str
     """The argument or expression."""
@@ -87,7 +87,7 @@ def first_nonfinite(
         run = Run(scan, given, True, mode)
         variables = dict(run.wanted)
         name_of = {a.inner: a.name for a in scan.arguments} | {v: n for n, v in run.wanted}
-        what = f"scan {scan.name}" if scan.name else "a scan"
+        what = scan.title
         for name, value in run.constants.items():
             if not _is_finite(value):
                 return NonFinite(what, 0, name, "outside", value, {})

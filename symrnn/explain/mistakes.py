@@ -1,6 +1,7 @@
 """Try a scan's step outside of the loop, and say in plain words what is wrong with it."""
 
 import inspect
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,12 +41,13 @@ def check(
     outputs_info: Any = None,
     non_sequences: Any = None,
     n_steps: Any = None,
+    strict: bool = False,
 ) -> Report:
     """Call a step once, as `pytensor.scan` would, and explain the mistakes that people make.
 
     Parameters
     ----------
-    fn, sequences, outputs_info, non_sequences, n_steps
+    fn, sequences, outputs_info, non_sequences, n_steps, strict
         As for `pytensor.scan`.
 
     Returns
@@ -69,7 +71,7 @@ pt.as_tensor_variable(0).astype("float64")
         trial.remarks.append("with n_steps=1 PyTensor builds no scan, it calls the step once")
     outputs = trial.call(fn)
     if outputs is not None:
-        trial.look_at(outputs)
+        trial.look_at(outputs, strict)
     names = ", ".join(name for name, _ in trial.arguments)
     return Report(f"fn({names})", trial.problems, trial.remarks)
 
@@ -159,7 +161,9 @@ class _Trial:
             )
             return None
         try:
-            return fn(*(v for _, v in self.arguments))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return fn(*(v for _, v in self.arguments))
         except TypeError as error:
             if "boolean" in str(error) or "truth value" in str(error):
                 self.problems.append(
@@ -172,7 +176,7 @@ class _Trial:
             self.problems.append(f"the step fails with {type(error).__name__}: {error}")
         return None
 
-    def look_at(self, returned: Any) -> None:
+    def look_at(self, returned: Any, strict: bool) -> None:
         """Compare what the step returns with what scan expects."""
         outputs, updates = _outputs_and_updates(returned)
         wanted = len(self.outputs_info)
@@ -184,7 +188,7 @@ class _Trial:
         for k, (name, start) in self.states.items():
             if k < len(outputs):
                 self._compare(k, name, start, outputs[k])
-        self._look_for_captured(outputs)
+        self._look_for_captured(outputs, strict)
         self._look_for_unused(outputs)
         self._look_for_generators(outputs, updates)
 
@@ -208,6 +212,11 @@ class _Trial:
                 "value has the shape of one step, without the axis of time"
             )
             return
+        if old.ndim and old.shape[0] == 1:
+            self.remarks.append(
+                f"{what} starts with the shape {old.shape}, and has it in each step: if the first "
+                "axis is meant to be time, leave it out"
+            )
         for axis, (a, b) in enumerate(zip(old.shape, new.shape, strict=True)):
             if a is not None and b is not None and a != b:
                 self.problems.append(
@@ -222,7 +231,7 @@ class _Trial:
                     "or start with the full shape"
                 )
 
-    def _look_for_captured(self, outputs: Sequence[Variable]) -> None:
+    def _look_for_captured(self, outputs: Sequence[Variable], strict: bool) -> None:
         given = {v for _, v in self.arguments}
         inside = set(ancestors(outputs, blockers=given))
         captured = [
@@ -232,9 +241,11 @@ class _Trial:
         ]
         for v in captured:
             kind = "shared variable" if isinstance(v, SharedVariable) else "variable"
-            self.remarks.append(
-                f"the step uses the {kind} {v} without being given it: with strict=True put it "
-                "into non_sequences and take it as an argument"
+            refused = strict and isinstance(v, SharedVariable)  # strict is about these alone
+            (self.problems if refused else self.remarks).append(
+                f"the step uses the {kind} {v} without being given it: clearer, and needed for "
+                "shared variables if strict=True, is to put it into non_sequences and to take it "
+                "as an argument"
             )
 
     def _look_for_unused(self, outputs: Sequence[Variable]) -> None:

@@ -1,6 +1,6 @@
 """Draw scans: the loop, folded and unrolled; states over time; a walk from step to step."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
@@ -15,6 +15,7 @@ from pytensor.graph.basic import Variable
 
 from symrnn.explain.anatomy import Anatomy
 from symrnn.explain.description import describe, headline
+from symrnn.explain.equations import named_steps
 from symrnn.explain.tracing import Trace, chosen_scan, show
 
 BLUE, ORANGE, GREEN, GREY = "#2b6cb0", "#b7500f", "#2f7a4f", "#4a5568"
@@ -86,7 +87,7 @@ def _blank(ax: Axes, width: float, height: float) -> None:
 def _box(ax: Axes, x: float, y: float, width: float, height: float, colour: str = BLUE) -> None:
     corner = (x - width / 2, y - height / 2)
     shape = FancyBboxPatch(corner, width, height, boxstyle="round,pad=0,rounding_size=0.15")
-    shape.set(facecolor="#f7fafc", edgecolor=colour, linewidth=1.6)
+    shape.set(facecolor="#f7fafc", edgecolor=colour, linewidth=1.6, zorder=2)
     ax.add_patch(shape)
 
 
@@ -301,3 +302,72 @@ def _frame(ax: Axes, trace: Trace, k: int, names: Sequence[str]) -> None:
         ax.text(0.1, y, name, family="monospace", color=colour, va="center")
         ax.text(3.4, y, show(trace.values[name][k]), family="monospace", va="center")
         y -= 1
+
+
+def draw_step(variables: Variable | Sequence[Variable], scan: int | str = -1) -> Figure:
+    """Draw the graph of a scan's step: its arguments, equations and results, and what uses what.
+
+    Parameters
+    ----------
+    variables, scan
+        As of `draw`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Arguments on the left, each equation to the right of all that it uses.
+
+    Raises
+    ------
+    ValueError
+        If there is no scan behind the variables.
+    """
+    chosen = chosen_scan(describe(variables).scans, scan)
+    names = {a.inner: a.name for a in chosen.arguments}
+    steps = named_steps(list(names), [(r.name, r.inner) for r in chosen.results], names)
+    lines = dict(line.split(" = ", 1) for line in chosen.equations)
+    known, column, uses = dict(names), dict.fromkeys(names.values(), 0), {}
+    for name, v in steps:
+        uses[name] = _used(v, known)
+        column[name] = 1 + max((column[u] for u in uses[name]), default=0)
+        known.setdefault(v, name)
+    columns = [[n for n in column if column[n] == k] for k in range(max(column.values()) + 1)]
+    texts = {n: n if n not in lines else "\n".join([n, *wrap(f"= {lines[n]}", 26)]) for n in column}
+    rows = max(sum(texts[n].count("\n") + 2 for n in names) for names in columns)
+    figure, ax = plt.subplots(
+        figsize=(2.6 * len(columns), max(2.0, 0.24 * rows + 0.6)), layout="constrained"
+    )
+    _blank(ax, 10 * len(columns), rows + 0.5)
+    kinds = {a.name: a.kind for a in chosen.arguments}
+    results = {r.name for r in chosen.results}
+    place: dict[str, tuple[float, float]] = {}
+    for k, group in enumerate(columns):
+        free = rows - sum(texts[n].count("\n") + 2 for n in group)
+        y = rows - free / (len(group) + 1)
+        for n in group:
+            height = texts[n].count("\n") + 1
+            place[n] = (10 * k + 5, y - height / 2 - 0.25)
+            colour = COLOURS.get(kinds.get(n, ""), ORANGE if n in results else BLUE)
+            _box(ax, *place[n], 7.8, height + 0.4, colour)
+            ax.text(
+                10 * k + 1.4, place[n][1], texts[n], family="monospace", fontsize=8, va="center"
+            )
+            y -= height + 1 + free / (len(group) + 1)
+    for n, sources in uses.items():
+        for source in sources:
+            (x1, y1), (x2, y2) = place[source], place[n]
+            _arrow(ax, (x1 + 3.9, y1), (x2 - 3.9, y2), GREY)
+    return figure
+
+
+def _used(v: Variable, known: Mapping[Variable, str]) -> list[str]:
+    """Names that an expression uses directly."""
+    found: dict[str, None] = {}
+    stack = [v] if v.owner is None or v in known else list(v.owner.inputs)
+    while stack:
+        u = stack.pop(0)
+        if u in known:
+            found.setdefault(known[u])
+        elif u.owner is not None:
+            stack.extend(u.owner.inputs)
+    return list(found)
