@@ -264,10 +264,17 @@ def animate(trace: Trace, path: str | Path, seconds_a_step: float = 1.0) -> Path
         raise ValueError(f"{len(trace.steps)} steps are too many to watch: trace(..., steps=...)")
     names = list(trace.values)
     equations = trace.scan.equations
-    figure, ax = plt.subplots(figsize=(9, 1.0 + 0.28 * (len(names) + len(equations))))
+    height = max(2.6, 1.0 + 0.28 * (len(names) + len(equations)))
+    figure, axes = plt.subplots(1, 2, figsize=(10, height), width_ratios=(1.3, 1))
+    figure.subplots_adjust(left=0.03, right=0.97, bottom=0.2)
+
+    def frame(k: int) -> None:
+        _frame(axes[0], trace, k, names)
+        _draw_so_far(axes[1], trace, k)
+
     try:
         walk = FuncAnimation(
-            figure, lambda k: _frame(ax, trace, k, names), frames=len(trace.steps),
+            figure, frame, frames=len(trace.steps),
             interval=1000 * seconds_a_step,
         )  # fmt: skip
         part = path.with_name(f"{path.stem}.part{path.suffix}")
@@ -282,6 +289,24 @@ def animate(trace: Trace, path: str | Path, seconds_a_step: float = 1.0) -> Path
     finally:
         plt.close(figure)
     return path
+
+
+def _draw_so_far(ax: Axes, trace: Trace, k: int) -> None:
+    """The results up to this step as lines, one for each number of small ones."""
+    ax.clear()
+    for r in trace.scan.results:
+        values = np.asarray(trace.values.get(r.name, ()))
+        if values.dtype.kind not in "biuf" or values.size == 0:
+            continue
+        numbers = values.reshape(len(trace.steps), -1)[:, :4].astype(float)
+        for j in range(numbers.shape[1]):
+            label = r.name if numbers.shape[1] == 1 else f"{r.name}, number {j}"
+            (line,) = ax.plot(trace.steps, numbers[:, j], alpha=0)  # the axes hold the whole walk
+            colour = line.get_color()
+            ax.plot(trace.steps[: k + 1], numbers[: k + 1, j], ".-", color=colour, label=label)
+    ax.set_xlabel("step")
+    if ax.lines:
+        ax.legend(fontsize=8, loc="upper left")
 
 
 def _frame(ax: Axes, trace: Trace, k: int, names: Sequence[str]) -> None:
