@@ -283,7 +283,7 @@ class _Steps:
         self.n_before = info.n_mit_mot_outs + info.n_mit_sot + info.n_sit_sot + info.n_nit_sot
         more = replace(info, n_nit_sot=info.n_nit_sot + len(extra))
         outputs = [*inner[: self.n_before], *extra, *inner[self.n_before :]]
-        new = Scan(fresh, outputs, more, mode=mode, truncate_gradient=-1, name=op.name)
+        new = Scan(fresh, outputs, more, mode=op.mode, truncate_gradient=-1, name=op.name)
         self.info, self.n_extra = info, len(extra)
         # the lengths of outputs that are only collected stand behind the states
         self.lengths_end = len(node.inputs) - info.n_non_seqs
@@ -326,28 +326,29 @@ class Run:
         if self.gradients:  # their arrays are changed while the scan runs
             extra = [materialise(v) for v in extra]
         self.function = _Steps(scan.node, extra, mode)
-        self.pieces = _Pieces(self.info, given)
+        self.given, pieces = given, _Pieces(self.info, given)
         self.constants = {
-            a.name: self.pieces.value_of(a)
+            a.name: pieces.value_of(a)
             for a in scan.arguments
             if a.kind in ("shared", "non-sequence")
         }
         known = self.n_steps and not self.gradients
-        self.bytes_a_step = self.pieces.bytes_a_step(self.function) if known else 0
+        self.bytes_a_step = pieces.bytes_a_step(self.function) if known else 0
 
     def series(self, last: int, length: int) -> Iterator[tuple[int, int, dict[str, Any]]]:
         """Yield ``start, number of steps, values by name`` of pieces of at most `length` steps."""
-        done, computed = 0, [a.name for a in self.gradients] + [name for name, _ in self.wanted]
+        done, pieces = 0, _Pieces(self.info, self.given)
+        computed = [a.name for a in self.gradients] + [name for name, _ in self.wanted]
         while done < last:
             n = min(length, last - done)
-            outputs, extras = self.function(self.pieces.of(done, n))
-            made = self.pieces.made(outputs, extras, n)
-            found = self.pieces.arguments(self.scan.arguments, outputs, done, made)
+            outputs, extras = self.function(pieces.of(done, n))
+            made = pieces.made(outputs, extras, n)
+            found = pieces.arguments(self.scan.arguments, outputs, done, made)
             found |= dict(zip(computed, (v[:made] for v in extras), strict=True))
             order = [a.name for a in self.scan.arguments if a.name in found]
             yield done, made, {name: found[name] for name in [*order, *computed]}
             done += made
-            self.pieces.carry(outputs, made)
+            pieces.carry(outputs, made)
             if made < n:
                 return
 
