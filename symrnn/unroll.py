@@ -253,6 +253,7 @@ def _scan(
         return_updates=False,
         name=type(cell).__name__,
     )
+    states = [_named(field, s) for field, s in zip(start._fields, states, strict=True)]
     return states[0], [s[-1] for s in states]
 
 

@@ -12,6 +12,7 @@ import pytensor.tensor as pt
 from pytensor.scan import until
 
 from symrnn.cells import ElmanCell, GRUCell, LSTMCell
+from symrnn.explain import local_names
 from symrnn.unroll import bidirectional, unroll
 
 
@@ -26,7 +27,8 @@ class Case(NamedTuple):
 
 
 def scan(fn, **options):
-    return pytensor.scan(fn, return_updates=False, **options)
+    with local_names():  # newer versions of PyTensor forget the names within a step
+        return pytensor.scan(fn, return_updates=False, **options)
 
 
 def number(value):

@@ -86,7 +86,8 @@ def test_a_description_is_text_and_html_and_data():
 
 def test_a_description_tells_what_is_asked_for():
     cell, x = LSTMCell(2, 3, np.random.default_rng(0)), pt.tensor3("x")
-    outputs, state = unroll(cell, x, backward="autodiff")
+    with local_names():
+        outputs, state = unroll(cell, x, backward="autodiff")
     asked = [
         {r.name: r.asked_for for r in describe(v).scans[0].results} for v in (outputs, state.c)
     ]

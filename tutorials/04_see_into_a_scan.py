@@ -38,8 +38,9 @@ from symrnn.unroll import unroll
 
 
 def scan(fn: Any, **options: Any) -> Any:
-    """`pytensor.scan` without its old second result (lesson 1)."""
-    return pytensor.scan(fn, return_updates=False, **options)
+    """`pytensor.scan` without its old second result (lesson 1), and with the step's own names."""
+    with explain.local_names():
+        return pytensor.scan(fn, return_updates=False, **options)
 
 
 # %% [markdown]
@@ -53,6 +54,10 @@ def scan(fn: Any, **options: Any) -> Any:
 # arrives as `x[t]`, a state that starts with h0 is called h, and a result has the name of the
 # variable that `scan` returned or of the one that the step did.
 #
+# The names of a step's local variables, such as `change`, can be had too, if the scan is built
+# within `explain.local_names()`, and if the step is a function called `step` or `fn`. The helper
+# `scan` above does that.
+#
 # Steps are counted from 0 and `x[t]` is what stands there in x. With `taps=[-1, 0]` the first step
 # is at the second element; the step gets `x[t]` and `x[t+1]`.
 
@@ -64,9 +69,7 @@ def somebodys_scan() -> tuple[Any, dict[Any, Any]]:
 
     def step(x_before, x_now, s, decay):
         change = x_now - x_before
-        change.name = "change"
         s = decay * s + pt.abs(change)
-        s.name = "s"
         return s, s > 1
 
     s, large = scan(
@@ -100,9 +103,7 @@ def somebodys_scan() -> tuple[Any, dict[Any, Any]]:
 # ## 4. What an LSTM remembers
 #
 # The library's layers can be looked into like any other scan. The equations below come from the
-# cell's own code: `i`, `f`, `g` and `o` are its local variables. (For a scan of your own,
-# `with explain.local_names():` around the call of `scan` takes the names of a function called
-# `step` or `fn` in the same way.)
+# cell's own code: `i`, `f`, `g` and `o` are its local variables.
 #
 # The heat map shows the memory c of an untrained cell over 40 steps, a row for each unit.
 

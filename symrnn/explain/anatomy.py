@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Apply, Constant, Variable
-from pytensor.graph.replace import graph_replace
+from pytensor.graph.replace import clone_replace, graph_replace
 from pytensor.graph.traversal import ancestors
 from pytensor.scan.op import Scan
 from pytensor.scan.utils import ScanArgs
@@ -100,6 +100,9 @@ class Anatomy:
     until: str | None
     equations: list[str]
     node: Apply[Any] = field(repr=False)
+    inner_inputs: list[Variable] = field(repr=False)
+    inner_outputs: list[Variable] = field(repr=False)
+    """The step as a graph: a copy of the scan's own, with names."""
 
     @property
     def title(self) -> str:
@@ -109,12 +112,17 @@ class Anatomy:
         return "the gradient of " * self.name.count("grad_of_") + what
 
 
+NAMES = "symrnn_names"  # attribute of a Scan: names of the variables of its step
+
+
 @contextmanager
 def local_names() -> Iterator[None]:
     """Give what a step computes the names of its local variables, while scans are built.
 
     PyTensor cannot know that a variable is called ``gate`` in Python. Within this context it is
-    told, for functions that are called ``step`` or ``fn``.
+    told, for functions that are called ``step`` or ``fn``. (From version 3.1 on PyTensor also
+    forgets the names that were given by ``variable.name = ...`` inside a step; within this context
+    they are kept.)
 
     Examples
     --------
@@ -129,7 +137,14 @@ def local_names() -> Iterator[None]:
     >>> anatomies([hs])[0].equations
     ['gate = sigmoid(x[t])', 'h[t] = gate * h[t-1]']
     """
-    before = sys.getprofile()
+    scans: Any = sys.modules["pytensor.scan.basic"]
+    before, scan_before = sys.getprofile(), scans.Scan
+
+    def named_scan(inputs: Any, outputs: Any, *args: Any, **options: Any) -> Scan:
+        op: Scan = scan_before(inputs, outputs, *args, **options)
+        names = [[v.name for v in node.outputs] for node in in_order(outputs, set(inputs))]
+        setattr(op, NAMES, names)
+        return op
 
     def name_locals(frame: Any, event: str, result: Any) -> None:
         if event != "return" or frame.f_code.co_name not in ("step", "fn"):
@@ -141,10 +156,12 @@ def local_names() -> Iterator[None]:
                     v.name = own
 
     sys.setprofile(name_locals)
+    scans.Scan = named_scan
     try:
         yield
     finally:
         sys.setprofile(before)
+        scans.Scan = scan_before
 
 
 def readable(variables: Sequence[Variable]) -> list[Variable]:
@@ -200,7 +217,12 @@ def _anatomy(
     known: Mapping[Variable, str],
     before: Sequence[Anatomy],
 ) -> Anatomy:
-    args, op = ScanArgs.from_node(node), node.op
+    op = node.op
+    inner_inputs, inner_outputs = inner_graph(op)
+    graphs = (node.inputs, node.outputs, inner_inputs, inner_outputs)
+    # newer versions of PyTensor, which have frozen graphs, never clone
+    as_is = {} if hasattr(op.fgraph, "unfreeze") else {"clone": False}
+    args = ScanArgs(*graphs, op.info, **as_is)
     names, write = _Names(), Writer(known, brief=True)
     forward = next((s for s in before if op.name == f"grad_of_{s.node.op.name}"), None)
     results = _results(args, names, uses, forward)
@@ -221,7 +243,20 @@ def _anatomy(
         until=conditions[0].removeprefix("stop = ") if conditions else None,
         equations=[line for line in lines if line not in conditions],
         node=node,
+        inner_inputs=inner_inputs,
+        inner_outputs=inner_outputs,
     )
+
+
+def inner_graph(op: Scan) -> tuple[list[Variable], list[Variable]]:
+    """A copy of a scan's step: its inputs and outputs."""
+    graph = op.fgraph.unfreeze() if hasattr(op.fgraph, "unfreeze") else op.fgraph
+    inputs = [v.type() for v in graph.inputs]
+    outputs = clone_replace(list(graph.outputs), dict(zip(graph.inputs, inputs, strict=True)))
+    for node, own_names in zip(in_order(outputs, inputs), getattr(op, NAMES, ()), strict=False):
+        for v, name in zip(node.outputs, own_names, strict=True):
+            v.name = v.name or name
+    return inputs, list(outputs)
 
 
 class _Names:
@@ -314,8 +349,8 @@ def _gradient_names(args: ScanArgs, forward: Anatomy | None) -> list[Iterator[st
     """Names of the results of a gradient's scan: of states, of non-sequences, of sequences."""
     if forward is None:
         return [iter(()), iter(()), iter(())]
-    ahead = ScanArgs.from_node(forward.node)
-    outer = [*ahead.outer_out_mit_sot, *ahead.outer_out_sit_sot]
+    node = forward.node
+    outer = [*node.op.outer_mitsot_outs(node.outputs), *node.op.outer_sitsot_outs(node.outputs)]
     states = [r.name for v in outer for r in forward.results if r.outer is v]
     by_place = sorted(forward.arguments, key=lambda a: a.place)
     others = [a.name for a in by_place if a.kind in ("shared", "non-sequence")]

@@ -9,13 +9,13 @@ import pytensor
 import pytensor.tensor as pt
 from pytensor.compile.mode import Mode
 from pytensor.graph.basic import Variable
-from pytensor.graph.replace import clone_replace, graph_replace
+from pytensor.graph.replace import graph_replace
 from pytensor.graph.traversal import explicit_graph_inputs
 from pytensor.scan.op import Scan
 from pytensor.tensor.variable import TensorVariable
 
 from symrnn.compiling import QUICK
-from symrnn.explain.anatomy import anatomies, readable
+from symrnn.explain.anatomy import anatomies, inner_graph, readable
 from symrnn.explain.equations import Writer
 from symrnn.explain.tracing import CHUNK, Run, outer_values, show, values_of
 
@@ -222,8 +222,7 @@ def _state_behind(v: Variable) -> tuple[Any, int]:
 def _with_pushes(node: Any, k: int) -> tuple[list[Variable], TensorVariable]:
     """The scan's outputs if something is added to state k after each step, and that: zeros."""
     op, info = node.op, node.op.info
-    fresh = [v.type() for v in op.inner_inputs]
-    inner = clone_replace(op.inner_outputs, dict(zip(op.inner_inputs, fresh, strict=True)))
+    fresh, inner = inner_graph(op)
     place = info.n_mit_mot_outs + k
     push = inner[place].type("push")
     inner[place] = inner[place] + push

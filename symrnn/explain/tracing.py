@@ -15,15 +15,15 @@ import pytensor.tensor as pt
 from pytensor.compile.mode import Mode
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Apply, Variable
-from pytensor.graph.replace import clone_replace, graph_replace
-from pytensor.graph.traversal import ancestors, explicit_graph_inputs, toposort
+from pytensor.graph.replace import clone_replace
+from pytensor.graph.traversal import ancestors, explicit_graph_inputs
 from pytensor.scan.op import Scan, ScanInfo
 from pytensor.tensor.type import TensorType
 
 from symrnn.bptt import materialise
 from symrnn.compiling import QUICK
 from symrnn.explain.anatomy import Anatomy, Argument, anatomies, readable
-from symrnn.explain.equations import Writer, named_steps
+from symrnn.explain.equations import Writer, in_order, named_steps
 
 LARGE = 2**30  # bytes
 CHUNK = 2**26
@@ -75,7 +75,7 @@ class Trace:
         given = self.at(step)
         arguments = [a for a in self.scan.arguments if a.name in given]
         fresh = {a.inner: a.inner.type(a.name) for a in arguments}
-        inner = graph_replace([r.inner for r in self.scan.results], fresh, strict=False)
+        inner = clone_replace([r.inner for r in self.scan.results], fresh)
         values = {fresh[a.inner]: given[a.name] for a in arguments}
         needed = set(ancestors(inner))
         return trace(inner, {v: x for v, x in values.items() if v in needed}, scan=scan, **options)
@@ -274,16 +274,15 @@ def _checked(v: Variable, value: Any) -> Any:
 class _Steps:
     """The scan with more outputs: a function from what it is given to what its steps compute."""
 
-    def __init__(self, node: Apply[Any], extra: Sequence[Variable], mode: Any) -> None:
-        op, info = node.op, node.op.info
-        fresh = [v.type() for v in op.inner_inputs]
-        both = [*op.inner_outputs, *extra]
-        cloned = clone_replace(both, dict(zip(op.inner_inputs, fresh, strict=True)))
-        inner, extra = cloned[: len(op.inner_outputs)], cloned[len(op.inner_outputs) :]
+    def __init__(self, scan: Anatomy, extra: Sequence[Variable], mode: Any) -> None:
+        node, op, info = scan.node, scan.node.op, scan.node.op.info
+        inner = scan.inner_outputs
         self.n_before = info.n_mit_mot_outs + info.n_mit_sot + info.n_sit_sot + info.n_nit_sot
         more = replace(info, n_nit_sot=info.n_nit_sot + len(extra))
         outputs = [*inner[: self.n_before], *extra, *inner[self.n_before :]]
-        new = Scan(fresh, outputs, more, mode=op.mode, truncate_gradient=-1, name=op.name)
+        new = Scan(
+            scan.inner_inputs, outputs, more, mode=op.mode, truncate_gradient=-1, name=op.name
+        )
         self.info, self.n_extra = info, len(extra)
         # the lengths of outputs that are only collected stand behind the states
         self.lengths_end = len(node.inputs) - info.n_non_seqs
@@ -325,7 +324,7 @@ class Run:
         extra = [a.inner for a in self.gradients] + [v for _, v in self.wanted]
         if self.gradients:  # their arrays are changed while the scan runs
             extra = [materialise(v) for v in extra]
-        self.function = _Steps(scan.node, extra, mode)
+        self.function = _Steps(scan, extra, mode)
         self.given, pieces = given, _Pieces(self.info, given)
         self.constants = {
             a.name: pieces.value_of(a)
@@ -359,7 +358,7 @@ def _all_steps(
     """Each operation of a step; what has no name is called by its expression."""
     name_of = dict(names) | {v: name for name, v in named}
     steps = []
-    for node in toposort(scan.node.op.inner_outputs, blockers=scan.node.op.inner_inputs):
+    for node in in_order(scan.inner_outputs, set(scan.inner_inputs)):
         for v in node.outputs:
             others = {u: name for u, name in name_of.items() if u is not v}
             steps.append((name_of.get(v) or Writer(others)(v), v))
