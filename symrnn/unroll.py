@@ -115,11 +115,12 @@ def unroll(
             f"truncate is {truncate!r}, but must be None or a number of steps, 1 or more"
         )
     x = checked_sequence(cell, x)
-    there = None if mask is None else _named("there", checked_mask(mask, x))
+    there = None if mask is None else checked_mask(mask, x)
     if there is not None:
         x = pt.switch(there, x, 0)
     if reverse:
         x, there = x[::-1], None if there is None else there[::-1]
+    there = _named("there", there)
     start = cell.initial_state(x.shape[1])
     if initial_state is not None:
         start = checked_state(cell, initial_state, start, x)

@@ -611,8 +611,7 @@ def library_gru_masked_and_reversed():
             "h[t] = where(there[t], (1 - u) * n + u * h[t-1], h[t-1])",
         ],
         {"u": us, "h[t]": hs},
-        "scan GRUCell of as many steps as zx or there has; backwards, from the end of its "
-        "sequences to the beginning",
+        "scan GRUCell of as many steps as zx or there has",
     )
 
 

@@ -167,12 +167,31 @@ def local_names() -> Iterator[None]:
 def readable(variables: Sequence[Variable]) -> list[Variable]:
     """The variables with this library's fast recurrent layers written as plain scans."""
     plain: dict[Variable, Variable] = {}
+
+    def with_plain(old: Sequence[Variable]) -> list[Variable]:
+        return list(graph_replace(old, plain, strict=False)) if plain else list(old)
+
     for node in in_order(variables):
         if isinstance(node.op, Recurrence):
             with local_names():
-                outputs = node.op.plain(node.inputs)
+                outputs = node.op.plain(with_plain(node.inputs))
             plain |= dict(zip(node.outputs, outputs, strict=False))
-    return list(graph_replace(variables, plain, strict=False)) if plain else list(variables)
+    return with_plain(variables)
+
+
+def as_variables(given: Any) -> list[Variable]:
+    """All variables in what a user gives: one, or what `pytensor.scan` returned in any style.
+
+    Raises
+    ------
+    TypeError
+        If there is something else.
+    """
+    if isinstance(given, Variable):
+        return [given]
+    if isinstance(given, list | tuple):
+        return [v for part in given if not isinstance(part, dict) for v in as_variables(part)]
+    raise TypeError(f"{given!r} is no variable: give what pytensor.scan returned")
 
 
 def scans_behind(variables: Sequence[Variable]) -> list[Apply[Any]]:
@@ -188,7 +207,8 @@ def scans_behind(variables: Sequence[Variable]) -> list[Apply[Any]]:
         names = ", ".join(str(v) for v in variables)
         raise ValueError(
             f"there is no scan behind {names}: give what pytensor.scan returned, or something "
-            "computed from it (a scan of a single step, n_steps=1, is none: PyTensor leaves it out)"
+            "computed from it (a scan of a single step, n_steps=1, is none: PyTensor leaves it "
+            "out; nor is one inside an OpFromGraph looked for)"
         )
     return nodes
 
@@ -224,7 +244,9 @@ def _anatomy(
     as_is = {} if hasattr(op.fgraph, "unfreeze") else {"clone": False}
     args = ScanArgs(*graphs, op.info, **as_is)
     names, write = _Names(), Writer(known, brief=True)
-    forward = next((s for s in before if op.name == f"grad_of_{s.node.op.name}"), None)
+    direct = _scans_before(node)
+    candidates = [s for s in before if op.name == f"grad_of_{s.node.op.name}" and s.node in direct]
+    forward = candidates[-1] if candidates else None
     results = _results(args, names, uses, forward)
     arguments = _arguments(args, results, names, write, before)
     name_of = {a.inner: a.name for a in arguments}
@@ -238,7 +260,7 @@ def _anatomy(
         arguments=arguments,
         results=results,
         n_steps=_n_steps(args, arguments),
-        backwards=any(_slice(s)[2] for s in args.outer_in_seqs),
+        backwards=_all_backwards(args),
         truncate_gradient=None if op.truncate_gradient == -1 else op.truncate_gradient,
         until=conditions[0].removeprefix("stop = ") if conditions else None,
         equations=[line for line in lines if line not in conditions],
@@ -257,6 +279,26 @@ def inner_graph(op: Scan) -> tuple[list[Variable], list[Variable]]:
         for v, name in zip(node.outputs, own_names, strict=True):
             v.name = v.name or name
     return inputs, list(outputs)
+
+
+def _scans_before(node: Apply[Any]) -> set[Apply[Any]]:
+    """The scans whose outputs a node uses without another scan between."""
+    found, waiting, seen = set(), list(node.inputs), set()
+    while waiting:
+        v = waiting.pop()
+        if v in seen or v.owner is None:
+            continue
+        seen.add(v)
+        if isinstance(v.owner.op, Scan):
+            found.add(v.owner)
+        else:
+            waiting.extend(v.owner.inputs)
+    return found
+
+
+def _all_backwards(args: ScanArgs) -> bool:
+    directions = [_slice(s)[3] for s in args.outer_in_seqs]
+    return bool(directions) and all(directions)
 
 
 class _Names:
@@ -376,21 +418,22 @@ def _arguments(
     """Sequences, states in the order of the results, non-sequences."""
     found: list[Argument] = []
     place = {v: k for k, v in enumerate(args.inner_inputs)}
-    roots: dict[Variable, str] = {}
+    roots: dict[tuple[Variable, bool], str] = {}
+    all_backwards = _all_backwards(args)
     n_initial = {r.outer: -min(r.taps) for s in before for r in s.results if r.kind == "fed back"}
 
     def add(name: str, kind: str, source: str, tap: int | None, inner: Any, outer: Any) -> None:
         found.append(Argument(name, kind, source, tap, inner, outer, place[inner]))
 
     for inner, outer in zip(args.inner_in_seqs, args.outer_in_seqs, strict=True):
-        root, start, _ = _slice(outer)
-        start -= n_initial.get(root, 0)
-        if root not in roots:
-            roots[root] = names(root.name or write.names.get(root) or "sequence")
-        add(
-            f"{roots[root]}[t{_signed(start)}]", "sequence", _shown(root, write), start, inner, root
-        )
-    state_of = {}
+        root, start, end, backwards = _slice(outer)
+        alone = backwards and not all_backwards  # against the direction of the others
+        start = end if alone else start - n_initial.get(root, 0)
+        if (root, alone) not in roots:
+            own = root.name or write.names.get(root) or "sequence"
+            roots[root, alone] = names(f"{own}[::-1]" if alone else own)
+        name = f"{roots[root, alone]}[t{_signed(start)}]"
+        add(name, "sequence", _shown(root, write), start, inner, root)
     inner_states = [*args.inner_in_mit_sot, *([v] for v in args.inner_in_sit_sot)]
     outer_states = [*args.outer_out_mit_sot, *args.outer_out_sit_sot]
     state_of = dict(zip(outer_states, inner_states, strict=True))
@@ -425,13 +468,19 @@ def _taps_out(args: ScanArgs, outer: Variable) -> list[int]:
     return [-tap for tap in args.mit_mot_out_slices[args.outer_out_mit_mot.index(outer)]]
 
 
-def _slice(outer: Variable) -> tuple[Variable, int, bool]:
-    """A sequence as `pytensor.scan` makes it: of what, where it starts there, and if reversed."""
+def _slice(outer: Variable) -> tuple[Variable, int, int, bool]:
+    """A sequence as `pytensor.scan` makes it.
+
+    Returns of what it is a part, how much is left out at the beginning and at the end, and whether
+    it is reversed.
+    """
     slices = []
     while outer.owner is not None and isinstance(outer.owner.op, Subtensor):
         index = get_idx_list(outer.owner.inputs, outer.owner.op.idx_list)
         if len(index) != 1 or not isinstance(index[0], slice) or not _is_plain(index[0]):
             break
+        if outer.name and not outer.name.endswith("]"):
+            break  # a name of the user's; PyTensor itself gives such as x[2:]
         slices.append(index[0])
         outer = outer.owner.inputs[0]
     skipped, backwards = [0, 0], False  # at the beginning and at the end
@@ -440,17 +489,16 @@ def _slice(outer: Variable) -> tuple[Variable, int, bool]:
             backwards = not backwards
             continue
         skipped[backwards] += _value(s.start) or 0
-        skipped[not backwards] -= _value(s.stop) or 0
-    return outer, skipped[0], backwards
+        skipped[not backwards] -= min(_value(s.stop) or 0, 0)  # [:n] is the number of steps
+    return outer, *skipped, backwards
 
 
 def _is_plain(s: slice) -> bool:
-    """Whether it is ``[k:]``, ``[:-k]``, ``[k:-l]``, ``[::-1]``, or ``[:n]`` with a symbolic n."""
+    """Whether it is ``[k:]``, ``[:-k]``, ``[k:-l]``, ``[::-1]`` or ``[:n]``."""
     if s.step is not None:
         return s.start is None and s.stop is None and _value(s.step) == -1
-    start, stop = _value(s.start), _value(s.stop)
-    is_start = s.start is None or (start is not None and start >= 0)
-    return is_start and (s.stop is None or stop is None or stop < 0)
+    start = _value(s.start)
+    return s.start is None or (start is not None and start >= 0)
 
 
 def _sliced(v: Variable, fits: Any) -> tuple[Variable, slice | None]:
@@ -521,12 +569,19 @@ def _n_steps(args: ScanArgs, arguments: Sequence[Argument]) -> str:
     n = args.n_steps
     if n.owner is None:
         return n.name or str(getattr(n, "data", n))
+    if n.owner is not None and any(isinstance(i, Constant) for i in n.owner.inputs[:2]):
+        scalar_op = type(getattr(n.owner.op, "scalar_op", None)).__name__
+        limits = [str(i.data) for i in n.owner.inputs if isinstance(i, Constant)]
+        if scalar_op == "Minimum":
+            return f"at most {limits[0]}"
     behind = set(ancestors([n]))
-    roots = {a.outer: a.name.split("[")[0] for a in arguments if a.kind == "sequence"}
-    names = [name for root, name in roots.items() if root in behind]
+    sequences = [a for a in arguments if a.kind == "sequence" and a.outer in behind]
+    names = list(dict.fromkeys(a.name.split("[")[0] for a in sequences))
     if names and any(_is_shape(v) for v in behind):
-        n_slices = sum(s in behind or s.owner.inputs[0] in behind for s in args.outer_in_seqs)
-        shorter = "" if n_slices == len(names) else ", less its taps"
+        starts: dict[str, set[int | None]] = {}
+        for a in sequences:
+            starts.setdefault(a.name.rsplit("[t", 1)[0], set()).add(a.tap)
+        shorter = ", less its taps" if any(len(s) > 1 for s in starts.values()) else ""
         return f"as many as {' or '.join(names)} has{shorter}"
     return Writer({})(n)
 

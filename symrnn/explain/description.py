@@ -7,7 +7,7 @@ from typing import Any
 
 from pytensor.graph.basic import Variable
 
-from symrnn.explain.anatomy import Anatomy, anatomies, readable
+from symrnn.explain.anatomy import Anatomy, anatomies, as_variables, readable
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,8 @@ def describe(variables: Variable | Sequence[Variable]) -> Description:
     ------
     ValueError
         If there is no scan behind it.
+    TypeError
+        If it is no variable.
 
     Examples
     --------
@@ -70,8 +72,7 @@ def describe(variables: Variable | Sequence[Variable]) -> Description:
     results
       h[t]    fed back as h[t-1]  asked for: all steps
     """
-    asking = [variables] if isinstance(variables, Variable) else list(variables)
-    return Description(anatomies(readable(asking)))
+    return Description(anatomies(readable(as_variables(variables))))
 
 
 def headline(scan: Anatomy) -> str:

@@ -9,15 +9,16 @@ import pytensor
 import pytensor.tensor as pt
 from pytensor.compile.mode import Mode
 from pytensor.graph.basic import Variable
-from pytensor.graph.replace import graph_replace
+from pytensor.graph.replace import clone_replace, graph_replace
 from pytensor.graph.traversal import explicit_graph_inputs
 from pytensor.scan.op import Scan
+from pytensor.tensor.subtensor import Subtensor
 from pytensor.tensor.variable import TensorVariable
 
 from symrnn.compiling import QUICK
-from symrnn.explain.anatomy import anatomies, inner_graph, readable
+from symrnn.explain.anatomy import Anatomy, anatomies, as_variables, inner_graph, readable
 from symrnn.explain.equations import Writer
-from symrnn.explain.tracing import CHUNK, Run, outer_values, show, values_of
+from symrnn.explain.tracing import CHUNK, Run, as_they_are, outer_values, show, values_of
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ def first_nonfinite(
     variable: Variable | Sequence[Variable],
     inputs: Mapping[Any, Any] | None = None,
     mode: Mode | str = QUICK,
+    infinite: bool = True,
 ) -> NonFinite | None:
     """Find the first step, and in it the first expression, that is NaN or infinite.
 
@@ -57,6 +59,9 @@ def first_nonfinite(
     ----------
     variable, inputs, mode
         As of `symrnn.explain.trace`.
+    infinite
+        False looks for NaN alone: some scans work with infinities, for example a running maximum
+        that starts at minus infinity.
 
     Returns
     -------
@@ -81,7 +86,7 @@ def first_nonfinite(
       log(x[t] - 1) is -inf
       where x[t] - 1 is 0
     """
-    asking = readable([variable] if isinstance(variable, Variable) else list(variable))
+    asking = readable(as_variables(variable))
     for scan in anatomies(asking):
         given = outer_values(scan.node, asking, dict(inputs or {}), mode)
         run = Run(scan, given, True, mode)
@@ -89,11 +94,11 @@ def first_nonfinite(
         name_of = {a.inner: a.name for a in scan.arguments} | {v: n for n, v in run.wanted}
         what = scan.title
         for name, value in run.constants.items():
-            if not _is_finite(value):
+            if not _good_rows(np.asarray(value)[None], infinite)[0]:
                 return NonFinite(what, 0, name, "outside", value, {})
         length = max(1, CHUNK // max(run.bytes_a_step, 1))
         for start, _, series in run.series(run.n_steps, length):
-            bad = {name: ~_finite_rows(values) for name, values in series.items()}
+            bad = {name: ~_good_rows(values, infinite) for name, values in series.items()}
             steps = [int(np.argmax(rows)) for rows in bad.values() if rows.any()]
             if not steps:
                 continue
@@ -101,6 +106,9 @@ def first_nonfinite(
             name = next(name for name, rows in bad.items() if rows[row])
             at = {n: values[row] for n, values in series.items()} | run.constants
             v = variables.get(name)
+            inside = _inside(scan, v, at, mode, infinite)
+            if inside is not None:
+                return replace(inside, scan=f"{inside.scan} inside step {start + row} of {what}")
             parts = [] if v is None or v.owner is None else _parts(v, name_of)
             return NonFinite(
                 what,
@@ -111,6 +119,21 @@ def first_nonfinite(
                 {n: at[n] for n in parts if n in at},
             )
     return None
+
+
+def _inside(
+    scan: Anatomy, v: Variable | None, at: Mapping[str, Any], mode: Any, infinite: bool
+) -> NonFinite | None:
+    """Look into a scan that stands in the step, if the value comes out of it."""
+    while v is not None and v.owner is not None and isinstance(v.owner.op, Subtensor):
+        v = v.owner.inputs[0]
+    if v is None or v.owner is None or not isinstance(v.owner.op, Scan):
+        return None
+    fresh = {a.inner: a.inner.type(a.name) for a in scan.arguments if a.name in at}
+    (inner,) = clone_replace([v], fresh)
+    needed = set(explicit_graph_inputs([inner]))
+    values = {fresh[a.inner]: at[a.name] for a in scan.arguments if fresh.get(a.inner) in needed}
+    return first_nonfinite(inner, values, mode, infinite)
 
 
 def _parts(v: Variable, name_of: Mapping[Variable, str]) -> list[str]:
@@ -125,16 +148,12 @@ def _with_expression(name: str, v: Variable | None, name_of: Mapping[Variable, s
     return name if text == name else f"{name} = {text}"
 
 
-def _is_finite(value: Any) -> bool:
-    value = np.asarray(value)
-    return value.dtype.kind not in "fc" or bool(np.isfinite(value).all())
-
-
-def _finite_rows(values: Any) -> Any:
-    """Which steps' values are finite."""
+def _good_rows(values: Any, infinite: bool) -> Any:
+    """Which steps' values are all right."""
     if np.asarray(values).dtype.kind not in "fc":
         return np.ones(len(values), dtype=bool)
-    return np.isfinite(values).reshape(len(values), -1).all(axis=1)
+    good = np.isfinite(values) if infinite else ~np.isnan(values)
+    return good.reshape(len(values), -1).all(axis=1)
 
 
 def gradient_flow(
@@ -196,27 +215,44 @@ def gradient_flow(
             d = pytensor.grad(new_loss, pushes)
         except pytensor.gradient.DisconnectedInputError:
             raise ValueError(f"the loss does not depend on {state}") from None
-        norms.append(pt.sqrt((d**2).sum(axis=tuple(range(1, d.type.ndim)))))
+        norm = pt.sqrt((d**2).sum(axis=tuple(range(1, d.type.ndim))))
+        norms.append(norm[: _n_made(node, k)])  # fewer than asked for, if it ends itself
     known = list(explicit_graph_inputs([loss, *found]))
     needed, values = values_of(list(explicit_graph_inputs(norms)), known, dict(inputs or {}))
-    results = pytensor.function(needed, norms, mode=mode)(*values)
+    function = pytensor.function(needed, norms, mode=mode, updates=as_they_are(norms))
+    results = function(*values)
     return results[0] if isinstance(states, Variable) else results
 
 
 def _state_behind(v: Variable) -> tuple[Any, int]:
     """The scan and the number of its output that a variable shows, through slices and masks."""
-    seen = [v]
+    seen, found = [v], []
     for u in seen:
         if u.owner is None:
             continue
         if isinstance(u.owner.op, Scan):
             info = u.owner.op.info
             k = u.owner.outputs.index(u) - info.n_mit_mot
-            if 0 <= k < info.n_mit_sot + info.n_sit_sot:
-                return u.owner, k
+            if 0 <= k < info.n_mit_sot + info.n_sit_sot and (u.owner, k) not in found:
+                found.append((u.owner, k))
             continue
         seen.extend(i for i in u.owner.inputs if i not in seen)
-    raise ValueError(f"{v} is no state of a scan: give something that the scan feeds back")
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise ValueError(f"{v} is no state of a scan: give something that the scan feeds back")
+    names = ", ".join(node.op.name for node, _ in found)
+    raise ValueError(
+        f"{v} is made of the states of several scans ({names}): give each of them by itself, for "
+        "example the outputs of each layer or direction"
+    )
+
+
+def _n_made(node: Any, k: int) -> Any:
+    """How many steps a scan has made, told by its state k."""
+    info = node.op.info
+    taps = [*info.mit_sot_in_slices, *info.sit_sot_in_slices][k]
+    return node.outputs[info.n_mit_mot + k].shape[0] + min(taps)
 
 
 def _with_pushes(node: Any, k: int) -> tuple[list[Variable], TensorVariable]:
@@ -226,8 +262,8 @@ def _with_pushes(node: Any, k: int) -> tuple[list[Variable], TensorVariable]:
     place = info.n_mit_mot_outs + k
     push = inner[place].type("push")
     inner[place] = inner[place] + push
-    taps = [*info.mit_sot_in_slices, *info.sit_sot_in_slices][k]
-    pushes = pt.zeros_like(node.outputs[info.n_mit_mot + k][-min(taps) :])
+    row = node.outputs[info.n_mit_mot + k].shape[1:]
+    pushes = pt.zeros((node.inputs[0], *tuple(row)), dtype=push.type.dtype)
     new = Scan(
         [*fresh[: info.n_seqs], push, *fresh[info.n_seqs :]],
         inner,

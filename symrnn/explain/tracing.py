@@ -16,13 +16,15 @@ from pytensor.compile.mode import Mode
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.replace import clone_replace
-from pytensor.graph.traversal import ancestors, explicit_graph_inputs
+from pytensor.graph.traversal import ancestors, explicit_graph_inputs, graph_inputs
 from pytensor.scan.op import Scan, ScanInfo
+from pytensor.tensor.random.type import RandomType
+from pytensor.tensor.subtensor import IncSubtensor
 from pytensor.tensor.type import TensorType
 
 from symrnn.bptt import materialise
 from symrnn.compiling import QUICK
-from symrnn.explain.anatomy import Anatomy, Argument, anatomies, readable
+from symrnn.explain.anatomy import Anatomy, Argument, anatomies, as_variables, readable
 from symrnn.explain.equations import Writer, in_order, named_steps
 
 LARGE = 2**30  # bytes
@@ -176,7 +178,7 @@ def trace(
         Which one, if there are several behind the variable: its number in `describe`'s order, or
         its name. By default the last one.
     steps
-        Which steps to keep, for example ``range(900, 1000)``. By default all.
+        Which steps to keep, for example ``range(900, 1000)``, or -1 for the last. By default all.
     everything
         Keep the value of each operation, not only of what has a name or is used more than once.
     max_bytes
@@ -192,7 +194,8 @@ def trace(
     Raises
     ------
     ValueError
-        If there is no scan, an input is missing or unknown, or one has the wrong number of axes.
+        If there is no scan, an input is missing or unknown, or one has the wrong dtype or number of
+        axes, or there is no such step.
     MemoryError
         If the trace would be larger than `max_bytes`.
 
@@ -210,7 +213,7 @@ def trace(
     3       2       3     5
     4       3       5     8
     """
-    asking = readable([variable] if isinstance(variable, Variable) else list(variable))
+    asking = readable(as_variables(variable))
     chosen = chosen_scan(anatomies(asking), scan)
     given = outer_values(chosen.node, asking, dict(inputs or {}), mode)
     return _trace(chosen, given, steps, everything, max_bytes, mode)
@@ -234,10 +237,32 @@ def outer_values(
     """What a scan is given from outside, computed from values of the graph's inputs."""
     needed = list(explicit_graph_inputs(node.inputs))
     needed, values = values_of(needed, list(explicit_graph_inputs(asking)), inputs)
-    wanted = list(dict.fromkeys(v for v in node.inputs if not isinstance(v, SharedVariable)))
-    results = pytensor.function(needed, wanted, mode=mode)(*values)
-    known = dict(zip(wanted, results, strict=True))
-    return [v.get_value() if isinstance(v, SharedVariable) else known[v] for v in node.inputs]
+    given = [_first_rows(node, k, v) for k, v in enumerate(node.inputs)]
+    wanted = list(dict.fromkeys(v for v in given if not isinstance(v, SharedVariable)))
+    function = pytensor.function(needed, wanted, mode=mode, updates=as_they_are(wanted))
+    known = dict(zip(wanted, function(*values), strict=True))
+    return [v.get_value() if isinstance(v, SharedVariable) else known[v] for v in given]
+
+
+def as_they_are(variables: Sequence[Variable]) -> dict[Variable, Variable]:
+    """Updates that leave random generators as they are, also where they would update themselves."""
+    return {
+        v: v
+        for v in graph_inputs(variables)
+        if isinstance(v, SharedVariable) and isinstance(v.type, RandomType)
+    }
+
+
+def _first_rows(node: Apply[Any], k: int, v: Variable) -> Variable:
+    """Of the array in which a state is collected only what it starts with; else `v` itself."""
+    info = node.op.info
+    first = 1 + info.n_seqs + info.n_mit_mot
+    if not first <= k < first + info.n_mit_sot + info.n_sit_sot:
+        return v
+    if v.owner is not None and isinstance(v.owner.op, IncSubtensor):
+        return v.owner.inputs[1]
+    taps = [*info.mit_sot_in_slices, *info.sit_sot_in_slices][k - first]
+    return v[: -min(taps)]
 
 
 def values_of(
@@ -264,6 +289,8 @@ def _checked(v: Variable, value: Any) -> Any:
     if not isinstance(v.type, TensorType):
         return value
     array = np.asarray(value)
+    if array.size and not np.can_cast(array.dtype, v.type.dtype, "same_kind"):
+        raise ValueError(f"the value of {v} has dtype {array.dtype}, but {v} is {v.type.dtype}")
     if array.ndim != v.type.ndim:
         raise ValueError(
             f"the value of {v} has shape {array.shape}, but {v} has {v.type.ndim} axes"
@@ -357,12 +384,28 @@ def _all_steps(
 ) -> list[tuple[str, Variable]]:
     """Each operation of a step; what has no name is called by its expression."""
     name_of = dict(names) | {v: name for name, v in named}
-    steps = []
+    taken, steps = set(name_of.values()), []
     for node in in_order(scan.inner_outputs, set(scan.inner_inputs)):
         for v in node.outputs:
-            others = {u: name for u, name in name_of.items() if u is not v}
-            steps.append((name_of.get(v) or Writer(others)(v), v))
+            name = name_of.get(v)
+            if name is None:
+                name = Writer(name_of)(v)
+                while name in taken:
+                    name += "'"
+                taken.add(name)
+            steps.append((name, v))
     return steps
+
+
+def _numbered(steps: Sequence[int] | None, n_steps: int) -> list[int]:
+    """The chosen steps in order, each once; those below 0 are counted from the end."""
+    if steps is None:
+        return list(range(n_steps))
+    chosen = sorted({int(t) + n_steps if t < 0 else int(t) for t in steps})
+    for t in chosen:
+        if not 0 <= t < n_steps:
+            raise ValueError(f"there is no step {t}: the scan makes {n_steps} steps")
+    return chosen
 
 
 def _trace(
@@ -377,7 +420,7 @@ def _trace(
     run = Run(scan, given, everything, mode)
     if run.gradients and steps is not None:
         raise ValueError("of the scan of a gradient only all steps can be traced: leave steps out")
-    chosen, size = list(range(run.n_steps) if steps is None else steps), run.bytes_a_step
+    chosen, size = _numbered(steps, run.n_steps), run.bytes_a_step
     if size * len(chosen) > max_bytes:
         raise MemoryError(
             f"the trace of {len(chosen)} steps would take {size * len(chosen) / 1e6:,.6g} MB: "
@@ -393,6 +436,11 @@ def _trace(
         rows = [t - start for t in chosen if start <= t < done]
         for name, values in series.items():
             columns.setdefault(name, []).append(values if steps is None else values[rows])
+    if run.info.as_while and steps is not None and chosen and chosen[-1] >= done:
+        raise ValueError(f"there is no step {chosen[-1]}: the scan ended after {done} steps")
+    if not done:  # no steps at all: the names are there, with nothing in them
+        columns = {a.name: [np.empty(0)] for a in scan.arguments if a.name not in run.constants}
+        columns |= {name: [np.empty(0)] for name, _ in run.wanted}
     values = {name: np.concatenate(parts) for name, parts in columns.items()}
     return Trace(scan, [t for t in chosen if t < done], done, values, run.constants)
 
