@@ -244,9 +244,7 @@ def _anatomy(
     as_is = {} if hasattr(op.fgraph, "unfreeze") else {"clone": False}
     args = ScanArgs(*graphs, op.info, **as_is)
     names, write = _Names(), Writer(known, brief=True)
-    direct = _scans_before(node)
-    candidates = [s for s in before if op.name == f"grad_of_{s.node.op.name}" and s.node in direct]
-    forward = candidates[-1] if candidates else None
+    forward = _forward_scan(node, before)
     results = _results(args, names, uses, forward)
     arguments = _arguments(args, results, names, write, before)
     name_of = {a.inner: a.name for a in arguments}
@@ -279,6 +277,20 @@ def inner_graph(op: Scan) -> tuple[list[Variable], list[Variable]]:
         for v, name in zip(node.outputs, own_names, strict=True):
             v.name = v.name or name
     return inputs, list(outputs)
+
+
+def _forward_scan(node: Apply[Any], before: Sequence[Anatomy]) -> Anatomy | None:
+    """The scan that this one is the gradient of: it has its states or its non-sequences."""
+    direct, op = _scans_before(node), node.op
+    series = {_slice(s)[0] for s in op.outer_seqs(node.inputs)}
+    others = set(op.outer_non_seqs(node.inputs))
+
+    def likeness(scan: Anatomy) -> tuple[int, int]:
+        own = scan.node.op.outer_non_seqs(scan.node.inputs)
+        return len(series & set(scan.node.outputs)), len(others & set(own))
+
+    candidates = [s for s in before if op.name == f"grad_of_{s.node.op.name}" and s.node in direct]
+    return max(reversed(candidates), key=likeness, default=None)
 
 
 def _scans_before(node: Apply[Any]) -> set[Apply[Any]]:

@@ -262,8 +262,11 @@ def _with_pushes(node: Any, k: int) -> tuple[list[Variable], TensorVariable]:
     place = info.n_mit_mot_outs + k
     push = inner[place].type("push")
     inner[place] = inner[place] + push
+    outer = list(node.inputs)
+    if info.as_while:  # as many steps as it makes, without asking: PyTensor 3.0 shifts its gradient
+        info, inner, outer = _without_end(node, k, inner)
     row = node.outputs[info.n_mit_mot + k].shape[1:]
-    pushes = pt.zeros((node.inputs[0], *tuple(row)), dtype=push.type.dtype)
+    pushes = pt.zeros((outer[0], *tuple(row)), dtype=push.type.dtype)
     new = Scan(
         [*fresh[: info.n_seqs], push, *fresh[info.n_seqs :]],
         inner,
@@ -273,5 +276,20 @@ def _with_pushes(node: Any, k: int) -> tuple[list[Variable], TensorVariable]:
         name=op.name,
     )
     first = 1 + info.n_seqs
-    moved = new(*node.inputs[:first], pushes, *node.inputs[first:], return_list=True)
+    moved = new(*outer[:first], pushes, *outer[first:], return_list=True)
     return moved, pushes
+
+
+def _without_end(node: Any, k: int, inner: list[Variable]) -> tuple[Any, list[Variable], list[Any]]:
+    """A scan that ends itself as one with the number of steps that it makes."""
+    info, made = node.op.info, _n_made(node, k)
+    taps = [*info.mit_sot_in_slices, *info.sit_sot_in_slices]
+    outer = [made, *(v[:made] for v in node.inputs[1 : 1 + info.n_seqs])]
+    first = 1 + info.n_seqs + info.n_mit_mot
+    outer += node.inputs[1 + info.n_seqs : first]
+    buffers = node.inputs[first : first + len(taps)]
+    outer += [v[: made - min(t)] for v, t in zip(buffers, taps, strict=True)]
+    rest = first + len(taps) + info.n_untraced_sit_sot
+    outer += node.inputs[first + len(taps) : rest]
+    outer += [made] * info.n_nit_sot + list(node.inputs[rest + info.n_nit_sot :])
+    return replace(info, as_while=False), inner[:-1], outer

@@ -15,7 +15,7 @@ from pytensor.tensor.random.type import RandomType
 from pytensor.tensor.subtensor import Subtensor, get_idx_list
 from pytensor.tensor.type import TensorType
 
-ATOM, POWER, UNARY, PRODUCT, SUM, COMPARISON, BITWISE = 100, 90, 80, 70, 60, 40, 30
+ATOM, POWER, UNARY, PRODUCT, SUM, AND, OR, COMPARISON = 100, 90, 80, 70, 60, 55, 50, 40
 """How tightly operators bind, as in Python."""
 
 INFIX = {
@@ -32,8 +32,8 @@ INFIX = {
     "GE": (">=", COMPARISON),
     "EQ": ("==", COMPARISON),
     "NEQ": ("!=", COMPARISON),
-    "AND": ("&", BITWISE),
-    "OR": ("|", BITWISE),
+    "AND": ("&", AND),
+    "OR": ("|", OR),
 }
 """Scalar operations that Python writes between their operands."""
 
@@ -97,10 +97,13 @@ class Writer:
         if kind == "Scan":
             return self._scan(op, node)
         if kind in ("AdvancedSubtensor", "AdvancedSubtensor1"):
-            return f"{self(inputs[0], ATOM)}[{', '.join(self(i) for i in inputs[1:])}]", ATOM
+            return f"{self(inputs[0], ATOM)}[{self._indices(node)}]", ATOM
         if kind in ("IncSubtensor", "AdvancedIncSubtensor", "AdvancedIncSubtensor1"):
             word = "set" if getattr(op, "set_instead_of_inc", False) else "inc"
-            return f"{word}({', '.join(self(i) for i in inputs)})", ATOM
+            part = f"{self(inputs[0], ATOM)}[{self._indices(node, 2)}]"
+            return f"{word}({part}, {self(inputs[1])})", ATOM
+        if kind == "Split":
+            return f"split({self(inputs[0])})[{node.outputs.index(v)}]", ATOM
         if kind == "Reshape" and self.brief:
             return self._written(inputs[0])
         if kind == "Reshape":
@@ -112,8 +115,7 @@ class Writer:
         if kind == "MakeVector":
             return f"[{', '.join(self(i) for i in inputs)}]", ATOM
         if kind == "Join":
-            parts = [i for i in inputs if i.type.ndim]
-            return f"concatenate({', '.join(self(i) for i in parts)})", ATOM
+            return self._joined(op, inputs)
         if kind == "Alloc" and self.brief and isinstance(inputs[0], Constant):
             zeros = _is_number(inputs[0], 0)
             return "zeros" if zeros else f"all {self(inputs[0])}", ATOM
@@ -130,7 +132,23 @@ class Writer:
         word = getattr(op, "name", None) or {"DisconnectedGrad": "disconnected_grad"}.get(
             kind, kind.lower()
         )
-        return f"{word}({', '.join(self(i) for i in inputs)})", ATOM
+        axis = getattr(op, "axis", None)
+        axis = axis[0] if isinstance(axis, tuple) and len(axis) == 1 else axis
+        more = "" if axis is None else f", axis={axis}"
+        which = f"[{node.outputs.index(v)}]" if len(node.outputs) > 1 else ""
+        return f"{word}({', '.join(self(i) for i in inputs)}{more}){which}", ATOM
+
+    def _joined(self, op: Any, inputs: Sequence[Variable]) -> tuple[str, int]:
+        """Arrays one after the other, or a stack of arrays."""
+        parts = [i for i in inputs if i.type.ndim]
+        axis = getattr(op, "axis", None)
+        if axis is None:  # in some versions of PyTensor it is an input
+            axis = int(np.asarray(inputs[0].data)) if isinstance(inputs[0], Constant) else 0
+        more = f", axis={axis}" if axis else ""
+        single = [_without_axis(i, axis) for i in parts]
+        if all(s is not None for s in single):
+            return f"stack([{', '.join(self(s) for s in single if s is not None)}]{more})", ATOM
+        return f"concatenate([{', '.join(self(i) for i in parts)}]{more})", ATOM
 
     def _elementwise(self, op: Any, inputs: Sequence[Variable]) -> tuple[str, int]:
         kind = type(op).__name__
@@ -144,15 +162,16 @@ class Writer:
                 return self._written(inputs[0])
         if kind in INFIX:
             sign, strength = INFIX[kind]
-            # a - (b - c) and a / (b / c) need their brackets, 2 ** (-1) too
-            right = strength if kind in ("Add", "Mul", "AND", "OR") else strength + 1
+            # a - (b - c), a * (b % c), 2 ** (-1) and (a < b) < c need their brackets
             first, *others = inputs
-            left = strength + 1 if kind == "Pow" else strength
+            left = strength + 1 if kind == "Pow" or strength == COMPARISON else strength
             text = self(first, left)
             for i in others:
                 if kind == "Add" and (negative := self(i, SUM)).startswith("-"):
                     text = f"{text} - {negative[1:]}"
                 else:
+                    same = kind == "Add" or (kind == _kind(i) and kind in ("Mul", "AND", "OR"))
+                    right = strength if same else strength + 1
                     text = f"{text} {sign} {self(i, right)}"
             return text.replace(" ** ", "**") if kind == "Pow" else text, strength
         if kind == "Neg":
@@ -170,8 +189,14 @@ class Writer:
         return f"{word}({', '.join(self(i) for i in inputs)})", ATOM
 
     def _axes(self, op: Any, v: Variable) -> tuple[str, int]:
-        """Axes that are added or dropped go without saying; those that change places do not."""
-        order = [axis for axis in getattr(op, "new_order", ()) if axis != "x"]
+        """New axes in front and dropped ones go without saying, as in NumPy; others do not."""
+        new_order = list(getattr(op, "new_order", ()))
+        order = [axis for axis in new_order if axis != "x"]
+        if order == sorted(order) and "x" in new_order[new_order.index(order[0]) if order else 0 :]:
+            if not order:
+                return self._written(v)
+            index = ", ".join("None" if axis == "x" else ":" for axis in new_order)
+            return f"{self(v, ATOM)}[{index}]", ATOM
         if type(op).__name__ != "MatrixTranspose" and order == sorted(order):
             return self._written(v)
         if len(order) <= 2 or order == sorted(order, reverse=True):
@@ -180,11 +205,20 @@ class Writer:
 
     def _product(self, a: Variable, b: Variable) -> tuple[str, int]:
         """Return a @ b; PyTensor makes ``A.T @ v`` of ``v @ A`` for a vector v."""
-        if _is_vector(b) and a.owner is not None:
+        column = _of_column(b)
+        if column is not None and a.owner is not None:
             op = a.owner.op
             if type(op).__name__ == "MatrixTranspose" or getattr(op, "new_order", ()) == (1, 0):
-                a, b = b, a.owner.inputs[0]
-        return f"{self(a, PRODUCT)} @ {self(b, PRODUCT + 1)}", PRODUCT
+                a, column = column, a.owner.inputs[0]
+        right = self._operand(b if column is None else column, PRODUCT + 1)
+        return f"{self._operand(a, PRODUCT)} @ {right}", PRODUCT
+
+    def _operand(self, v: Variable, above: int) -> str:
+        """An operand of a product, where an axis in front does not go without saying."""
+        node = None if v in self.names else v.owner
+        if node is not None and list(getattr(node.op, "new_order", ())) == ["x", 0]:
+            return f"{self(node.inputs[0], ATOM)}[None, :]"
+        return self(v, above)
 
     def _scan(self, op: Any, node: Apply[Any]) -> tuple[str, int]:
         """A scan inside a step, as a function of its sequences, initial values and the like."""
@@ -196,10 +230,16 @@ class Writer:
         name = "scan" if op.name == "scan_fn" else op.name
         return f"{name}({', '.join(dict.fromkeys(roots))})", ATOM
 
-    def _indices(self, node: Apply[Any]) -> str:
-        return ", ".join(self._index(i) for i in get_idx_list(node.inputs, node.op.idx_list))
+    def _indices(self, node: Apply[Any], n_arrays: int = 1) -> str:
+        """What stands in square brackets; the first `n_arrays` inputs are no indices."""
+        if hasattr(node.op, "idx_list"):
+            given = [node.inputs[0], *node.inputs[n_arrays:]]
+            return ", ".join(self._index(i) for i in get_idx_list(given, node.op.idx_list))
+        return ", ".join(self._index(i) for i in node.inputs[n_arrays:])
 
     def _index(self, index: Any) -> str:
+        if isinstance(getattr(index, "data", None), slice):
+            index = index.data
         if not isinstance(index, slice):
             return self(index) if isinstance(index, Variable) else str(index)
         parts = [
@@ -209,11 +249,26 @@ class Writer:
         return ":".join(parts if parts[2] else parts[:2])
 
 
-def _is_vector(v: Variable) -> bool:
-    """Whether it is a vector, or a matrix of one column made of a vector."""
-    while v.owner is not None and type(v.owner.op).__name__ in ("DimShuffle", "ExpandDims"):
-        v = v.owner.inputs[0]
-    return getattr(v.type, "ndim", 0) == 1
+def _of_column(v: Variable) -> Variable | None:
+    """The vector that `v` is, or is the column of; None if it is neither."""
+    if getattr(v.type, "ndim", 0) == 1:
+        return v
+    if v.owner is not None and list(getattr(v.owner.op, "new_order", ())) == [0, "x"]:
+        return v.owner.inputs[0]
+    return None
+
+
+def _without_axis(v: Variable, axis: int) -> Variable | None:
+    """What `v` was before this axis was added; None if it was not."""
+    order = list(getattr(v.owner.op, "new_order", ())) if v.owner is not None else []
+    rest = [k for k in order if k != "x"]
+    added = axis < len(order) and order[axis] == "x" and rest == list(range(len(order) - 1))
+    return v.owner.inputs[0] if added else None
+
+
+def _kind(v: Variable) -> str:
+    """Name of the scalar operation that a variable is the result of."""
+    return type(getattr(v.owner.op, "scalar_op", None)).__name__ if v.owner is not None else ""
 
 
 def in_order(
@@ -276,6 +331,7 @@ def named_steps(
     nodes = in_order(results, set(inputs))
     uses = Counter(i for node in nodes for i in set(node.inputs))
     taken = {*names.values(), *(name for name, _ in outputs)}
+    users = {v.name for node in nodes for v in node.outputs if v.name}
     name_of = {v: name for name, v in reversed(outputs)}
     steps = [(name, v) for name, v in outputs if v in names]  # handed on as they are
     n_unnamed = 0
@@ -290,7 +346,8 @@ def named_steps(
                 name = "draw" if isinstance(v.type, TensorType) else None
                 name = name and name + "'" * sum(t.startswith("draw") for t in taken)
             elif name is None and uses[v] > 1 and v not in results and _is_work(node):
-                n_unnamed += 1
+                while not n_unnamed or f"v{n_unnamed}" in taken | users:
+                    n_unnamed += 1
                 name = f"v{n_unnamed}"
             if name is not None:
                 steps.append((name, v))

@@ -69,9 +69,10 @@ pt.as_tensor_variable(0).astype("float64")
         trial.problems.append("no sequence tells how many steps there are: give n_steps")
     if isinstance(n_steps, int) and n_steps == 1:
         trial.remarks.append("with n_steps=1 PyTensor builds no scan, it calls the step once")
-    outputs = trial.call(fn)
-    if outputs is not None:
-        trial.look_at(outputs, strict)
+    if not trial.problems:
+        outputs = trial.call(fn)
+        if not trial.problems:
+            trial.look_at(outputs, strict)
     names = ", ".join(name for name, _ in trial.arguments)
     return Report(f"fn({names})", trial.problems, trial.remarks)
 
@@ -105,8 +106,12 @@ class _Trial:
     def _add_sequence(self, k: int, given: Any) -> None:
         taps = [0]
         if isinstance(given, dict):
-            taps, given = _as_list(given.get("taps", [0])), given["input"]
-        v = pt.as_tensor_variable(given)
+            taps, given = _as_list(given.get("taps", [0])), given.get("input")
+        try:
+            v = pt.as_tensor_variable(given)
+        except (TypeError, NotImplementedError, ValueError):
+            self.problems.append(f"sequences[{k}] is {given!r}, but must be an array or a variable")
+            return
         name = v.name or f"sequences[{k}]"
         if v.ndim == 0:
             self.problems.append(
@@ -118,8 +123,10 @@ class _Trial:
             self.arguments.append((f"{name}[t{tap:+d}]".replace("+0", ""), v[0].type()))
 
     def _add_state(self, k: int, info: Any) -> None:
-        if info is None or info == {}:
-            return
+        if info is None or (
+            isinstance(info, dict) and info.get("initial", info.get("taps")) is None
+        ):
+            return  # only collected
         taps = [-1]
         if isinstance(info, dict):
             taps, info = _as_list(info.get("taps", [-1])), info.get("initial")
@@ -178,6 +185,20 @@ class _Trial:
 
     def look_at(self, returned: Any, strict: bool) -> None:
         """Compare what the step returns with what scan expects."""
+        parts = list(returned) if isinstance(returned, list | tuple) else [returned]
+        if any(isinstance(part, until) for part in parts[:-1]):
+            self.problems.append("until(...) must be the last thing that the step returns")
+        strange = [p for p in _flat(parts) if not isinstance(p, Variable | dict | until)]
+        if strange:
+            self.problems.append(
+                f"the step returns {strange[0]!r}, which is no variable: "
+                + (
+                    "its return is missing"
+                    if strange[0] is None
+                    else "pt.as_tensor_variable(...) makes one of it"
+                )
+            )
+            return
         outputs, updates = _outputs_and_updates(returned)
         wanted = len(self.outputs_info)
         if wanted and wanted != len(outputs):
@@ -258,16 +279,34 @@ class _Trial:
                 self.remarks.append(f"the step does not use {name}{hint if is_state else ''}")
 
     def _look_for_generators(self, outputs: Sequence[Variable], updates: Any) -> None:
+        used = [i for v in ancestors(outputs) if v.owner is not None for i in v.owner.inputs]
+        for name, v in self.arguments:
+            if isinstance(v.type, RandomType) and v in used and v in outputs:
+                self.problems.append(
+                    f"the step draws from {name} and returns it as it was, so every step draws the "
+                    "same numbers: return the next generator, next_rng, draw = rng.normal()"
+                )
         for v in graph_inputs(outputs):
             if not (isinstance(v, SharedVariable) and isinstance(v.type, RandomType)):
                 continue
             if v not in updates:
+                if getattr(v, "_default_update", None) is not None:  # of a RandomStream
+                    self.remarks.append(
+                        f"the step draws from {v}, which updates itself: that works with "
+                        "return_updates=True alone, if the updates that scan returns are passed "
+                        "on to pytensor.function"
+                    )
+                    continue
                 self.problems.append(
                     f"the step draws from the shared generator {v} and does not pass it on, so "
                     "every step draws the same numbers: give the generator as outputs_info=[..., "
                     "rng], take it as an argument and return the next one (next_rng, draw = "
                     "rng.normal()); its final value goes into the updates of pytensor.function"
                 )
+
+
+def _flat(parts: Sequence[Any]) -> list[Any]:
+    return [q for p in parts for q in (_flat(p) if isinstance(p, list | tuple) else [p])]
 
 
 def _outputs_and_updates(returned: Any) -> tuple[list[Variable], dict[Any, Any]]:

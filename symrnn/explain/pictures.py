@@ -59,7 +59,8 @@ def draw(
     )
     _draw_folded(left, chosen, equations)
     _draw_unrolled(right, chosen)
-    figure.suptitle(headline(chosen) if title is None else title, fontsize=12)
+    words = headline(chosen) if title is None else title
+    figure.suptitle("\n".join(wrap(words, 110)), fontsize=12, parse_math=False)
     return figure
 
 
@@ -72,7 +73,7 @@ def _groups(scan: Anatomy) -> tuple[dict[str, list[int]], dict[str, list[int]], 
         name = a.name.split("[t")[0]
         if a.kind == "sequence":
             sequences.setdefault(name, []).append(a.tap or 0)
-        elif a.kind in ("state", "generator"):
+        elif a.kind in ("state", "generator", "gradient"):
             states.setdefault(name, []).append(a.tap or 0)
         elif a.kind in ("shared", "non-sequence"):
             constants.append(a.name)
@@ -89,6 +90,10 @@ def _box(ax: Axes, x: float, y: float, width: float, height: float, colour: str 
     shape = FancyBboxPatch(corner, width, height, boxstyle="round,pad=0,rounding_size=0.15")
     shape.set(facecolor="#f7fafc", edgecolor=colour, linewidth=1.6, zorder=2)
     ax.add_patch(shape)
+
+
+def _write(ax: Axes, x: float, y: float, text: str, **how: Any) -> None:
+    ax.text(x, y, text, parse_math=False, **how)  # a name may have a dollar in it
 
 
 def _arrow(ax: Axes, tail: Any, head: Any, colour: str, bend: float = 0.0) -> None:
@@ -117,14 +122,14 @@ def _draw_folded(ax: Axes, scan: Anatomy, equations: Sequence[str]) -> None:
     middle = (bottom + top) / 2
     _box(ax, 6.0, middle, 7.4, box_height)
     text = "\n".join(equations)
-    ax.text(2.55, middle, text, family="monospace", fontsize=8.6, va="center", linespacing=1.4)
+    _write(ax, 2.55, middle, text, family="monospace", fontsize=8.6, va="center", linespacing=1.4)
 
     below = [
         f"{name}[t{tap:+d}]".replace("+0", "") for name, taps in sequences.items() for tap in taps
     ]
     for x, name in zip(_spread(len(below), 6.0, 7.0), below, strict=True):
         _arrow(ax, (x, 0.65), (x, bottom), GREEN)
-        ax.text(x, 0.3, name, ha="center", va="center", color=GREEN, fontsize=10)
+        _write(ax, x, 0.3, name, ha="center", va="center", color=GREEN, fontsize=10)
     for k, (name, taps) in enumerate(states.items()):
         y = middle + (k - (n_loops - 1) / 2) * min(0.8, box_height / (n_loops + 1))
         over, side = top + 0.75 + 0.75 * k, 0.35 * k
@@ -132,15 +137,16 @@ def _draw_folded(ax: Axes, scan: Anatomy, equations: Sequence[str]) -> None:
         ax.plot([9.7, out, out, back, back], [y, y, over, over, y], color=ORANGE, linewidth=1.5)
         _arrow(ax, (back, y), (2.3, y), ORANGE)
         delays = ", ".join(f"{name}[t{tap:+d}]" for tap in taps)
-        ax.text(6.0, over + 0.12, f"{name}[t], at the next step {delays}", ha="center", va="bottom",
-                color=ORANGE, fontsize=10)  # fmt: skip
+        words = f"{name}[t], at the next step {delays}"
+        how = {"ha": "center", "va": "bottom", "color": ORANGE, "fontsize": 10}
+        _write(ax, 6.0, over + 0.12, words, **how)
     for k, name in enumerate(collected):
         y = bottom + 0.4 + 0.5 * k
         _arrow(ax, (9.7, y), (11.2, y), BLUE)
-        ax.text(11.3, y, name, va="center", color=BLUE, fontsize=10)
+        _write(ax, 11.3, y, name, va="center", color=BLUE, fontsize=10)
     if constants:
         names = "\n".join(wrap(", ".join(constants), 60))
-        ax.text(6.0, top + 0.3, f"the same at all steps: {names}", ha="center", va="center",
+        _write(ax, 6.0, top + 0.3, f"the same at all steps: {names}", ha="center", va="center",
                 color=GREY, fontsize=9)  # fmt: skip
 
 
@@ -158,45 +164,52 @@ def _draw_unrolled(ax: Axes, scan: Anatomy) -> None:
     places = [4.3 + 4.4 * k for k in range(N_SHOWN)]
     results = [r for r in scan.results if r.kind in ("fed back", "collected")]
 
-    def index(k: int, tap: int) -> str:
-        if not scan.backwards:
-            return str(k + tap)
-        return "T" if tap - k == 1 else f"T{tap - k - 1:+d}"
+    def index(k: int, tap: int, last_tap: int) -> str:
+        return f"T{tap - last_tap - k - 1}" if scan.backwards else str(k + tap)
 
     for k, x in enumerate(places):
         _box(ax, x, middle, 2.2, tall)
-        ax.text(x, middle, f"step {k}", ha="center", va="center", fontsize=10)
+        _write(ax, x, middle, f"step {k}", ha="center", va="center", fontsize=10)
         for row, (name, taps) in enumerate(sequences.items()):
-            label = ", ".join(f"{name}[{index(k, tap)}]" for tap in taps)
-            ax.text(x, 0.3 + 0.5 * row, label, ha="center", va="center", color=GREEN, fontsize=9.5)
+            label = ", ".join(f"{name}[{index(k, tap, max(taps))}]" for tap in taps)
+            _write(
+                ax, x, 0.3 + 0.5 * row, label, ha="center", va="center", color=GREEN, fontsize=9.5
+            )
         if sequences:
             _arrow(ax, (x, 0.6 + 0.5 * (len(sequences) - 1)), (x, middle - tall / 2), GREEN)
         names = [r.name.replace("[t]", f"[{k}]") for r in results]
         _arrow(ax, (x, middle + tall / 2), (x, middle + tall / 2 + 0.6), BLUE)
         label = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-        ax.text(
-            x, middle + tall / 2 + 0.75, label, ha="center", va="bottom", color=BLUE, fontsize=9.5
+        _write(
+            ax,
+            x,
+            middle + tall / 2 + 0.75,
+            label,
+            ha="center",
+            va="bottom",
+            color=BLUE,
+            fontsize=9.5,
         )
     for row, (name, taps) in enumerate(states.items()):
         y = middle + (row - (n_states - 1) / 2) * -0.8
         first = ", ".join(f"{name}[{tap}]" for tap in sorted(taps))
-        ax.text(1.5, y + 0.14, first, ha="center", va="bottom", color=ORANGE, fontsize=9.5)
-        for k, x in enumerate([*places, places[-1] + 4.4]):
+        _write(ax, 1.5, y + 0.14, first, ha="center", va="bottom", color=ORANGE, fontsize=9.5)
+        for k, x in enumerate([*places, places[-1] + 4.4] if -1 in taps else []):
             start = places[k - 1] + 1.1 if k else 0.5
             end = x - 1.1 if k < N_SHOWN else start + 1.6
             _arrow(ax, (start, y), (end, y), ORANGE)
             if k:
-                ax.text((start + end) / 2, y + 0.14, f"{name}[{k - 1}]", ha="center", va="bottom",
-                        color=ORANGE, fontsize=9.5)  # fmt: skip
+                how = {"ha": "center", "va": "bottom", "color": ORANGE, "fontsize": 9.5}
+                _write(ax, (start + end) / 2, y + 0.14, f"{name}[{k - 1}]", **how)
         for tap in taps:
             if tap < -1:  # past the steps between
                 for k in range(N_SHOWN + tap):
                     between = (places[k] + places[k - tap]) / 2
-                    ax.text(between, middle - tall / 2 - 1.0, f"{name}[{k}]", ha="center",
+                    _write(ax, between, middle - tall / 2 - 1.0, f"{name}[{k}]", ha="center",
                             color=ORANGE, fontsize=9.5)  # fmt: skip
                     tail = (places[k] + 0.6, middle - tall / 2)
                     _arrow(ax, tail, (places[k - tap] - 0.6, middle - tall / 2), ORANGE, bend=0.35)
-    ax.text(places[-1] + 3.1, middle, "...", fontsize=14, color=ORANGE, va="center")
+    _write(ax, places[-1] + 3.1, middle, "...", fontsize=14, color=ORANGE, va="center")
 
 
 def draw_states(trace: Trace, name: str, ax: Axes | None = None) -> Axes:
@@ -319,13 +332,13 @@ def _frame(ax: Axes, trace: Trace, k: int, names: Sequence[str]) -> None:
     fed_back = {r.name for r in trace.scan.results if r.kind == "fed back"}
     y = len(lines) + 0.8
     for line in trace.scan.equations:
-        ax.text(0.1, y, line, family="monospace", color=GREY, va="center")
+        _write(ax, 0.1, y, line, family="monospace", color=GREY, va="center")
         y -= 1
     y -= 0.4
     for name in names:
         colour = COLOURS.get(kinds.get(name, ""), ORANGE if name in fed_back else BLUE)
-        ax.text(0.1, y, name, family="monospace", color=colour, va="center")
-        ax.text(3.4, y, show(trace.values[name][k]), family="monospace", va="center")
+        _write(ax, 0.1, y, name, family="monospace", color=colour, va="center")
+        _write(ax, 3.4, y, show(trace.values[name][k]), family="monospace", va="center")
         y -= 1
 
 
@@ -374,8 +387,8 @@ def draw_step(variables: Variable | Sequence[Variable], scan: int | str = -1) ->
             place[n] = (10 * k + 5, y - height / 2 - 0.25)
             colour = COLOURS.get(kinds.get(n, ""), ORANGE if n in results else BLUE)
             _box(ax, *place[n], 7.8, height + 0.4, colour)
-            ax.text(
-                10 * k + 1.4, place[n][1], texts[n], family="monospace", fontsize=8, va="center"
+            _write(
+                ax, 10 * k + 1.4, place[n][1], texts[n], family="monospace", fontsize=8, va="center"
             )
             y -= height + 1 + free / (len(group) + 1)
     for n, sources in uses.items():

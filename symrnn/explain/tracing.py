@@ -397,10 +397,10 @@ def _all_steps(
     return steps
 
 
-def _numbered(steps: Sequence[int] | None, n_steps: int) -> list[int]:
+def _numbered(steps: Sequence[int] | None, n_steps: int) -> Sequence[int]:
     """The chosen steps in order, each once; those below 0 are counted from the end."""
     if steps is None:
-        return list(range(n_steps))
+        return range(n_steps)
     chosen = sorted({int(t) + n_steps if t < 0 else int(t) for t in steps})
     for t in chosen:
         if not 0 <= t < n_steps:
