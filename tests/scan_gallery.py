@@ -527,6 +527,63 @@ def gradient():
     )  # fmt: skip
 
 
+def set_at_positions():
+    """Of the documentation: an array that is zero but for one number, for each step."""
+    location, values, like = pt.imatrix("location"), pt.dvector("values"), pt.dmatrix("like")
+
+    def step(location, value, like):
+        zeros = pt.zeros_like(like)
+        return pt.set_subtensor(zeros[location[0], location[1]], value)
+
+    result = scan(step, sequences=[location, values], non_sequences=like)
+    result.name = "result"
+    return Case(
+        result,
+        {location: [[0, 1], [1, 0]], values: [5.0, 6.0], like: np.ones((2, 2))},
+        [("location[t]", "sequence"), ("values[t]", "sequence"), ("like", "non-sequence")],
+        [
+            "zeros = zeros_like(like)",
+            "result[t] = set(zeros[location[t][0], location[t][1]], values[t])",
+        ],
+        {"result[t]": [[[0, 5], [0, 0]], [[0, 0], [6, 0]]], "zeros": np.zeros((2, 2, 2))},
+        "a scan of as many steps as location or values has",
+    )
+
+
+def gibbs_sampling():
+    """Of the documentation, with a generator that goes from step to step."""
+    W = pytensor.shared(np.array([[1.0, -1.0], [0.5, 2.0]]), name="W")
+    v0, rng = pt.dvector("v0"), pt.random.shared_rng(seed=4, name="rng")
+
+    def step(v, rng):
+        h_mean = pt.sigmoid(v @ W)
+        rng, h = rng.binomial(1, h_mean)
+        v_mean = pt.sigmoid(h @ W.T)
+        rng, sample = rng.binomial(1, v_mean)
+        return sample.astype("float64"), rng
+
+    v, _ = scan(step, outputs_info=[v0, rng], n_steps=3)
+    draws, weights, state, hs, vs = rng.get_value(), W.get_value(), np.array([1.0, 0.0]), [], []
+    for _ in range(3):
+        hs.append(draws.binomial(1, sigmoid(state @ weights)))
+        state = draws.binomial(1, sigmoid(hs[-1] @ weights.T))
+        vs.append(state)
+    return Case(
+        v,
+        {v0: [1.0, 0.0]},
+        [("v[t-1]", "state"), ("rng[t-1]", "generator"), ("W", "shared")],
+        [
+            "h_mean = sigmoid(v[t-1] @ W)",
+            "h = binomial(1, h_mean)",
+            "v_mean = sigmoid(h @ W.T)",
+            "rng[t], sample = binomial(1, v_mean)",
+            "v[t] = float64(sample)",
+        ],
+        {"h": hs, "v[t]": vs},
+        "a scan of 3 steps",
+    )
+
+
 def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
@@ -641,5 +698,5 @@ CASES = [
     backwards, nested, random_walk, logistic_map, moving_average, square_root,
     greatest_common_divisor, running_maximum, squares, counter, rotation, elman_by_hand,
     echo_state, sum_to_each, greedy_decoding, gradient, library_lstm,
-    library_gru_masked_and_reversed, bidirectional_elman,
+    library_gru_masked_and_reversed, bidirectional_elman, set_at_positions, gibbs_sampling,
 ]  # fmt: skip

@@ -4,6 +4,7 @@
 equation of its own, and so does what is used more than once.
 """
 
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -152,6 +153,8 @@ class Writer:
 
     def _elementwise(self, op: Any, inputs: Sequence[Variable]) -> tuple[str, int]:
         kind = type(op).__name__
+        if kind == "Second" and not self.brief and _is_number(inputs[1], 0):
+            return f"zeros_like({self(inputs[0])})", ATOM
         if kind in SILENT:
             return self._written(inputs[-1])
         if kind == "Mul" and any(_is_number(i, 0) for i in inputs):
@@ -338,7 +341,7 @@ def named_steps(
     for node in nodes:
         for v in node.outputs:
             name = name_of.pop(v, None)
-            if name is None and v.name and v not in results and not _is_slice(node):
+            if name is None and v.name and v not in results and not _named_by_pytensor(node):
                 name = v.name
                 while name in taken:
                     name += "'"
@@ -373,14 +376,10 @@ def equations(
     return lines
 
 
-def _is_slice(node: Apply[Any]) -> bool:
-    """Whether it is a part of a sequence: `pytensor.scan` gives such names itself."""
-    return (
-        isinstance(node.op, Subtensor)
-        and any(isinstance(i, slice) for i in get_idx_list(node.inputs, node.op.idx_list))
-        and bool(node.outputs[0].name and node.outputs[0].name.endswith("]"))
-        and not (node.outputs[0].name or "").startswith(("z[", "zx[", "zh["))
-    )
+def _named_by_pytensor(node: Apply[Any]) -> bool:
+    """Whether a name is PyTensor's own: a part of a sequence is ``x[1:]``, a transpose ``W.T``."""
+    name = node.outputs[0].name or ""
+    return name.endswith(".T") or bool(re.search(r"\[-?\d*:-?\d*\]$", name))
 
 
 def _is_work(node: Apply[Any]) -> bool:
