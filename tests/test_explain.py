@@ -291,7 +291,7 @@ def test_mistakes_are_told_in_words(fn, options, problem):
 def test_a_right_step_has_no_problem_but_remarks():
     report = check(lambda x, h: pt.tanh(x + W), [X], [H0], n_steps=1)
     assert report
-    assert report.call == "fn(x[t], h0[t-1])"
+    assert report.call == "fn(x = x[t], h = h0[t-1])"
     assert [r.split(":")[0] for r in report.remarks] == [
         "with n_steps=1 PyTensor builds no scan, it calls the step once",
         "the step uses the shared variable w without being given it",

@@ -52,7 +52,7 @@ def scan(fn: Any, **options: Any) -> Any:
 # sources; then the step as equations; then its results. Nothing is compiled. PyTensor forgets how
 # the arguments were called in Python, so names are taken from the variables around: a sequence x
 # arrives as `x[t]`, a state that starts with h0 is called h, and a result has the name of the
-# variable that `scan` returned or of the one that the step did.
+# variable that `scan` returned (`y.name = "y"`) or of the one that the step did.
 #
 # The names of a step's local variables, such as `change`, can be had too, if the scan is built
 # within `explain.local_names()`, and if the step is a function called `step` or `fn`. The helper
@@ -103,7 +103,9 @@ def somebodys_scan() -> tuple[Any, dict[Any, Any]]:
 # ## 4. What an LSTM remembers
 #
 # The library's layers can be looked into like any other scan. The equations below come from the
-# cell's own code: `i`, `f`, `g` and `o` are its local variables.
+# cell's own code: `i`, `f`, `g` and `o` are its local variables. `zx` is what comes from the input,
+# x W_x + b, computed for all steps before the loop, and z[0] to z[3] are the parts of z that belong
+# to the four gates.
 #
 # The heat map shows the memory c of an untrained cell over 40 steps, a row for each unit.
 
@@ -188,7 +190,8 @@ def draw_flows(found: dict[str, Any]) -> Any:
 # numbers where it says nothing; then what the tools say; then the mended scan.
 #
 # `explain.check` takes the arguments of `scan`, calls the step once outside of the loop, and says
-# in words what is wrong.
+# in words what is wrong. It cannot know what is meant: for mistakes 2, 5 and 10 one has to look at
+# what it says goes where, or at what `describe` says the step computes.
 
 # %%
 X, M, W = pt.dvector("x"), pt.dmatrix("m"), pytensor.shared(2.0, name="w")
@@ -222,6 +225,7 @@ def mistake(title: str, wrong: dict[str, Any], mended: dict[str, Any]) -> tuple[
     report = explain.check(**wrong)
     if said.startswith("PyTensor computes"):
         print(f"  describe: {explain.describe(scan(**wrong)).scans[0].equations[-1]}")
+    print(f"  check: scan calls {report.call}")
     for line in [*report.problems, *report.remarks]:
         print(f"  check: {line}")
     result = scan(**mended)

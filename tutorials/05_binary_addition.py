@@ -192,7 +192,8 @@ def draw_carry(adder: Adder, folder: Path) -> float:
 #
 # Three hidden units with tanh, biases, cross-entropy, and RMSProp with Nesterov's momentum on
 # minibatches: 2000 sums of 7 bits in batches of 100, five times through. It needs a hundredth of
-# the steps.
+# the steps. But three units are just enough, and not every start succeeds: of the seeds 1 to 8,
+# four add 97 % of all sums or more, and four get stuck before. Try --seed 3.
 
 
 # %%

@@ -34,7 +34,8 @@ def describe(variables: Variable | Sequence[Variable]) -> Description:
     """Describe the scans behind a variable: what goes in, what a step does, what comes out.
 
     Nothing is compiled. Fast recurrent layers of this library appear as the plain scans that they
-    stand for, with the names of their cells' equations.
+    stand for, with the names of their cells' equations. (Their fast way back is a scan without
+    names; for a gradient that can be read use ``unroll(..., backward="autodiff")``.)
 
     Parameters
     ----------

@@ -17,8 +17,16 @@ from pytensor.tensor.variable import TensorVariable
 
 from symrnn.compiling import QUICK
 from symrnn.explain.anatomy import Anatomy, anatomies, as_variables, inner_graph, readable
-from symrnn.explain.equations import Writer
-from symrnn.explain.tracing import CHUNK, Run, as_they_are, outer_values, show, values_of
+from symrnn.explain.equations import Writer, named_steps
+from symrnn.explain.tracing import (
+    CHUNK,
+    Run,
+    as_they_are,
+    outer_values,
+    results_of,
+    show,
+    values_of,
+)
 
 
 @dataclass(frozen=True)
@@ -31,16 +39,23 @@ class NonFinite:
     name: str
     """The argument or expression."""
     comes_from: str
-    """``"the step"`` if an expression makes it of finite values, else ``"outside"``."""
+    """``"the step"`` if an expression makes it of finite values, else ``"outside"``; ``"after"``
+    the scans if all of them are finite."""
     value: Any = field(repr=False)
     inputs: dict[str, Any] = field(repr=False)
     """Values of what the expression is made of, by name."""
+    source: str = ""
+    """Where an argument comes from."""
 
     def __str__(self) -> str:
+        if self.comes_from == "after":
+            return f"all scans are finite, but {self.name}, made of their results, is not: " + show(
+                self.value
+            )
         lines = [f"the first value that is not finite is in step {self.step} of {self.scan}:"]
         lines.append(f"  {self.name} is {show(self.value)}")
         if self.comes_from == "outside":
-            lines.append("  it comes into the step from outside")
+            lines.append(f"  it comes into the step from outside: {self.source or 'it is given'}")
         lines += [f"  where {name} is {show(value)}" for name, value in self.inputs.items()]
         return "\n".join(lines)
 
@@ -53,7 +68,8 @@ def first_nonfinite(
 ) -> NonFinite | None:
     """Find the first step, and in it the first expression, that is NaN or infinite.
 
-    Give it a gradient to look into the scan that computes it too.
+    Give it a gradient to look into the scan that computes it too. Everything that a scan's step
+    computes is looked at, also what the variable itself does not depend on.
 
     Parameters
     ----------
@@ -92,6 +108,8 @@ def first_nonfinite(
         run = Run(scan, given, True, mode)
         variables = dict(run.wanted)
         name_of = {a.inner: a.name for a in scan.arguments} | {v: n for n, v in run.wanted}
+        own = {a.inner: a.name for a in scan.arguments}
+        own |= {v: n for n, v in named_steps(list(own), results_of(scan), own)}
         what = scan.title
         for name, value in run.constants.items():
             if not _good_rows(np.asarray(value)[None], infinite)[0]:
@@ -110,14 +128,30 @@ def first_nonfinite(
             if inside is not None:
                 return replace(inside, scan=f"{inside.scan} inside step {start + row} of {what}")
             parts = [] if v is None or v.owner is None else _parts(v, name_of)
+            source = next((a.source for a in scan.arguments if a.name == name), "")
             return NonFinite(
                 what,
                 start + row,
-                _with_expression(name, v, name_of),
+                _with_expression(name, v, own),
                 "outside" if v is None else "the step",
                 at[name],
                 {n: at[n] for n in parts if n in at},
+                source,
             )
+    return _after(asking, dict(inputs or {}), mode, infinite)
+
+
+def _after(
+    asking: Sequence[Variable], inputs: dict[Any, Any], mode: Any, infinite: bool
+) -> NonFinite | None:
+    """What is not finite though all scans are: it is computed from their results."""
+    needed = list(explicit_graph_inputs(asking))
+    needed, values = values_of(needed, needed, inputs)
+    function = pytensor.function(needed, list(asking), mode=mode, updates=as_they_are(asking))
+    for v, value in zip(asking, function(*values), strict=True):
+        if not _good_rows(np.asarray(value)[None], infinite)[0]:
+            name = v.name or Writer({}, brief=True)(v)
+            return NonFinite("", -1, name[:80], "after", value, {})
     return None
 
 
@@ -141,11 +175,11 @@ def _parts(v: Variable, name_of: Mapping[Variable, str]) -> list[str]:
     return list(dict.fromkeys(name_of[i] for i in v.owner.inputs if i in name_of))
 
 
-def _with_expression(name: str, v: Variable | None, name_of: Mapping[Variable, str]) -> str:
-    if v is None:
+def _with_expression(name: str, v: Variable | None, own: Mapping[Variable, str]) -> str:
+    """The expression, with its name if it has one; `own` are names that are no expressions."""
+    if v is None or v not in own:
         return name
-    text = Writer({u: n for u, n in name_of.items() if u is not v})(v)
-    return name if text == name else f"{name} = {text}"
+    return f"{own[v]} = {Writer({u: n for u, n in own.items() if u is not v})(v)}"
 
 
 def _good_rows(values: Any, infinite: bool) -> Any:

@@ -19,7 +19,7 @@ class Report:
     """What `check` found; print it. It is true if nothing is wrong."""
 
     call: str
-    """How scan calls the step, for example ``fn(x[t], h[t-1], W)``."""
+    """What goes where when scan calls the step: ``fn(x_t = x[t], h = h0[t-1], W = W)``."""
     problems: list[str]
     """What is wrong, each with the usual fix."""
     remarks: list[str]
@@ -32,7 +32,8 @@ class Report:
         lines = [f"scan calls {self.call}"]
         lines += [f"wrong: {problem}" for problem in self.problems]
         lines += [f"note: {remark}" for remark in self.remarks]
-        return "\n".join([*lines, *([] if self.problems else ["nothing is wrong"])])
+        right = "no mistake found; is the order above the one that is meant?"
+        return "\n".join([*lines, *([] if self.problems else [right])])
 
 
 def check(
@@ -42,6 +43,7 @@ def check(
     non_sequences: Any = None,
     n_steps: Any = None,
     strict: bool = False,
+    **options: Any,
 ) -> Report:
     """Call a step once, as `pytensor.scan` would, and explain the mistakes that people make.
 
@@ -49,6 +51,8 @@ def check(
     ----------
     fn, sequences, outputs_info, non_sequences, n_steps, strict
         As for `pytensor.scan`.
+    options
+        Other options of `pytensor.scan`, which make no difference here.
 
     Returns
     -------
@@ -60,7 +64,7 @@ def check(
     >>> import pytensor.tensor as pt
     >>> x = pt.dvector("x")
     >>> print(check(lambda x_t, total: total + x_t, sequences=[x], outputs_info=[0]))
-    scan calls fn(x[t], state[t-1])
+    scan calls fn(x_t = x[t], total = state[t-1])
     wrong: state 0 starts as int8, but the step returns float64: start with \
 pt.as_tensor_variable(0).astype("float64")
     """
@@ -73,8 +77,18 @@ pt.as_tensor_variable(0).astype("float64")
         outputs = trial.call(fn)
         if not trial.problems:
             trial.look_at(outputs, strict)
-    names = ", ".join(name for name, _ in trial.arguments)
-    return Report(f"fn({names})", trial.problems, trial.remarks)
+    return Report(f"fn({_as_called(fn, trial.arguments)})", trial.problems, trial.remarks)
+
+
+def _as_called(fn: Callable[..., Any], arguments: Sequence[tuple[str, Variable]]) -> str:
+    """What goes where, with the step's own names for it: ``x_t = x[t], s = state[t-1]``."""
+    try:
+        parameters = list(inspect.signature(fn).bind(*range(len(arguments))).arguments)
+    except (TypeError, ValueError):
+        parameters = []
+    if len(parameters) != len(arguments):
+        return ", ".join(name for name, _ in arguments)
+    return ", ".join(f"{p} = {name}" for p, (name, _) in zip(parameters, arguments, strict=True))
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -178,7 +192,10 @@ class _Trial:
                     "has no value yet; write pt.switch(condition, a, b), & and |"
                 )
                 return None
-            self.problems.append(f"the step fails with {type(error).__name__}: {error}")
+            advice = ""
+            if "item assignment" in str(error):
+                advice = "; a variable cannot be changed: s = pt.set_subtensor(s[0], value)"
+            self.problems.append(f"the step fails with {type(error).__name__}: {error}{advice}")
         except Exception as error:
             self.problems.append(f"the step fails with {type(error).__name__}: {error}")
         return None
@@ -210,7 +227,7 @@ class _Trial:
             if k < len(outputs):
                 self._compare(k, name, start, outputs[k])
         self._look_for_captured(outputs, strict)
-        self._look_for_unused(outputs)
+        self._look_for_unused([*outputs, *updates.values()])
         self._look_for_generators(outputs, updates)
 
     def _compare(self, k: int, name: str, start: Variable, output: Variable) -> None:
@@ -228,9 +245,14 @@ class _Trial:
                 f'pt.as_tensor_variable({value}).astype("{new.dtype}")'
             )
         if old.ndim != new.ndim:
+            usual = (
+                "without the axis of time"
+                if old.ndim > new.ndim
+                else "for example pt.zeros(n) for a state of n numbers"
+            )
             self.problems.append(
                 f"{what} starts with {old.ndim} axes, but the step returns {new.ndim}: an initial "
-                "value has the shape of one step, without the axis of time"
+                f"value has the shape of one step, {usual}"
             )
             return
         if old.ndim and old.shape[0] == 1:

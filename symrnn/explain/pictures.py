@@ -16,7 +16,7 @@ from pytensor.graph.basic import Variable
 from symrnn.explain.anatomy import Anatomy
 from symrnn.explain.description import describe, headline
 from symrnn.explain.equations import named_steps
-from symrnn.explain.tracing import Trace, chosen_scan, show
+from symrnn.explain.tracing import Trace, chosen_scan, results_of, show
 
 BLUE, ORANGE, GREEN, GREY = "#2b6cb0", "#b7500f", "#2f7a4f", "#4a5568"
 COLOURS = {"sequence": GREEN, "state": ORANGE, "non-sequence": GREY, "shared": GREY}
@@ -28,7 +28,7 @@ def draw(
 ) -> Figure:
     """Draw a scan: left the loop with its feedback, right the first steps of the chain it is.
 
-    Sequences come from below, what is the same at all steps from above, states from the left.
+    Sequences come from below, states from the left; what is the same at all steps stands above.
 
     Parameters
     ----------
@@ -362,7 +362,7 @@ def draw_step(variables: Variable | Sequence[Variable], scan: int | str = -1) ->
     """
     chosen = chosen_scan(describe(variables).scans, scan)
     names = {a.inner: a.name for a in chosen.arguments}
-    steps = named_steps(list(names), [(r.name, r.inner) for r in chosen.results], names)
+    steps = named_steps(list(names), results_of(chosen), names)
     lines = dict(line.split(" = ", 1) for line in chosen.equations)
     known, column, uses = dict(names), dict.fromkeys(names.values(), 0), {}
     for name, v in steps:
@@ -377,7 +377,7 @@ def draw_step(variables: Variable | Sequence[Variable], scan: int | str = -1) ->
     )
     _blank(ax, 10 * len(columns), rows + 0.5)
     kinds = {a.name: a.kind for a in chosen.arguments}
-    results = {r.name for r in chosen.results}
+    results = {r.name for r in chosen.results if r.kind == "fed back"}
     place: dict[str, tuple[float, float]] = {}
     for k, group in enumerate(columns):
         free = rows - sum(texts[n].count("\n") + 2 for n in group)
@@ -394,7 +394,12 @@ def draw_step(variables: Variable | Sequence[Variable], scan: int | str = -1) ->
     for n, sources in uses.items():
         for source in sources:
             (x1, y1), (x2, y2) = place[source], place[n]
-            _arrow(ax, (x1 + 3.9, y1), (x2 - 3.9, y2), GREY)
+            if column[n] - column[source] == 1:
+                _arrow(ax, (x1 + 3.9, y1), (x2 - 3.9, y2), GREY)
+            else:  # over the boxes between, so that nobody takes it for an arrow into one of them
+                line: dict[str, Any] = {"color": GREY, "linestyle": "--", "alpha": 0.6}
+                ax.plot([x1 + 3.9, x2 - 4.6], [y1, y2], zorder=3, **line)
+                _arrow(ax, (x2 - 4.6, y2), (x2 - 3.9, y2), GREY)
     return figure
 
 

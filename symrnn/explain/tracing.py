@@ -65,7 +65,10 @@ class Trace:
             for full in (name, f"{name}[t]"):
                 if full in known:
                     return known[full]
-        raise KeyError(f"{name} is none of {', '.join([*self.values, *self.constants])}")
+        raise KeyError(
+            f"{name} is none of {', '.join([*self.values, *self.constants])}: a result can be "
+            "named, h.name = 'h', and what a step computes with symrnn.explain.local_names"
+        )
 
     def at(self, step: int) -> dict[str, Any]:
         """All values of one step, by name."""
@@ -95,8 +98,8 @@ class Trace:
     def table(self, steps: Sequence[int] | None = None, names: Sequence[str] | None = None) -> str:
         """Return a table of some steps and names; by default of all in the first and last steps.
 
-        Arrays of up to four numbers are printed whole, of others shape, least, mean and greatest
-        value and Euclidean norm.
+        Arrays of up to four numbers are printed whole. Of others it prints the shape, then ``least
+        .. mean .. greatest`` value, and the Euclidean norm.
         """
         chosen = list(self.steps if steps is None else steps)
         if steps is None and len(chosen) > 12:
@@ -281,6 +284,8 @@ def _find(key: Any, known: Sequence[Variable]) -> Variable:
     for v in known:
         if v is key or (isinstance(key, str) and v.name == key):
             return v
+    if isinstance(key, SharedVariable):
+        raise ValueError(f"{key} is a shared variable, it has its value: {key}.set_value(...)")
     names = ", ".join(str(v) for v in known) or "none"
     raise ValueError(f"{key} is not an input of this graph; its inputs are: {names}")
 
@@ -343,7 +348,7 @@ class Run:
         self.scan, self.info = scan, scan.node.op.info
         self.n_steps = int(given[0])
         names = {a.inner: a.name for a in scan.arguments}
-        wanted = named_steps(list(names), [(r.name, r.inner) for r in scan.results], names)
+        wanted = named_steps(list(names), results_of(scan), names)
         if everything:
             wanted = _all_steps(scan, names, wanted)
         self.wanted = [(name, v) for name, v in wanted if isinstance(v.type, TensorType)]
@@ -379,17 +384,23 @@ class Run:
                 return
 
 
+def results_of(scan: Anatomy) -> list[tuple[str, Variable]]:
+    """The results of a scan's step, with their names."""
+    return [(r.name, r.inner) for r in scan.results]
+
+
 def _all_steps(
     scan: Anatomy, names: dict[Variable, str], named: Sequence[tuple[str, Variable]]
 ) -> list[tuple[str, Variable]]:
     """Each operation of a step; what has no name is called by its expression."""
     name_of = dict(names) | {v: name for name, v in named}
     taken, steps = set(name_of.values()), []
+    write = Writer(name_of)
     for node in in_order(scan.inner_outputs, set(scan.inner_inputs)):
         for v in node.outputs:
             name = name_of.get(v)
             if name is None:
-                name = Writer(name_of)(v)
+                name = write(v)
                 while name in taken:
                     name += "'"
                 taken.add(name)
@@ -401,6 +412,8 @@ def _numbered(steps: Sequence[int] | None, n_steps: int) -> Sequence[int]:
     """The chosen steps in order, each once; those below 0 are counted from the end."""
     if steps is None:
         return range(n_steps)
+    if isinstance(steps, int):
+        raise TypeError(f"steps is {steps}, but must be several: steps=[{steps}]")
     chosen = sorted({int(t) + n_steps if t < 0 else int(t) for t in steps})
     for t in chosen:
         if not 0 <= t < n_steps:
