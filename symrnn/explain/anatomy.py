@@ -112,7 +112,9 @@ class Anatomy:
         return "the gradient of " * self.name.count("grad_of_") + what
 
 
-NAMES = "symrnn_names"  # attribute of a Scan: names of the variables of its step
+NAMES = (
+    "symrnn_names"  # attribute of a Scan: names of its step's variables, and when they were made
+)
 
 
 @contextmanager
@@ -120,7 +122,8 @@ def local_names() -> Iterator[None]:
     """Give what a step computes the names of its local variables, while scans are built.
 
     PyTensor cannot know that a variable is called ``gate`` in Python. Within this context it is
-    told, for functions that are called ``step`` or ``fn``. (From version 3.1 on PyTensor also
+    told, for functions that are called ``step`` or ``fn``; and equations come in the order in which
+    the function made them. (From version 3.1 on PyTensor also
     forgets the names that were given by ``variable.name = ...`` inside a step; within this context
     they are kept.)
 
@@ -142,8 +145,12 @@ def local_names() -> Iterator[None]:
 
     def named_scan(inputs: Any, outputs: Any, *args: Any, **options: Any) -> Scan:
         op: Scan = scan_before(inputs, outputs, *args, **options)
-        names = [[v.name for v in node.outputs] for node in in_order(outputs, set(inputs))]
-        setattr(op, NAMES, names)
+        nodes = in_order(outputs, set(inputs))
+        ages = [[getattr(v.tag, "age", None) for v in node.outputs] for node in nodes]
+        names = [[v.name for v in node.outputs] for node in nodes]
+        setattr(
+            op, NAMES, [list(zip(*both, strict=True)) for both in zip(names, ages, strict=True)]
+        )
         return op
 
     def name_locals(frame: Any, event: str, result: Any) -> None:
@@ -154,6 +161,10 @@ def local_names() -> Iterator[None]:
             for v, own in [(value, name), *((p, f"{name}[{k}]") for k, p in enumerate(parts))]:
                 if isinstance(v, Variable) and v.name is None and v.owner is not None:
                     v.name = own
+        returned = result if isinstance(result, list | tuple) else [result]
+        for node in in_order([v for v in returned if isinstance(v, Variable)]):
+            for v in node.outputs:  # later PyTensor clones what the step has made
+                v.tag.age = getattr(v.tag, "age", _age(v))
 
     sys.setprofile(name_locals)
     scans.Scan = named_scan
@@ -274,8 +285,9 @@ def inner_graph(op: Scan) -> tuple[list[Variable], list[Variable]]:
     inputs = [v.type() for v in graph.inputs]
     outputs = clone_replace(list(graph.outputs), dict(zip(graph.inputs, inputs, strict=True)))
     for node, own_names in zip(in_order(outputs, inputs), getattr(op, NAMES, ()), strict=False):
-        for v, name in zip(node.outputs, own_names, strict=True):
+        for v, (name, age) in zip(node.outputs, own_names, strict=True):
             v.name = v.name or name
+            v.tag.age = age
     return inputs, list(outputs)
 
 

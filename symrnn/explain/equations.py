@@ -299,6 +299,19 @@ def in_order(
     return list(nodes)
 
 
+def as_written(nodes: list[Apply[Any]]) -> list[Apply[Any]]:
+    """The nodes in the order in which the step's code made them, if that is known."""
+    ages = [getattr(node.outputs[0].tag, "age", None) for node in nodes]
+    if None in ages:
+        return nodes
+    ordered = [node for _, _, node in sorted(zip(ages, range(len(nodes)), nodes, strict=True))]
+    place = {node: k for k, node in enumerate(ordered)}
+    for node in ordered:  # what was replaced later may be younger than what uses it
+        if any(place.get(i.owner, -1) >= place[node] for i in node.inputs):
+            return nodes
+    return ordered
+
+
 def _is_number(v: Variable, number: int) -> bool:
     """Whether a variable is this constant, whatever its axes."""
     while v.owner is not None and type(v.owner.op).__name__ in ("DimShuffle", "ExpandDims"):
@@ -331,7 +344,7 @@ def named_steps(
     `outputs`, which have the names that they are given here. `names` are those of the `inputs`.
     """
     results = [v for _, v in outputs]
-    nodes = in_order(results, set(inputs))
+    nodes = as_written(in_order(results, set(inputs)))
     uses = Counter(i for node in nodes for i in set(node.inputs))
     taken = {*names.values(), *(name for name, _ in outputs)}
     users = {v.name for node in nodes for v in node.outputs if v.name}
