@@ -16,7 +16,7 @@ import pytensor.tensor as pt
 from symrnn.cells import Cell, ElmanCell, GRUCell, LSTMCell
 from symrnn.compiling import QUICK
 from symrnn.explain.anatomy import anatomies
-from symrnn.explain.tracing import Run, outer_values
+from symrnn.explain.running import Run, outer_values
 from symrnn.unroll import unroll
 
 N_STEPS = 1000

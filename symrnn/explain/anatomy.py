@@ -11,24 +11,21 @@ that is what PyTensor keeps of it, ``taps=[0, 1]`` gives the same.
 """
 
 import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Apply, Constant, Variable
-from pytensor.graph.replace import clone_replace, graph_replace
 from pytensor.graph.traversal import ancestors
 from pytensor.scan.op import Scan
 from pytensor.scan.utils import ScanArgs
 from pytensor.tensor.random.type import RandomType
-from pytensor.tensor.subtensor import IncSubtensor, Subtensor, get_idx_list
+from pytensor.tensor.subtensor import IncSubtensor
 
-from symrnn.bptt import Recurrence
 from symrnn.explain.equations import Writer, equations, in_order
+from symrnn.explain.graphs import age, inner_graph, scans_behind
+from symrnn.explain.slices import is_last, is_shape, part_of, sliced
 
 
 @dataclass(frozen=True)
@@ -112,118 +109,6 @@ class Anatomy:
         return "the gradient of " * self.name.count("grad_of_") + what
 
 
-NAMES = (
-    "symrnn_names"  # attribute of a Scan: names of its step's variables, and when they were made
-)
-
-
-@contextmanager
-def local_names() -> Iterator[None]:
-    """Give what a step computes the names of its local variables, while scans are built.
-
-    PyTensor cannot know that a variable is called ``gate`` in Python. Within this context it is
-    told, for functions that are called ``step`` or ``fn``; and equations come in the order in which
-    the function made them. (From version 3.1 on PyTensor also
-    forgets the names that were given by ``variable.name = ...`` inside a step; within this context
-    they are kept.)
-
-    Examples
-    --------
-    >>> import pytensor, pytensor.tensor as pt
-    >>> def step(x_t, h):
-    ...     gate = pt.sigmoid(x_t)
-    ...     h = gate * h
-    ...     return h
-    >>> x, h0 = pt.vector("x"), pt.scalar("h0")
-    >>> with local_names():
-    ...     hs = pytensor.scan(step, sequences=[x], outputs_info=[h0], return_updates=False)
-    >>> anatomies([hs])[0].equations
-    ['gate = sigmoid(x[t])', 'h[t] = gate * h[t-1]']
-    """
-    scans: Any = sys.modules["pytensor.scan.basic"]
-    before, scan_before = sys.getprofile(), scans.Scan
-
-    def named_scan(inputs: Any, outputs: Any, *args: Any, **options: Any) -> Scan:
-        op: Scan = scan_before(inputs, outputs, *args, **options)
-        nodes = in_order(outputs, set(inputs))
-        ages = [[getattr(v.tag, "age", None) for v in node.outputs] for node in nodes]
-        names = [[v.name for v in node.outputs] for node in nodes]
-        setattr(
-            op, NAMES, [list(zip(*both, strict=True)) for both in zip(names, ages, strict=True)]
-        )
-        return op
-
-    def name_locals(frame: Any, event: str, result: Any) -> None:
-        if event != "return" or frame.f_code.co_name not in ("step", "fn"):
-            return
-        for name, value in frame.f_locals.items():
-            parts = value if isinstance(value, tuple) else ()
-            for v, own in [(value, name), *((p, f"{name}[{k}]") for k, p in enumerate(parts))]:
-                if isinstance(v, Variable) and v.name is None and v.owner is not None:
-                    v.name = own
-        returned = result if isinstance(result, list | tuple) else [result]
-        for node in in_order([v for v in returned if isinstance(v, Variable)]):
-            for v in node.outputs:  # later PyTensor clones what the step has made
-                v.tag.age = getattr(v.tag, "age", _age(v))
-
-    sys.setprofile(name_locals)
-    scans.Scan = named_scan
-    try:
-        yield
-    finally:
-        sys.setprofile(before)
-        scans.Scan = scan_before
-
-
-def readable(variables: Sequence[Variable]) -> list[Variable]:
-    """The variables with this library's fast recurrent layers written as plain scans."""
-    plain: dict[Variable, Variable] = {}
-
-    def with_plain(old: Sequence[Variable]) -> list[Variable]:
-        return list(graph_replace(old, plain, strict=False)) if plain else list(old)
-
-    for node in in_order(variables):
-        if isinstance(node.op, Recurrence):
-            with local_names():
-                outputs = node.op.plain(with_plain(node.inputs))
-            plain |= dict(zip(node.outputs, outputs, strict=False))
-    return with_plain(variables)
-
-
-def as_variables(given: Any) -> list[Variable]:
-    """All variables in what a user gives: one, or what `pytensor.scan` returned in any style.
-
-    Raises
-    ------
-    TypeError
-        If there is something else.
-    """
-    if isinstance(given, Variable):
-        return [given]
-    if isinstance(given, list | tuple):
-        return [v for part in given if not isinstance(part, dict) for v in as_variables(part)]
-    raise TypeError(f"{given!r} is no variable: give what pytensor.scan returned")
-
-
-def scans_behind(variables: Sequence[Variable]) -> list[Apply[Any]]:
-    """The nodes of all scans that the variables depend on, the first to run first.
-
-    Raises
-    ------
-    ValueError
-        If there is none.
-    """
-    nodes = [node for node in in_order(variables) if isinstance(node.op, Scan)]
-    if not nodes:
-        names = ", ".join(str(v) for v in variables)
-        raise ValueError(
-            f"there is no scan behind {names}: give what pytensor.scan returned, or something "
-            "computed from it (a scan of a single step, n_steps=1, is none: PyTensor leaves it "
-            "out; nor is one inside an OpFromGraph looked for)"
-        )
-    return nodes
-
-
 def anatomies(asking: Sequence[Variable]) -> list[Anatomy]:
     """Take all scans behind the variables apart, the first to run first.
 
@@ -279,22 +164,10 @@ def _anatomy(
     )
 
 
-def inner_graph(op: Scan) -> tuple[list[Variable], list[Variable]]:
-    """A copy of a scan's step: its inputs and outputs."""
-    graph = op.fgraph.unfreeze() if hasattr(op.fgraph, "unfreeze") else op.fgraph
-    inputs = [v.type() for v in graph.inputs]
-    outputs = clone_replace(list(graph.outputs), dict(zip(graph.inputs, inputs, strict=True)))
-    for node, own_names in zip(in_order(outputs, inputs), getattr(op, NAMES, ()), strict=False):
-        for v, (name, age) in zip(node.outputs, own_names, strict=True):
-            v.name = v.name or name
-            v.tag.age = age
-    return inputs, list(outputs)
-
-
 def _forward_scan(node: Apply[Any], before: Sequence[Anatomy]) -> Anatomy | None:
     """The scan that this one is the gradient of: it has its states or its non-sequences."""
     direct, op = _scans_before(node), node.op
-    series = {_slice(s)[0] for s in op.outer_seqs(node.inputs)}
+    series = {part_of(s)[0] for s in op.outer_seqs(node.inputs)}
     others = set(op.outer_non_seqs(node.inputs))
 
     def likeness(scan: Anatomy) -> tuple[int, int]:
@@ -321,7 +194,7 @@ def _scans_before(node: Apply[Any]) -> set[Apply[Any]]:
 
 
 def _all_backwards(args: ScanArgs) -> bool:
-    directions = [_slice(s)[3] for s in args.outer_in_seqs]
+    directions = [part_of(s)[3] for s in args.outer_in_seqs]
     return bool(directions) and all(directions)
 
 
@@ -378,7 +251,7 @@ def _results(
             strict=True,
         ),
     ]
-    fed_back.sort(key=lambda r: _age(r[3]))
+    fed_back.sort(key=lambda r: age(r[3]))
     found = []
     for taps, inner, outer, start in fed_back:
         initial = _initial(start)
@@ -450,7 +323,7 @@ def _arguments(
         found.append(Argument(name, kind, source, tap, inner, outer, place[inner]))
 
     for inner, outer in zip(args.inner_in_seqs, args.outer_in_seqs, strict=True):
-        root, start, end, backwards = _slice(outer)
+        root, start, end, backwards = part_of(outer)
         alone = backwards and not all_backwards  # against the direction of the others
         start = end if alone else start - n_initial.get(root, 0)
         if (root, alone) not in roots:
@@ -492,56 +365,6 @@ def _taps_out(args: ScanArgs, outer: Variable) -> list[int]:
     return [-tap for tap in args.mit_mot_out_slices[args.outer_out_mit_mot.index(outer)]]
 
 
-def _slice(outer: Variable) -> tuple[Variable, int, int, bool]:
-    """A sequence as `pytensor.scan` makes it.
-
-    Returns of what it is a part, how much is left out at the beginning and at the end, and whether
-    it is reversed.
-    """
-    slices = []
-    while outer.owner is not None and isinstance(outer.owner.op, Subtensor):
-        index = get_idx_list(outer.owner.inputs, outer.owner.op.idx_list)
-        if len(index) != 1 or not isinstance(index[0], slice) or not _is_plain(index[0]):
-            break
-        if outer.name and not outer.name.endswith("]"):
-            break  # a name of the user's; PyTensor itself gives such as x[2:]
-        slices.append(index[0])
-        outer = outer.owner.inputs[0]
-    skipped, backwards = [0, 0], False  # at the beginning and at the end
-    for s in reversed(slices):
-        if _value(s.step) == -1:
-            backwards = not backwards
-            continue
-        skipped[backwards] += _value(s.start) or 0
-        skipped[not backwards] -= min(_value(s.stop) or 0, 0)  # [:n] is the number of steps
-    return outer, *skipped, backwards
-
-
-def _is_plain(s: slice) -> bool:
-    """Whether it is ``[k:]``, ``[:-k]``, ``[k:-l]``, ``[::-1]`` or ``[:n]``."""
-    if s.step is not None:
-        return s.start is None and s.stop is None and _value(s.step) == -1
-    start = _value(s.start)
-    return s.start is None or (start is not None and start >= 0)
-
-
-def _sliced(v: Variable, fits: Any) -> tuple[Variable, slice | None]:
-    """The variable that `v` is a slice of along time, if the slice fits; else `v` itself."""
-    if v.owner is not None and isinstance(v.owner.op, Subtensor):
-        index = get_idx_list(v.owner.inputs, v.owner.op.idx_list)
-        if len(index) == 1 and isinstance(index[0], slice) and fits(index[0]):
-            return v.owner.inputs[0], index[0]
-    return v, None
-
-
-def _value(v: Any) -> int | None:
-    """The number that an index is, if it is known."""
-    v = getattr(v, "data", v)
-    if isinstance(v, Variable) and v.owner is not None and len(v.owner.inputs) == 1:
-        return _value(v.owner.inputs[0])  # ScalarFromTensor
-    return int(v) if isinstance(v, int | np.ndarray | np.integer) else None
-
-
 def _initial(start: Variable) -> Variable:
     """What a state starts with: it is written into the empty array that collects the states."""
     if start.owner is None or not isinstance(start.owner.op, IncSubtensor):
@@ -549,7 +372,7 @@ def _initial(start: Variable) -> Variable:
     v = start.owner.inputs[1]
     while v.owner is not None and type(v.owner.op).__name__ in ("DimShuffle", "ExpandDims"):
         v = v.owner.inputs[0]
-    return _sliced(v, lambda s: s.start is None)[0]
+    return sliced(v, lambda s: s.start is None)[0]
 
 
 def _name_of(inner: Variable, outer: Variable, uses: dict[Variable, list[Variable]]) -> str:
@@ -565,27 +388,16 @@ def _without_0(initial: Variable) -> str:
 
 def _asked_for(outer: Variable, uses: dict[Variable, list[Variable]]) -> str:
     """Which steps of a result something is computed from."""
-    direct = [v for v in uses.get(outer, []) if not _is_shape(v)]
+    direct = [v for v in uses.get(outer, []) if not is_shape(v)]
     beyond = []
     for v in direct:
-        if v is not outer and _sliced(v, lambda s: s.stop is None)[1] is not None:
-            beyond += [w for w in uses.get(v, []) if not _is_shape(w)]
+        if v is not outer and sliced(v, lambda s: s.stop is None)[1] is not None:
+            beyond += [w for w in uses.get(v, []) if not is_shape(w)]
         else:
             beyond.append(v)
     if not beyond:
         return "no"
-    return "the last step" if all(_is_last(v) for v in beyond) else "all steps"
-
-
-def _is_shape(v: Variable) -> bool:
-    return v.owner is not None and type(v.owner.op).__name__ in ("Shape", "Shape_i")
-
-
-def _is_last(v: Variable) -> bool:
-    if v.owner is None or not isinstance(v.owner.op, Subtensor):
-        return False
-    index = get_idx_list(v.owner.inputs, v.owner.op.idx_list)
-    return not isinstance(index[0], slice) and _value(index[0]) == -1
+    return "the last step" if all(is_last(v) for v in beyond) else "all steps"
 
 
 def _n_steps(args: ScanArgs, arguments: Sequence[Argument]) -> str:
@@ -601,17 +413,13 @@ def _n_steps(args: ScanArgs, arguments: Sequence[Argument]) -> str:
     behind = set(ancestors([n]))
     sequences = [a for a in arguments if a.kind == "sequence" and a.outer in behind]
     names = list(dict.fromkeys(a.name.split("[")[0] for a in sequences))
-    if names and any(_is_shape(v) for v in behind):
+    if names and any(is_shape(v) for v in behind):
         starts: dict[str, set[int | None]] = {}
         for a in sequences:
             starts.setdefault(a.name.rsplit("[t", 1)[0], set()).add(a.tap)
         shorter = ", less its taps" if any(len(s) > 1 for s in starts.values()) else ""
         return f"as many as {' or '.join(names)} has{shorter}"
     return Writer({})(n)
-
-
-def _age(v: Variable) -> int:
-    return int((v.auto_name or "auto_0").removeprefix("auto_"))
 
 
 def _signed(k: int) -> str:

@@ -7,7 +7,8 @@ from typing import Any
 
 from pytensor.graph.basic import Variable
 
-from symrnn.explain.anatomy import Anatomy, anatomies, as_variables, readable
+from symrnn.explain.anatomy import Anatomy, anatomies
+from symrnn.explain.graphs import as_variables, readable
 
 
 @dataclass(frozen=True)

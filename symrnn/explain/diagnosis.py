@@ -16,17 +16,18 @@ from pytensor.tensor.subtensor import Subtensor
 from pytensor.tensor.variable import TensorVariable
 
 from symrnn.compiling import QUICK
-from symrnn.explain.anatomy import Anatomy, anatomies, as_variables, inner_graph, readable
+from symrnn.explain.anatomy import Anatomy, anatomies
 from symrnn.explain.equations import Writer, named_steps
-from symrnn.explain.tracing import (
+from symrnn.explain.graphs import as_variables, inner_graph, readable
+from symrnn.explain.running import (
     CHUNK,
     Run,
     as_they_are,
     outer_values,
     results_of,
-    show,
     values_of,
 )
+from symrnn.explain.tracing import show
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from pytensor.graph.basic import Variable
 from symrnn.explain.anatomy import Anatomy
 from symrnn.explain.description import describe, headline
 from symrnn.explain.equations import named_steps
-from symrnn.explain.tracing import Trace, chosen_scan, results_of, show
+from symrnn.explain.running import results_of
+from symrnn.explain.tracing import Trace, chosen_scan, show
 
 BLUE, ORANGE, GREEN, GREY = "#2b6cb0", "#b7500f", "#2f7a4f", "#4a5568"
 COLOURS = {"sequence": GREEN, "state": ORANGE, "non-sequence": GREY, "shared": GREY}
