@@ -341,7 +341,7 @@ def clip_by_value(gradients: Sequence[Any], limit: float) -> list[TensorVariable
     return [pt.clip(g, _as(g, -limit), _as(g, limit)) for g in gradients]
 
 
-def clip_by_global_norm(gradients: Sequence[Any], max_norm: float) -> list[TensorVariable]:
+def clip_by_global_norm(gradients: Sequence[Any], max_norm: Any) -> list[TensorVariable]:
     """Gradients scaled together so that their norm is at most `max_norm` (Pascanu et al., 2013).
 
     ``g <- g max_norm / max(norm, max_norm)``
@@ -354,14 +354,18 @@ def clip_by_global_norm(gradients: Sequence[Any], max_norm: float) -> list[Tenso
     gradients
         A list of gradients of any shapes, as `pytensor.grad` gives it.
     max_norm
-        Positive.
+        A positive number, or the graph of one, such as an input of the compiled function.
 
     Raises
     ------
     ValueError
-        If `max_norm` is not positive.
+        If `max_norm` is not positive; of a graph, when the function is called.
     """
-    check_positive("max_norm", max_norm)
+    if isinstance(max_norm, Variable):
+        positive = CheckAndRaise(ValueError, "max_norm must be positive")
+        max_norm = positive(max_norm, pt.gt(max_norm, 0))
+    else:
+        check_positive("max_norm", max_norm)
     size, relative_norm = _norm(gradients)
     scale = max_norm / pt.maximum(relative_norm, max_norm / size) / size  # 1 if within max_norm
     return [g * _as(g, scale) for g in gradients]

@@ -87,6 +87,15 @@ def test_clipping_holds_where_the_squares_overflow():
     assert norm == pytest.approx(9.4868e37, rel=1e-4)
 
 
+def test_the_limit_of_the_norm_may_be_an_input():
+    limit, g = pt.dscalar("limit"), [pt.constant(np.array([3.0, -4.0])), pt.constant(np.zeros(2))]
+    clip = pytensor.function([limit], updates.clip_by_global_norm(g, limit))
+    np.testing.assert_allclose(clip(1.0)[0], [0.6, -0.8], rtol=1e-15)
+    np.testing.assert_allclose(clip(1e30)[0], [3.0, -4.0], rtol=1e-15)  # as good as no limit
+    with pytest.raises(ValueError, match="max_norm must be positive"):
+        clip(0.0)
+
+
 @pytest.mark.filterwarnings("ignore:invalid value")
 @pytest.mark.parametrize("bad", [np.inf, np.nan])
 def test_gradients_without_a_direction_become_nan_when_clipped(bad):

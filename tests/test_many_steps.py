@@ -1,0 +1,101 @@
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+import pytest
+
+from symrnn.cells import ElmanCell
+from symrnn.compiling import QUICK, compile_many_steps
+from symrnn.layers import Dense, Dropout
+from symrnn.losses import mean_squared_error
+from symrnn.noise import Noise
+from symrnn.unroll import unroll
+from symrnn.updates import adam, clip_by_global_norm, gradient_descent
+
+
+def training(rule, noisy=False, **options):
+    """Everything that a step of a small net's training needs, from one seed."""
+    rng = np.random.default_rng(0)
+    x, t, rate = pt.dtensor3("x"), pt.dmatrix("t"), pt.dscalar("rate")
+    cell, dense = ElmanCell(2, 3, rng), Dense(3, 1, rng, name="output")
+    h = unroll(cell, x, **options)[0][-1]
+    noise = Noise(rng)
+    if noisy:
+        h = Dropout(0.5, noise)(h, training=True)
+    loss = mean_squared_error(dense(h), t)
+    params = [*cell.params, *dense.params]
+    updates = {**rule(pytensor.grad(loss, params), params, rate), **noise.updates}
+    return [x, t], rate, [loss, h], updates, params
+
+
+def data(n_steps):
+    rng = np.random.default_rng(1)
+    return rng.normal(size=(n_steps, 4, 5, 2)), rng.normal(size=(n_steps, 5, 1))
+
+
+def clipped(gradients, params, rate):
+    return gradient_descent(clip_by_global_norm(gradients, 0.1), params, rate)
+
+
+def one_by_one(*arguments, mode=QUICK, **options):
+    """Losses, states, and the weights after steps that are made by calls."""
+    inputs, rate, outputs, updates, params = training(*arguments, **options)
+    step = pytensor.function([*inputs, rate], outputs, updates=updates, mode=mode)
+    results = [step(x, t, 0.1) for x, t in zip(*data(6), strict=True)]
+    return [np.stack(r) for r in zip(*results, strict=True)], [p.get_value() for p in params]
+
+
+def in_one_call(*arguments, mode=QUICK, pieces=((0, 6),), **options):
+    """The same, made by a scan, or by a few of them."""
+    inputs, rate, outputs, updates, params = training(*arguments, **options)
+    steps = compile_many_steps(inputs, outputs, updates, [rate], mode)
+    xs, ts = data(6)
+    results = [steps(xs[a:b], ts[a:b], 0.1) for a, b in pieces]
+    return [np.concatenate(r) for r in zip(*results, strict=True)], [p.get_value() for p in params]
+
+
+def assert_equal(ours, expected):
+    for group, wanted in zip(ours, expected, strict=True):
+        for a, b in zip(group, wanted, strict=True):
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("rule", [gradient_descent, adam, clipped])
+@pytest.mark.parametrize("backward", ["bptt", "autodiff"])
+def test_many_steps_in_one_call_equal_as_many_calls(rule, backward):
+    assert_equal(in_one_call(rule, backward=backward), one_by_one(rule, backward=backward))
+
+
+def test_steps_go_on_from_call_to_call():
+    assert_equal(in_one_call(adam, pieces=((0, 1), (1, 4), (4, 6))), one_by_one(adam))
+
+
+def test_random_masks_are_new_at_each_step_and_those_of_single_steps():
+    (_, h), _ = found = in_one_call(gradient_descent, noisy=True)
+    assert_equal(found, one_by_one(gradient_descent, noisy=True))
+    assert len({tuple(mask.ravel()) for mask in h == 0}) == 6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["NUMBA", "CVM"])
+def test_other_modes_give_the_same(mode):
+    assert_equal(in_one_call(adam, noisy=True, mode=mode), one_by_one(adam, noisy=True))
+
+
+def test_series_that_do_not_fit_are_refused():
+    inputs, rate, (loss, _), updates, _ = training(gradient_descent)
+    steps = compile_many_steps(inputs, loss, updates, [rate], QUICK)
+    xs, ts = data(6)
+    assert steps(xs, ts, 0.1).shape == (6,)
+    for x, t in ((xs, ts[:5]), (xs[:0], ts[:0])):
+        with pytest.raises(ValueError, match="all series must be equally long"):
+            steps(x, t, 0.1)
+
+
+def test_graphs_that_do_not_fit_are_refused():
+    inputs, rate, outputs, updates, _ = training(gradient_descent)
+    with pytest.raises(ValueError, match="depend on rate: add it to inputs"):
+        compile_many_steps(inputs, outputs, updates)
+    with pytest.raises(ValueError, match="0 inputs and"):
+        compile_many_steps([], outputs, updates, [rate])
+    with pytest.raises(ValueError, match="and 0 updates"):
+        compile_many_steps(inputs, outputs, {}, [rate])
