@@ -46,6 +46,53 @@ def loss_curves(losses: Mapping[str, ArrayLike], ax: Axes | None = None, log: bo
     return ax
 
 
+def loss_bands(
+    losses: Mapping[str, ArrayLike],
+    ax: Axes | None = None,
+    steps: ArrayLike | None = None,
+    log: bool = True,
+) -> Axes:
+    """Draw losses of several runs: for each name the median as a line, and a band of all runs.
+
+    Parameters
+    ----------
+    losses
+        For each name the losses of its runs, shape ``(runs, points)``. What is NaN or infinite is
+        left out.
+    ax
+        Where to draw; a new figure by default.
+    steps
+        Where the points are, shape ``(points,)``; default: 1, 2, ...
+    log
+        Logarithmic loss axis.
+
+    Raises
+    ------
+    ValueError
+        If a name's losses are not ``(runs, points)`` or empty, or `steps` has another length.
+    """
+    ax = plt.subplots()[1] if ax is None else ax
+    for (name, values), colour in zip(losses.items(), _colours(len(losses)), strict=True):
+        runs = np.ma.masked_invalid(np.asarray(values, dtype=float))
+        if runs.ndim != 2 or runs.size == 0:
+            raise ValueError(f"the losses of {name!r} have shape {runs.shape}, not (runs, points)")
+        at = np.arange(1, runs.shape[1] + 1) if steps is None else np.asarray(steps)
+        if at.shape != runs.shape[1:]:
+            raise ValueError(
+                f"there are {runs.shape[1]} points of {name!r}, but steps has shape {at.shape}"
+            )
+        median = np.ma.median(runs, axis=0)  # type: ignore[no-untyped-call]
+        ax.plot(at, median, label=name, color=colour)
+        ax.fill_between(at, runs.min(0), runs.max(0), color=colour, alpha=0.15, linewidth=0)
+    if log:
+        ax.set_yscale("log")
+        _plain_numbers(ax.yaxis)
+    ax.set(xlabel="step", ylabel="loss")
+    ax.grid(alpha=0.3)
+    ax.legend()
+    return ax
+
+
 def cost_surface(
     a: ArrayLike, b: ArrayLike, cost: ArrayLike, ax: Axes | None = None, names: Sequence[str] = "ab"
 ) -> Axes:

@@ -56,3 +56,16 @@ def test_arrays_of_another_shape_are_refused():
         plots.loss_curves({"one": np.ones((2, 2))})
     with pytest.raises(ValueError, match=r"the path 'one' has shape \(3,\)"):
         plots.paths({"one": np.ones(3)}, plt.subplots()[1])
+
+
+def test_bands_show_the_median_of_all_runs_and_their_range():
+    runs = np.array([[1.0, 2.0, 9.0], [3.0, 4.0, np.nan], [2.0, 8.0, 1.0]])
+    ax = plots.loss_bands({"a": runs, "b": runs[:2]}, steps=[10, 20, 30])
+    assert [line.get_label() for line in ax.lines] == ["a", "b"]
+    np.testing.assert_array_equal(ax.lines[0].get_xydata(), [(10, 2), (20, 4), (30, 5)])
+    low, high = ax.collections[0].get_datalim(ax.transData).get_points()
+    assert (low.tolist(), high.tolist()) == ([10, 1], [30, 9])
+    with pytest.raises(ValueError, match=r"'a' have shape \(3,\), not \(runs, points\)"):
+        plots.loss_bands({"a": runs[0]})
+    with pytest.raises(ValueError, match="3 points of 'a', but steps has shape"):
+        plots.loss_bands({"a": runs}, steps=[1, 2])
