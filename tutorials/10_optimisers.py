@@ -22,7 +22,6 @@ cells from the top; the last one runs the whole lesson.
 # %%
 from collections.abc import Callable, Iterator
 from itertools import count, islice
-from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -227,9 +226,7 @@ class Walker:
         self.at_start = {variable: variable.get_value() for variable in changes}
         self.step = pytensor.function([g], changes[self.w], updates=changes, mode=mode)
 
-    def walk(
-        self, surface: Any, rate: float, n_steps: int, start: Any = None
-    ) -> tuple[Any, Any]:
+    def walk(self, surface: Any, rate: float, n_steps: int, start: Any = None) -> tuple[Any, Any]:
         """Return the costs, from the start to the end, and the weights, (n_steps + 1, 2)."""
         for variable, value in self.at_start.items():
             variable.set_value(value)
@@ -296,6 +293,9 @@ def bit_counting_surface(X: Any, t: Any, mode: Any) -> Any:
     )
 
 
+W_X, W_REC = np.linspace(-0.5, 2.5, 120), np.linspace(-0.5, 1.5, 120)  # what the figures show
+
+
 def bit_counting_cost(X: Any, t: Any, w_x: Any, w_rec: Any) -> Any:
     """Return the same cost on a grid (w_rec, w_x), from y = w_x * sum over t of x_t w_rec^(T-t)."""
     powers = w_rec[:, None] ** np.arange(len(X))[::-1]  # (w_rec, time)
@@ -328,6 +328,11 @@ def scan_rates(walker: Walker, surface: Any, rates: Any, n_steps: int, start: An
     )
 
 
+def powers_of_ten(rates: Any, ends: Any) -> float:
+    """Return how many powers of ten the rates span that settle below 1."""
+    return float((ends < 1).sum() * np.log10(rates[1] / rates[0]))
+
+
 def best(rates: Any, ends: Any) -> float:
     """Return the rate with the lowest end."""
     return float(rates[np.argmin(ends)])
@@ -351,20 +356,21 @@ def on_the_bowl(walkers: dict[str, Walker], rates: Any, mode: Any) -> dict[str, 
     surface, turned = bowl(1, mode), bowl(1, mode, 45)
     ends = {name: scan_rates(w, surface, rates, 30, BOWL_START) for name, w in walkers.items()}
     chosen = {name: best(rates, e) for name, e in ends.items()}
-    per_power = 1 / np.log10(rates[1] / rates[0])
-    print("   rule               rate  f after 30  after 100  f < .01 at  good rates   turned  by hand")
+    print(
+        "   rule               rate  f after 30  after 100  f < .01 at  good rates   turned  by hand"
+    )
     found: dict[str, Any] = {"ends": ends, "rates": chosen, "costs": {}, "paths": {}}
     found |= {"turned": {}, "hand": {}}
     for name, walker in walkers.items():
         costs, path = walker.walk(surface, chosen[name], 100, BOWL_START)
         off = difference_from_hand(name, lambda w: surface(w)[1], chosen[name], path)
-        good = (ends[name] < 1).sum() / per_power
         start = BOWL_START @ turn(45)
         rate = best(rates, scan_rates(walker, turned, rates, 30, start))
         f_turned = walker.walk(turned, rate, 30, start)[0][30]
         print(
             f"   {name:<16} {chosen[name]:>6.3g} {costs[30]:>11.2g} {costs[100]:>10.2g} "
-            f"{steps_until(costs, 0.01):>11} {good:>11.2f} {f_turned:>8.2g} {off:>8.0e}"
+            f"{steps_until(costs, 0.01):>11} "
+            f"{powers_of_ten(rates, ends[name]):>11.2f} {f_turned:>8.2g} {off:>8.0e}"
         )
         for key, value in (("costs", costs), ("paths", path), ("turned", f_turned), ("hand", off)):
             found[key][name] = value
@@ -387,10 +393,11 @@ def draw_walks(
     levels = np.geomspace(max(cost.min(), cost.max() * 1e-8), cost.max(), 24)
     for ax, (name, (rate, path)) in zip(axes.flat, walks.items(), strict=True):
         ax.contourf(a, b, cost, levels, norm=LogNorm(), cmap="Blues", extend="min", alpha=0.8)
-        ax.plot(*path.T, ".-", color="#b7500f", linewidth=1, markersize=4)
+        ax.plot(*path.T, ".-", color="#b7500f", linewidth=0.8, markersize=3)
         ax.plot(*path[0], "o", color="k", markersize=5)
         ax.plot(*minimum, "*", color="w", markeredgecolor="k", markersize=11)
-        ax.set(title=f"{name}, rate {rate:.3g}", xlim=(a[0], a[-1]), ylim=(b[0], b[-1]))
+        ax.set(xlim=(a[0], a[-1]), ylim=(b[0], b[-1]))
+        ax.set_title(f"{name}, rate {rate:.2g}", fontsize=10)
     figure.supxlabel(names[0])
     figure.supylabel(names[1])
     return figure
@@ -401,7 +408,7 @@ def draw_rates(rates: Any, ends: dict[str, Any]) -> Any:
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), sharey=True, layout="constrained")
     for i, (name, values) in enumerate(ends.items()):
         ax = axes[i // 5]
-        shown = np.where(np.isfinite(values), np.maximum(values, 1e-16), np.nan)
+        shown = np.where(np.isfinite(values), np.maximum(values, 1e-8), np.nan)
         (line,) = ax.plot(rates, shown, label=name)
         k = int(np.argmin(values))
         ax.plot(rates[k], shown[k], "o", color=line.get_color())
@@ -409,8 +416,8 @@ def draw_rates(rates: Any, ends: dict[str, Any]) -> Any:
         ax.set(xscale="log", yscale="log", xlabel="rate")
         ax.grid(alpha=0.3)
         ax.legend(loc="lower left", fontsize="small")
-    axes[0].set(ylabel="highest f in steps 21 to 30")
-    figure.suptitle("a line ends where the path would climb above its start")
+    axes[0].set(ylabel="highest f in steps 21 to 30, at least 1e-8")
+    figure.suptitle("lines end where the path climbs above its start; dots are the rates chosen")
     return figure
 
 
@@ -425,15 +432,17 @@ def on_bit_counting(
     walkers: dict[str, Walker], surface: Any, start: Any, rates: Any, epochs: int
 ) -> dict[str, Any]:
     """Scan the rates, walk with the best; return ends, rates, costs and paths."""
-    print("   rule               rate  cost < 1 at  highest of last third  its w_x, w_rec at the end")
+    print(
+        "   rule               rate  cost < 1 at  settles at  good rates  w_x and w_rec at the end"
+    )
     found: dict[str, Any] = {"ends": {}, "rates": {}, "costs": {}, "paths": {}}
     for name, walker in walkers.items():
         ends = scan_rates(walker, surface, rates, epochs, start)
         rate = best(rates, ends)
         costs, path = walker.walk(surface, rate, epochs, start)
         print(
-            f"   {name:<16} {rate:>6.2g} {steps_until(costs, 1):>12} {ends.min():>22.2g} "
-            f"{path[-1][0]:>12.4f} {path[-1][1]:.4f}",
+            f"   {name:<16} {rate:>6.2g} {steps_until(costs, 1):>12} {ends.min():>11.2g} "
+            f"{powers_of_ten(rates, ends):>11.2f} {path[-1][0]:>10.4f} {path[-1][1]:.4f}",
             flush=True,
         )
         for key, value in (("ends", ends), ("rates", rate), ("costs", costs), ("paths", path)):
@@ -446,42 +455,61 @@ def on_bit_counting(
 
 
 # %%
-WALL = (1.0, 1.3)
+WALL = (1.0, 1.4)
 
 
 def clipping(
-    surface: Any, start: Any, rates: Any, epochs: int, mode: Any
-) -> dict[tuple[str, str], Any]:
-    """Scan gradient descent's rates with and without clipping, from the slope and from the wall."""
-    found = {}
-    for how, norm in (("plain", None), ("clip 100", 100.0), ("clip 1", 1.0)):
-        walker = Walker(updates.gradient_descent, start, mode, clip=norm)
-        for where, point in (("slope", start), ("wall", WALL)):
-            ends = scan_rates(walker, surface, rates, epochs, point)
+    surface: Any, starts: dict[str, Any], rates: Any, epochs: int, mode: Any
+) -> dict[str, dict[str, Any]]:
+    """Scan gradient descent's rates with and without clipping, from each start; return the ends."""
+    found: dict[str, dict[str, Any]] = {}
+    for how, norm in CLIPS.items():
+        walker = Walker(updates.gradient_descent, starts["slope"], mode, clip=norm)
+        found[how] = {}
+        for where, point in starts.items():
+            ends = found[how][where] = scan_rates(walker, surface, rates, epochs, point)
             good = rates[ends < 1]
-            text = f"{good.min():.2g} to {good.max():.2g}" if len(good) else "none"
             print(
-                f"   {how:<8} from the {where:<5}  rates that settle below 1: {text:<19}  "
+                f"   {how:<8} from the {where}: {listed(good):<18} settle below 1; "
                 f"best {best(rates, ends):.2g}, settles at {ends.min():.2g}"
             )
-            found[how, where] = ends, walker.walk(surface, RATES_SHOWN[how], epochs, point)[1]
+        both = rates[np.maximum(*found[how].values()) < 1]
+        print(f"   {how:<8} from both:      {listed(both)}")
     return found
 
 
-RATES_SHOWN = {"plain": 5.6e-5, "clip 100": 5.6e-5, "clip 1": 0.01}
+CLIPS = {"plain": None, "clip 100": 100.0, "clip 1": 1.0}
 
 
-def draw_clipping(X: Any, t: Any, found: dict[tuple[str, str], Any]) -> Any:
-    """Return a figure with the paths of gradient descent from slope and wall."""
-    figure, axes = plt.subplots(1, 2, figsize=(12, 4.6), layout="constrained")
-    w_x, w_rec = np.linspace(-0.5, 2.5, 120), np.linspace(-0.5, 1.5, 120)
-    for ax, where in zip(axes, ("slope", "wall"), strict=True):
-        plots.cost_surface(w_x, w_rec, bit_counting_cost(X, t, w_x, w_rec), ax, ("w_x", "w_rec"))
-        plots.paths(
-            {f"{how}, rate {rate:g}": found[how, where][1] for how, rate in RATES_SHOWN.items()}, ax
-        )
-        ax.plot(1, 1, "*", color="w", markeredgecolor="k", markersize=12, zorder=5)
-        ax.set(title=f"from the {where}", xlim=(-0.5, 2.5), ylim=(-0.5, 1.5))
+def listed(rates: Any) -> str:
+    """Return how many rates there are, and the lowest and highest."""
+    return f"{len(rates)}, {rates[0]:.2g} to {rates[-1]:.2g}" if len(rates) else "none"
+
+
+def draw_clipping(
+    surface: Any, cost: Any, starts: dict[str, Any], rates: Any, found: Any, mode: Any
+) -> Any:
+    """Return a figure: paths from slope and wall at one rate, and what each rate settles at."""
+    figure, axes = plt.subplots(1, 2, figsize=(13, 4.8), layout="constrained")
+    rate, walks = best(rates, found["plain"]["slope"]), {}
+    for how, where in (("plain", "slope"), ("plain", "wall"), ("clip 100", "wall")):
+        walker = Walker(updates.gradient_descent, starts["slope"], mode, clip=CLIPS[how])
+        walks[f"{how}, from the {where}"] = walker.walk(surface, rate, 300, starts[where])[1]
+    plots.cost_surface(W_X, W_REC, cost, axes[0], ("w_x", "w_rec"))
+    plots.paths(walks, axes[0])
+    axes[0].plot(1, 1, "*", color="w", markeredgecolor="k", markersize=12, zorder=5)
+    axes[0].set(title=f"gradient descent, rate {rate:.2g}")
+    axes[0].set(xlim=(W_X[0], W_X[-1]), ylim=(W_REC[0], W_REC[-1]))
+    for (how, ends), colour in zip(found.items(), ("tab:blue", "tab:green", "k"), strict=True):
+        for (where, values), line in zip(ends.items(), ("o-", "o:"), strict=True):
+            shown = np.where(np.isfinite(values), values, np.nan)
+            label = f"{how}, from the {where}"
+            axes[1].plot(rates, shown, line, color=colour, markersize=3, label=label)
+    axes[1].axhline(1, color="k", linewidth=0.5)
+    axes[1].set(xscale="log", yscale="log", xlabel="rate", title="what each rate settles at")
+    axes[1].set(ylabel="highest cost in the last third")
+    axes[1].grid(alpha=0.3)
+    axes[1].legend(fontsize="small")
     return figure
 
 
@@ -494,7 +522,7 @@ def draw_clipping(X: Any, t: Any, found: dict[tuple[str, str], Any]) -> Any:
 N_STEPS = 300
 SCHEDULES: dict[str, Any] = {
     "constant 0.5": lambda t: schedules.constant(t, 0.5),
-    "constant 0.05": lambda t: schedules.constant(t, 0.05),
+    "constant 0.1": lambda t: schedules.constant(t, 0.1),
     "step_decay": lambda t: schedules.step_decay(t, 0.5, factor=0.5, every=60),
     "exponential": lambda t: schedules.exponential(t, 0.5, factor=0.1, every=150),
     "natural_exponential": lambda t: schedules.natural_exponential(t, 0.5, decay=1, every=60),
@@ -523,7 +551,9 @@ def with_noise(rng: np.random.Generator, n_walks: int, mode: Any) -> dict[str, A
     all_rates = pytensor.function([t], [make(t) for make in SCHEDULES.values()], mode=mode)
     rates = np.array([all_rates(step) for step in range(N_STEPS)])
     found: dict[str, Any] = {"f": {}, "rates": dict(zip(SCHEDULES, rates.T, strict=True))}
-    print("   schedule              last rate   median of f: at 30   at the end   quartiles at the end")
+    print(
+        "   schedule              last rate   median of f: at 30   at the end   quartiles at the end"
+    )
     for name, make in SCHEDULES.items():
         starts = np.tile(BOWL_START, (n_walks, 1))
         walker = Walker(
@@ -537,7 +567,9 @@ def with_noise(rng: np.random.Generator, n_walks: int, mode: Any) -> dict[str, A
         )
         found["f"][name] = f
     late = found["f"]["constant 0.5"][N_STEPS // 2 :].mean()
-    print(f"   constant 0.5: mean of f in the second half {late:.3f}, expected {noise_floor(0.5):.3f}")
+    print(
+        f"   constant 0.5: mean of f in the second half {late:.3f}, expected {noise_floor(0.5):.3f}"
+    )
     return found
 
 
@@ -547,7 +579,7 @@ def draw_schedules(found: dict[str, Any]) -> Any:
     colours = dict(zip(SCHEDULES, plt.colormaps["tab10"].colors, strict=False))
     for name, rates in found["rates"].items():
         axes[0].plot(rates, color=colours[name], label=name)
-    for name in ("constant 0.5", "constant 0.05", "inverse_time", "cosine"):
+    for name in ("constant 0.5", "constant 0.1", "inverse_time", "cosine"):
         low, middle, high = np.percentile(found["f"][name], [25, 50, 75], axis=1)
         axes[1].fill_between(range(N_STEPS + 1), low, high, color=colours[name], alpha=0.2)
         axes[1].plot(middle, color=colours[name], label=name)
@@ -605,7 +637,7 @@ def lesson(mode: Any, seed: int, figures: str, quick: bool) -> dict[str, Any]:
     }
 
     print("3. The bowl", flush=True)
-    rates = 10 ** np.arange(-3, 3.01, 0.5 if quick else 0.125)
+    rates = 10.0 ** np.arange(-3, 3.01, 0.5 if quick else 0.125)
     on_bowl = on_the_bowl(walkers, rates, mode)
     x, y = np.linspace(-9, 9, 120), np.linspace(-3, 3, 80)
     walks = {name: (on_bowl["rates"][name], path[:31]) for name, path in on_bowl["paths"].items()}
@@ -620,19 +652,19 @@ def lesson(mode: Any, seed: int, figures: str, quick: bool) -> dict[str, Any]:
     X, t = bit_counting(legacy)
     start = tuple(legacy.uniform(-0.1, 0.1, size=2))
     surface, epochs = bit_counting_surface(X, t, mode), 15 if quick else 300
-    rates = 10 ** (np.arange(-5, 1) if quick else np.arange(-6, 1.01, 0.125))
+    rates = 10.0 ** (np.arange(-5, 1) if quick else np.arange(-6, 1.01, 0.125))
+    cost = bit_counting_cost(X, t, W_X, W_REC)
     on_bits = on_bit_counting(walkers, surface, start, rates, epochs)
-    print(
-        f"   norm of the gradient: {np.linalg.norm(surface(np.array(start))[1]):.0f} on the slope, "
-        f"{np.linalg.norm(surface(np.array(WALL))[1]):.0f} on the wall"
-    )
-    clipped = clipping(surface, start, rates, epochs, mode)
-    lessons.save_figure(draw_clipping(X, t, clipped), folder, "10_clipping")
-    w_x, w_rec = np.linspace(-0.5, 2.5, 120), np.linspace(-0.5, 1.5, 120)
-    cost = bit_counting_cost(X, t, w_x, w_rec)
     walks = {name: (on_bits["rates"][name], path) for name, path in on_bits["paths"].items()}
-    figure = draw_walks(w_x, w_rec, cost, walks, (f"w_x, {epochs} epochs", "w_rec"), (1, 1))
+    figure = draw_walks(W_X, W_REC, cost, walks, (f"w_x, {epochs} epochs", "w_rec"), (1, 1))
     lessons.save_figure(figure, folder, "10_bit_counting_paths")
+    starts = {"slope": start, "wall": WALL}
+    for where, point in starts.items():
+        size = np.linalg.norm(surface(np.array(point))[1])
+        print(f"   norm of the gradient where it starts on the {where}: {size:.0f}")
+    clipped = clipping(surface, starts, rates, epochs, mode)
+    figure = draw_clipping(surface, cost, starts, rates, clipped, mode)
+    lessons.save_figure(figure, folder, "10_clipping")
 
     print("\n5. Schedules", flush=True)
     noisy = with_noise(np.random.default_rng(seed), 20 if quick else 200, mode)
