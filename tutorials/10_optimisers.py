@@ -386,8 +386,8 @@ def on_the_bowl(walkers: dict[str, Walker], rates: Any, mode: Any) -> dict[str, 
 #
 # - Gradient descent zigzags, since 0.75 is nearly too much for the steep direction (1 would be) and
 #   still little for the flat one. It needs 36 steps to f < 0.01.
-# - Momentum swings, Nesterov's swings less: 24 and 22 steps. Adam swings too, and needs 50: after
-#   30 steps it is behind gradient descent.
+# - Momentum swings, Nesterov's swings less: they first are below 0.01 after 24 and 22 steps, and
+#   swing out again. Adam swings too, and needs 50: after 30 it is behind gradient descent.
 # - AdaGrad, AdaDelta and all kinds of RMSProp need 5 to 12 steps. Their first step is equally long
 #   in both directions, steep or flat. But look at f after 100 steps: RMSProp's steps do not get
 #   shorter, and it hops about at f = 0.1. AdaDelta even climbs, to 3.1: its steps feed on
@@ -415,7 +415,7 @@ def draw_walks(
 ) -> Any:  # fmt: skip
     """Return a figure with one panel for each walk, given as rate and path."""
     figure, axes = plt.subplots(2, 5, figsize=(14, 5.6), sharex=True, sharey=True)
-    figure.subplots_adjust(left=0.055, right=0.99, bottom=0.1, top=0.95, wspace=0.08, hspace=0.16)
+    figure.subplots_adjust(left=0.06, right=0.99, bottom=0.1, top=0.95, wspace=0.08, hspace=0.16)
     levels = np.geomspace(max(cost.min(), cost.max() * 1e-8), cost.max(), 24)
     for ax, (name, (rate, path)) in zip(axes.flat, walks.items(), strict=True):
         ax.contourf(a, b, cost, levels, norm=LogNorm(), cmap="Blues", extend="min", alpha=0.8)
@@ -425,7 +425,7 @@ def draw_walks(
         ax.set(xlim=(a[0], a[-1]), ylim=(b[0], b[-1]))
         ax.set_title(f"{name}, rate {rate:.3g}", fontsize=10)
     figure.supxlabel(names[0])
-    figure.supylabel(names[1])
+    figure.supylabel(names[1], x=0.005)
     return figure
 
 
