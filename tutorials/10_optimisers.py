@@ -1,0 +1,776 @@
+"""Lesson 10: optimisers - ten ways downhill, on a bowl and on a cliff, and rates that change
+
+What you learn
+    Every rule of `symrnn.updates`: its equation, what its memory is for, and what its path looks
+    like. Each is written twice, as a loop in NumPy and as a compiled function. How to choose a
+    rate fairly, what clipping does on a cliff, and what a schedule brings when gradients are noisy.
+
+What you should see
+    Five numbered parts with their tables, and five figures: 10_bowl_paths.png, 10_bowl_rates.png,
+    10_bit_counting_paths.png, 10_clipping.png and 10_schedules.png.
+
+How long it takes (measured on two cores)
+    Half a minute; the first time a minute, because PyTensor compiles to C and keeps the result on
+    disk. With --quick 6 seconds.
+
+What you need to know
+    NumPy, and lessons 0 and 2.
+
+The file is a script and a notebook: editors that know `# %%` cells open it as one. There, run the
+cells from the top; the last one runs the whole lesson.
+"""
+
+# %%
+from collections.abc import Callable, Iterator
+from itertools import count, islice
+from time import perf_counter
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+from matplotlib.colors import LogNorm
+
+from symrnn import lessons, plots, schedules, updates
+from symrnn.cells import LinearCell
+from symrnn.compiling import QUICK
+from symrnn.tasks.bit_counting import bit_counting
+from symrnn.unroll import unroll
+
+Gradient = Callable[[Any], Any]  # weights -> gradient, both arrays of one shape
+
+# %% [markdown]
+# ## 1. Ten rules by hand
+#
+# Each is a loop: it asks for the gradient g at the weights p, and yields the next weights. What it
+# keeps from step to step, its memory, is a local variable. eta is the rate. The letters are those
+# of `symrnn.updates`, and all products are elementwise.
+#
+# **Gradient descent** has no memory. Where the ground is steep its strides are long, and where it
+# is flat they are short; one rate has to do for both. In a long valley it jumps from wall to wall
+# and creeps along the floor.
+
+
+# %%
+def gradient_descent(gradient: Gradient, p: Any, eta: float) -> Iterator[Any]:
+    """``p <- p - eta g``"""
+    while True:
+        p = p - eta * gradient(p)
+        yield p
+
+
+# %% [markdown]
+# **Momentum** remembers a velocity v. Gradients that agree from step to step add up, to ten times
+# one gradient with mu = 0.9; those that change sign cancel. The path swings out past the minimum
+# and comes back, like a ball in a bowl.
+
+
+# %%
+def momentum(gradient: Gradient, p: Any, eta: float, mu: float = 0.9) -> Iterator[Any]:
+    """``v <- mu v + g``, ``p <- p - eta v``"""
+    v = 0.0
+    while True:
+        v = mu * v + gradient(p)
+        p = p - eta * v
+        yield p
+
+
+# %% [markdown]
+# **Nesterov's momentum** goes one step ahead: it adds the part of the velocity that the next step
+# will keep anyway. So it brakes earlier, and swings less.
+
+
+# %%
+def nesterov_momentum(gradient: Gradient, p: Any, eta: float, mu: float = 0.9) -> Iterator[Any]:
+    """``v <- mu v + g``, ``p <- p - eta (g + mu v)``"""
+    v = 0.0
+    while True:
+        g = gradient(p)
+        v = mu * v + g
+        p = p - eta * (g + mu * v)
+        yield p
+
+
+# %% [markdown]
+# **AdaGrad** remembers for each weight the sum G of all its squared gradients, and divides by the
+# root of it. The first step is eta long in every direction, steep or flat, so it sets out along
+# the diagonal. G never shrinks, so steps get shorter for ever; no schedule is needed, but one
+# huge gradient is remembered for good.
+
+
+# %%
+def adagrad(gradient: Gradient, p: Any, eta: float, epsilon: float = 1e-10) -> Iterator[Any]:
+    """``G <- G + g^2``, ``p <- p - eta g / (sqrt(G) + epsilon)``"""
+    G = 0.0
+    while True:
+        g = gradient(p)
+        G = G + g**2
+        p = p - eta * g / (np.sqrt(G) + epsilon)
+        yield p
+
+
+# %% [markdown]
+# **RMSProp** forgets: n is a running mean of the squared gradients, over some ten steps with
+# rho = 0.9. Steps stay about as long as the rate, also near the minimum, around which it hops
+# for ever. **Centred**, it divides by the standard deviation, without the mean m: where the
+# gradient hardly changes its strides are longer. With **Nesterov's momentum** the quotient u
+# takes the gradient's place in v.
+
+
+# %%
+def rmsprop(
+    gradient: Gradient, p: Any, eta: float, rho: float = 0.9, epsilon: float = 1e-8,
+    centred: bool = False, mu: float = 0.0, nesterov: bool = False,
+) -> Iterator[Any]:  # fmt: skip
+    """``n <- rho n + (1 - rho) g^2``, ``u = g / (sqrt(n - m^2) + epsilon)``, see the library."""
+    n = m = v = 0.0
+    while True:
+        g = gradient(p)
+        n = rho * n + (1 - rho) * g**2
+        m = rho * m + (1 - rho) * g if centred else 0.0
+        u = g / (np.sqrt(np.maximum(n - m**2, 0)) + epsilon)
+        v = mu * v + u
+        p = p - eta * (u + mu * v if nesterov else v)
+        yield p
+
+
+# %% [markdown]
+# **AdaDelta** measures its own steps too: s is the running mean of their squares. A step is as long
+# as the last ones were, times how far g is from its usual size. It has the unit of a weight, and
+# needs no rate, that is eta = 1. But s starts at zero, and the first steps are tiny: it takes long
+# to get going. Here we treat eta like any other rate and see which one serves best.
+
+
+# %%
+def adadelta(
+    gradient: Gradient, p: Any, eta: float, rho: float = 0.9, epsilon: float = 1e-6
+) -> Iterator[Any]:
+    """``d = g sqrt(s + epsilon) / sqrt(n + epsilon)``, ``p <- p - eta d``"""
+    n = s = 0.0
+    while True:
+        g = gradient(p)
+        n = rho * n + (1 - rho) * g**2
+        d = g * np.sqrt(s + epsilon) / np.sqrt(n + epsilon)
+        s = rho * s + (1 - rho) * d**2
+        p = p - eta * d
+        yield p
+
+
+# %% [markdown]
+# **Adam** has both memories: m, a running mean of the gradients, like momentum, and v, one of their
+# squares, like RMSProp, but over a thousand steps. Both start at zero, which is why they are
+# divided by 1 - beta^t: the first step is as long as the rate. It swings like momentum and sets
+# out along the diagonal like AdaGrad. **AdamW** also shrinks the weights by a part
+# eta * decay in each step. Its paths bend towards zero, wherever the minimum is.
+
+
+# %%
+def adam(
+    gradient: Gradient, p: Any, eta: float, beta_1: float = 0.9, beta_2: float = 0.999,
+    epsilon: float = 1e-8, decay: float = 0.0,
+) -> Iterator[Any]:  # fmt: skip
+    """``p <- p - eta (m / (1 - beta_1^t)) / (sqrt(v / (1 - beta_2^t)) + epsilon)``"""
+    m = v = 0.0
+    for t in count(1):
+        g = gradient(p)
+        m = beta_1 * m + (1 - beta_1) * g
+        v = beta_2 * v + (1 - beta_2) * g**2
+        m_hat, v_hat = m / (1 - beta_1**t), v / (1 - beta_2**t)
+        p = (1 - eta * decay) * p - eta * m_hat / (np.sqrt(v_hat) + epsilon)
+        yield p
+
+
+RULES: dict[str, tuple[Any, Any, dict[str, Any]]] = {  # in the library, by hand, options of both
+    "gradient descent": (updates.gradient_descent, gradient_descent, {}),
+    "momentum": (updates.momentum, momentum, {}),
+    "Nesterov": (updates.nesterov_momentum, nesterov_momentum, {}),
+    "AdaGrad": (updates.adagrad, adagrad, {}),
+    "AdaDelta": (updates.adadelta, adadelta, {}),
+    "RMSProp": (updates.rmsprop, rmsprop, {}),
+    "RMSProp centred": (updates.rmsprop, rmsprop, {"centred": True}),
+    "RMSProp Nesterov": (updates.rmsprop, rmsprop, {"mu": 0.9, "nesterov": True}),
+    "Adam": (updates.adam, adam, {}),
+    "AdamW": (updates.adamw, adam, {"decay": 0.01}),
+}
+
+# %% [markdown]
+# ## 2. A rule and a surface, each compiled once
+#
+# A rule wants a gradient, and does not care where it comes from. So the gradient is an input here:
+# one compiled function for each rule and one for each surface, and any rule walks on any surface.
+# (In a training both are one function: `rule(loss, params, rate)` instead of `rule([g], ...)`.)
+#
+# Rate, weights and memory are shared variables. To try another rate we set them, and compile
+# nothing. The memory is what else the rule wants to update: the keys of its dictionary.
+
+
+# %%
+class Walker:
+    """A rule as a compiled function, to be sent down a surface with any rate."""
+
+    def __init__(
+        self,
+        rule: Any,
+        start: Any,
+        mode: Any,
+        clip: float | None = None,
+        schedule: Any = lambda t, eta: eta,
+        **options: Any,
+    ) -> None:
+        self.w = pytensor.shared(np.array(start), name="w")
+        self.eta = pytensor.shared(1.0, name="eta")
+        t = schedules.step_counter()
+        g = self.w.type("g")
+        gradients = [g] if clip is None else updates.clip_by_global_norm([g], clip)
+        changes = rule(gradients, [self.w], schedule(t, self.eta), **options)
+        changes |= schedules.advance(t)
+        self.at_start = {variable: variable.get_value() for variable in changes}
+        self.step = pytensor.function([g], changes[self.w], updates=changes, mode=mode)
+
+    def walk(self, surface: Any, rate: float, n_steps: int, start: Any = None) -> tuple[Any, Any]:
+        """Return the costs, from the start to the end, and the weights, (n_steps + 1, 2)."""
+        for variable, value in self.at_start.items():
+            variable.set_value(value)
+        if start is not None:
+            self.w.set_value(np.array(start))
+        self.eta.set_value(rate)
+        path = [self.w.get_value()]
+        cost, g = surface(path[0])
+        costs = [cost]
+        for _ in range(n_steps):
+            path.append(self.step(g))
+            cost, g = surface(path[-1])
+            costs.append(cost)
+            if not np.all(cost < THROWN_OUT):
+                break
+        return np.array(costs), np.array(path)
+
+
+THROWN_OUT = 1e7  # a cost from which no path comes back
+
+
+# %% [markdown]
+# The first surface is the bowl f(x, y) = x^2/20 + y^2, from (-7, 2). It is twenty times steeper
+# across than along. `...` lets w be one point or many: what is done elementwise can be done to all
+# at once, and part 5 walks 200 times at once.
+
+
+# %%
+def turn(degrees: float) -> Any:
+    """Return the matrix that turns a point: ``w @ turn(45)``."""
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return np.array([[c, s], [-s, c]])
+
+
+def bowl(n_axes: int, mode: Any, degrees: float = 0) -> Any:
+    """Return a function w -> f and its gradient; w has shape (2,) or (walks, 2)."""
+    w = pt.tensor("w", shape=(None,) * n_axes, dtype="float64")
+    xy = w @ turn(-degrees)
+    f = xy[..., 0] ** 2 / 20 + xy[..., 1] ** 2
+    return pytensor.function([w], [f, pytensor.grad(f.sum(), w)], mode=mode)
+
+
+BOWL_START = (-7.0, 2.0)
+
+# %% [markdown]
+# The second is the cost of lesson 2's bit counter: two weights, ten steps of recurrence, the sum
+# of squared errors over twenty samples. Here it is made from the library's cell, and `givens` puts
+# the two elements of w in the place of the cell's weights.
+
+
+# %%
+def bit_counting_surface(X: Any, t: Any, mode: Any) -> Any:
+    """Return a function w -> cost and its gradient; w is (w_x, w_rec)."""
+    cell = LinearCell(1, 1, W_x=[[0.0]], W_h=[[0.0]], bias=False)
+    _, state = unroll(cell, X[:, :, None])  # state.h: (samples, 1)
+    cost = ((state.h[:, 0] - t) ** 2).sum()
+    gradients = pytensor.grad(cost, cell.params)
+    w = pt.dvector("w")
+    return pytensor.function(
+        [w],
+        [cost, pt.concatenate([g.flatten() for g in gradients])],
+        givens={p: w[i].reshape((1, 1)) for i, p in enumerate(cell.params)},
+        mode=mode,
+    )
+
+
+W_X, W_REC = np.linspace(-0.5, 2.5, 120), np.linspace(-0.5, 1.5, 120)  # what the figures show
+
+
+def bit_counting_cost(X: Any, t: Any, w_x: Any, w_rec: Any) -> Any:
+    """Return the same cost on a grid (w_rec, w_x), from y = w_x * sum over t of x_t w_rec^(T-t)."""
+    powers = w_rec[:, None] ** np.arange(len(X))[::-1]  # (w_rec, time)
+    y = w_x[:, None] * (powers @ X)[:, None]  # (w_rec, w_x, samples)
+    return ((y - t) ** 2).sum(axis=-1)
+
+
+# %% [markdown]
+# ## 3. The bowl
+#
+# Which rate is fair? Each rule gets its own: the best of a scan, eight rates to a power of ten.
+# A rate settles at the highest f in the last third of the steps, so that a lucky moment counts
+# for nothing, and the best is the one that settles lowest. A path that ever climbs above its start
+# is out: in a bowl one may jump a thousand to the other side and come back, on a cliff one may not.
+
+
+# %%
+def settled(costs: Any, n_steps: int) -> float:
+    """Return the highest cost in the last third of the steps; inf if it was above the start."""
+    if len(costs) <= n_steps or costs.max() > costs[0] * (1 + 1e-9):
+        return np.inf
+    return float(costs[-(n_steps // 3) :].max())
+
+
+def scan_rates(walker: Walker, surface: Any, rates: Any, n_steps: int, start: Any = None) -> Any:
+    """Return what each rate settles at."""
+    return np.array(
+        [settled(walker.walk(surface, rate, n_steps, start)[0], n_steps) for rate in rates]
+    )
+
+
+def powers_of_ten(rates: Any, ends: Any) -> float:
+    """Return how many powers of ten the rates span that settle below 1."""
+    return float((ends < 1).sum() * np.log10(rates[1] / rates[0]))
+
+
+def best(rates: Any, ends: Any) -> float:
+    """Return the rate with the lowest end."""
+    return float(rates[np.argmin(ends)])
+
+
+def steps_until(costs: Any, level: float) -> str:
+    """Return the first step whose cost is below the level, or a dash."""
+    below = np.flatnonzero(np.asarray(costs) < level)
+    return str(below[0]) if len(below) else "-"
+
+
+def difference_from_hand(name: str, gradient: Gradient, rate: float, path: Any) -> float:
+    """Return the largest difference between a walker's path and the loop's of part 1."""
+    _, by_hand, options = RULES[name]
+    own = list(islice(by_hand(gradient, path[0], rate, **options), len(path) - 1))
+    return float(np.abs(path[1:] - np.array(own)).max())
+
+
+def on_the_bowl(walkers: dict[str, Walker], rates: Any, mode: Any) -> dict[str, Any]:
+    """Scan the rates, walk with the best; return ends, rates, costs, paths and differences."""
+    surface, turned = bowl(1, mode), bowl(1, mode, 45)
+    started = perf_counter()
+    ends = {name: scan_rates(w, surface, rates, 30, BOWL_START) for name, w in walkers.items()}
+    seconds = perf_counter() - started
+    print(f"   {len(rates)} rates for {len(walkers)} rules, 30 steps each: {seconds:.1f} s")
+    chosen = {name: best(rates, e) for name, e in ends.items()}
+    print(
+        f"   {'rule':<16}   rate  f after 30  after 100  f < .01 at  good rates   turned  by hand"
+    )
+    found: dict[str, Any] = {"ends": ends, "rates": chosen, "costs": {}, "paths": {}}
+    found |= {"turned": {}, "hand": {}}
+    for name, walker in walkers.items():
+        costs, path = walker.walk(surface, chosen[name], 100, BOWL_START)
+        off = difference_from_hand(name, lambda w: surface(w)[1], chosen[name], path)
+        start = BOWL_START @ turn(45)
+        rate = best(rates, scan_rates(walker, turned, rates, 30, start))
+        f_turned = walker.walk(turned, rate, 30, start)[0][30]
+        print(
+            f"   {name:<16} {chosen[name]:>6.3g} {costs[30]:>11.2g} {costs[100]:>10.2g} "
+            f"{steps_until(costs, 0.01):>11} "
+            f"{powers_of_ten(rates, ends[name]):>11.2f} {f_turned:>8.2g} {off:>8.0e}"
+        )
+        for key, value in (("costs", costs), ("paths", path), ("turned", f_turned), ("hand", off)):
+            found[key][name] = value
+    return found
+
+
+# %% [markdown]
+# What to see in the table and in the panels:
+#
+# - Gradient descent zigzags, since 0.75 is nearly too much for the steep direction (1 would be) and
+#   still little for the flat one. It needs 36 steps to f < 0.01.
+# - Momentum swings, Nesterov's swings less: they first are below 0.01 after 24 and 22 steps, and
+#   swing out again. Adam swings too, and needs 50: after 30 it is behind gradient descent.
+# - AdaGrad, AdaDelta and all kinds of RMSProp need 5 to 12 steps. Their first step is equally long
+#   in both directions, steep or flat. But look at f after 100 steps: RMSProp's steps do not get
+#   shorter, and it hops about at f = 0.1. AdaDelta even climbs, to 3.1: its steps feed on
+#   themselves. Its best rate is 422, far from the paper's 1, with which it hardly moves within 30
+#   steps. AdaGrad's steps get shorter, and it stays.
+# - "good rates": how many powers of ten of rates settle below f = 1. Gradient descent has 0.62;
+#   RMSProp with momentum, Adam and AdamW have 1.62. With ten times its best rate Adam still
+#   settles, while gradient descent may not even double it. That is one reason why Adam is the
+#   first choice of many, though it is not the fastest here.
+# - AdamW's decay pulls towards zero, where this bowl happens to have its minimum. That is a gift.
+#
+# One more warning. This bowl lies along the axes, and rules that divide each weight's gradient by
+# its own size can undo such a stretch. "turned" is f after 30 steps on the same bowl turned by 45
+# degrees, again with the best rate. Gradient descent and momentum do not notice. AdaGrad is at
+# 0.053 instead of 3e-21, behind gradient descent's 0.023, and RMSProp at 0.0077.
+#
+# "by hand" is the largest difference, over 100 steps, between the compiled rule and the loop of
+# part 1.
+
+
+# %%
+def draw_walks(
+    a: Any, b: Any, cost: Any, walks: dict[str, tuple[float, Any]], names: tuple[str, str],
+    minimum: tuple[float, float],
+) -> Any:  # fmt: skip
+    """Return a figure with one panel for each walk, given as rate and path."""
+    figure, axes = plt.subplots(2, 5, figsize=(14, 5.6), sharex=True, sharey=True)
+    figure.subplots_adjust(left=0.06, right=0.99, bottom=0.1, top=0.95, wspace=0.08, hspace=0.16)
+    levels = np.geomspace(max(cost.min(), cost.max() * 1e-8), cost.max(), 24)
+    for ax, (name, (rate, path)) in zip(axes.flat, walks.items(), strict=True):
+        ax.contourf(a, b, cost, levels, norm=LogNorm(), cmap="Blues", extend="min", alpha=0.8)
+        ax.plot(*path.T, ".-", color="#b7500f", linewidth=0.8, markersize=3)
+        ax.plot(*path[0], "o", color="k", markersize=5)
+        ax.plot(*minimum, "*", color="w", markeredgecolor="k", markersize=11)
+        ax.set(xlim=(a[0], a[-1]), ylim=(b[0], b[-1]))
+        ax.set_title(f"{name}, rate {rate:.3g}", fontsize=10)
+    figure.supxlabel(names[0])
+    figure.supylabel(names[1], x=0.005)
+    return figure
+
+
+def draw_rates(rates: Any, ends: dict[str, Any]) -> Any:
+    """Return a figure: what each rate settles at, with a dot at the best."""
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), sharey=True, layout="constrained")
+    for i, (name, values) in enumerate(ends.items()):
+        ax = axes[i // 5]
+        shown = np.where(np.isfinite(values), np.maximum(values, 1e-8), np.nan)
+        (line,) = ax.plot(rates, shown, label=name)
+        k = int(np.argmin(values))
+        ax.plot(rates[k], shown[k], "o", color=line.get_color())
+    for ax in axes:
+        ax.set(xscale="log", yscale="log", xlabel="rate")
+        ax.grid(alpha=0.3)
+        ax.legend(loc="lower left", fontsize="small")
+    axes[0].set(ylabel="highest f in steps 21 to 30, at least 1e-8")
+    figure.suptitle("lines end where the path climbs above its start; dots are the rates chosen")
+    return figure
+
+
+# %% [markdown]
+# ## 4. Bit counting
+#
+# Why this surface is hard: lesson 2 showed it. From the start a gentle slope leads to a curved
+# valley; the gradient's norm is 153. Behind the valley stands a wall, since w_rec is multiplied
+# with itself ten times: at (1, 1.4) the norm is 205762. On the valley's floor it is about 3. A rate
+# that suits one place does not suit the others. The scan is as above, over 300 epochs.
+
+
+# %%
+def on_bit_counting(
+    walkers: dict[str, Walker], surface: Any, start: Any, rates: Any, epochs: int
+) -> dict[str, Any]:
+    """Scan the rates, walk with the best; return ends, rates, costs and paths."""
+    print(f"   {'rule':<16}   rate  cost < 1 at  settles at  good rates  w_x, w_rec at the end")
+    found: dict[str, Any] = {"ends": {}, "rates": {}, "costs": {}, "paths": {}}
+    for name, walker in walkers.items():
+        ends = scan_rates(walker, surface, rates, epochs, start)
+        rate = best(rates, ends)
+        costs, path = walker.walk(surface, rate, epochs, start)
+        print(
+            f"   {name:<16} {rate:>6.2g} {steps_until(costs, 1):>12} {ends.min():>11.2g} "
+            f"{powers_of_ten(rates, ends):>11.2f} {path[-1][0]:>10.4f} {path[-1][1]:.4f}",
+            flush=True,
+        )
+        for key, value in (("ends", ends), ("rates", rate), ("costs", costs), ("paths", path)):
+            found[key][name] = value
+    return found
+
+
+# %% [markdown]
+# - Gradient descent is careful and slow: it reaches the valley in 80 epochs, creeps along its
+#   floor, and is not there after 300.
+# - Momentum and Adam fly past the minimum, along the valley to w_x = 2 or so, swing between its
+#   walls, and roll back along the floor: there the velocity adds up. They settle lowest, at 3.4e-05
+#   and 5.5e-07. Adam does well over 2.13 powers of ten of rates, momentum over 0.38.
+# - AdaGrad has the first cost below 1, after 10 epochs, and slows down beside the minimum.
+# - RMSProp walks straight to the valley, then hops across it: 0.32. With Nesterov's momentum it
+#   takes about a seventh of the rate, so the hops are shorter: 0.038.
+# - AdaDelta does not get below 1 with any rate: its steps are too short at first and, once grown,
+#   too long for the valley.
+# - AdamW keeps up with Adam until its decay tells: it pulls w towards zero, the minimum is at
+#   (1, 1), and it settles at 0.00018.
+#
+# Now clipping. If the gradient's norm is above a limit, the gradient is scaled down to it: the
+# direction stays, and the stride is at most rate times limit. We start gradient descent on the
+# slope as before, and on the wall at (1, 1.4).
+
+
+# %%
+WALL = (1.0, 1.4)
+CLIPS = {"plain": None, "clip 100": 100.0, "clip 1": 1.0}
+
+
+def clipping(
+    surface: Any, starts: dict[str, Any], rates: Any, epochs: int, mode: Any
+) -> dict[str, dict[str, Any]]:
+    """Scan gradient descent's rates with and without clipping, from each start; return the ends."""
+    found: dict[str, dict[str, Any]] = {}
+    for how, norm in CLIPS.items():
+        walker = Walker(updates.gradient_descent, starts["slope"], mode, clip=norm)
+        found[how] = {}
+        for where, point in starts.items():
+            ends = found[how][where] = scan_rates(walker, surface, rates, epochs, point)
+            good = rates[ends < 1]
+            print(
+                f"   {how:<8} from the {where}: {listed(good)} settle below 1; "
+                f"the best, {best(rates, ends):.2g}, at {ends.min():.2g}"
+            )
+        if norm is not None:
+            k = np.argmin(abs(rates * norm - 0.0075))
+            print(
+                f"   {how:<8} with a longest stride of {rates[k] * norm:.2g}: settles at "
+                + " and ".join(f"{ends[k]:.2g} from the {w}" for w, ends in found[how].items())
+            )
+        both = rates[np.maximum(*found[how].values()) < 1]
+        print(f"   {how:<8} from both: {listed(both)}")
+    return found
+
+
+def listed(rates: Any) -> str:
+    """Return how many rates there are, and the lowest and highest."""
+    if not len(rates):
+        return "no rates"
+    return f"{len(rates)} rates ({rates[0]:.2g} to {rates[-1]:.2g})"
+
+
+def draw_clipping(
+    surface: Any, cost: Any, starts: dict[str, Any], rates: Any, epochs: int, found: Any, mode: Any
+) -> Any:
+    """Return a figure: paths from slope and wall at one rate, and what each rate settles at."""
+    figure, axes = plt.subplots(1, 2, figsize=(13, 4.8), layout="constrained")
+    rate, walks = best(rates, found["plain"]["slope"]), {}
+    for how, where in (("plain", "slope"), ("plain", "wall"), ("clip 100", "wall")):
+        walker = Walker(updates.gradient_descent, starts["slope"], mode, clip=CLIPS[how])
+        walks[f"{how}, from the {where}"] = walker.walk(surface, rate, epochs, starts[where])[1]
+    plots.cost_surface(W_X, W_REC, cost, axes[0], ("w_x", "w_rec"))
+    plots.paths(walks, axes[0])
+    axes[0].plot(1, 1, "*", color="w", markeredgecolor="k", markersize=12, zorder=5)
+    axes[0].set(title=f"gradient descent, rate {rate:.2g}")
+    axes[0].set(xlim=(W_X[0], W_X[-1]), ylim=(W_REC[0], W_REC[-1]))
+    for (how, ends), colour in zip(found.items(), ("tab:blue", "tab:green", "k"), strict=True):
+        for (where, values), line in zip(ends.items(), ("o-", "o:"), strict=True):
+            shown = np.where(np.isfinite(values), values, np.nan)
+            label = f"{how}, from the {where}"
+            axes[1].plot(rates, shown, line, color=colour, markersize=3, label=label)
+    axes[1].axhline(1, color="k", linewidth=0.5)
+    axes[1].set(xscale="log", yscale="log", xlabel="rate", title="what each rate settles at")
+    axes[1].set(ylabel="highest cost in the last third")
+    axes[1].grid(alpha=0.3)
+    axes[1].set_ylim(bottom=1e-4)
+    axes[1].legend(fontsize="small", loc="lower right")
+    return figure
+
+
+# %% [markdown]
+# Without clipping no rate does for both starts: those that get down the slope in time are about
+# eight times too large for the wall, and the first step throws the weights far below the valley.
+# Clipped at 100, a little less than the gradient on the slope, three rates do for both.
+#
+# Clipped at 1, rates can be a hundred times as large. That is less of a gain than it sounds: the
+# stride is rate times limit, and it has stayed the same. And there is a price. At the valley's
+# floor a gradient of 3 passes the limit of 100 unclipped, and strides get shorter with the
+# gradients. Under the limit of 1 they stay as they are, and the weights hop across the valley: with
+# a longest stride of 0.0075 from the wall, one settles at 0.057, the other at 0.34. So put the
+# limit where gradients usually are, and let it cut off the exceptions.
+
+# %% [markdown]
+# ## 5. Schedules
+#
+# Minibatches make a gradient noisy. Here we add the noise ourselves, N(0, 1) to each part of the
+# bowl's gradient, and walk 200 times at once: the weights are a matrix with one row for each walk.
+# At a constant rate eta each weight ends in a jitter. If h is the curvature, a step turns its
+# variance v into (1 - eta h)^2 v + eta^2. That is v again if v = eta / (h (2 - eta h)), and its
+# part of f is h v / 2. A smaller rate has a lower floor, and takes longer to get there. A schedule
+# begins with long strides and ends with short ones.
+
+# %%
+N_STEPS = 300
+SCHEDULES: dict[str, Any] = {
+    "constant 0.5": lambda t: schedules.constant(t, 0.5),
+    "constant 0.09": lambda t: schedules.constant(t, 0.09),
+    "step_decay": lambda t: schedules.step_decay(t, 0.5, factor=0.5, every=60),
+    "exponential": lambda t: schedules.exponential(t, 0.5, factor=0.1, every=150),
+    "natural_exponential": lambda t: schedules.natural_exponential(t, 0.5, decay=1, every=60),
+    "inverse_time": lambda t: schedules.inverse_time(t, 0.5, decay=1, every=20),
+    "cosine": lambda t: schedules.cosine(t, 0.5, n_steps=N_STEPS),
+    "warm_up of cosine": lambda t: schedules.warm_up(
+        t, schedules.cosine(t, 0.5, n_steps=N_STEPS), n_steps=30
+    ),
+}
+
+
+def expected_f(rate: float, n_steps: int) -> float:
+    """Return the mean of f at a constant rate: what is left of the start, and the jitter."""
+    f = 0.0
+    for h, start in zip((0.1, 2.0), BOWL_START, strict=True):
+        left = (1 - rate * h) ** (2 * n_steps)
+        v = rate / (h * (2 - rate * h)) * (1 - left)
+        f += h / 2 * (left * start**2 + v)
+    return f
+
+
+def with_noise(rng: np.random.Generator, n_walks: int, mode: Any) -> dict[str, Any]:
+    """Walk down the noisy bowl with every schedule; return rates and f, (steps + 1, walks)."""
+    exact = bowl(2, mode)
+
+    def noisy(w: Any) -> Any:
+        f, g = exact(w)
+        return f, g + rng.normal(size=g.shape)
+
+    t = pt.lscalar("t")
+    all_rates = pytensor.function([t], [make(t) for make in SCHEDULES.values()], mode=mode)
+    rates = np.array([all_rates(step) for step in range(N_STEPS)])
+    found: dict[str, Any] = {"f": {}, "rates": dict(zip(SCHEDULES, rates.T, strict=True))}
+    print(f"   {'schedule':<20}  last rate  median of f at 30  at the end  its quartiles")
+    for name, make in SCHEDULES.items():
+        starts = np.tile(BOWL_START, (n_walks, 1))
+        walker = Walker(
+            updates.gradient_descent, starts, mode, schedule=lambda t, eta, make=make: make(t)
+        )
+        f, _ = walker.walk(noisy, 1.0, N_STEPS)
+        low, middle, high = np.percentile(f[-1], [25, 50, 75])
+        print(
+            f"   {name:<20} {found['rates'][name][-1]:>10.5f} {np.median(f[30]):>18.3f} "
+            f"{middle:>11.4f}  {low:.4f} to {high:.4f}"
+        )
+        found["f"][name] = f
+    late = found["f"]["constant 0.5"][N_STEPS // 2 :].mean()
+    print(
+        f"   constant 0.5: mean of f in the second half {late:.3f}, "
+        f"expected {expected_f(0.5, N_STEPS):.3f}"
+    )
+    constant = min(np.arange(0.01, 1, 0.01), key=lambda rate: expected_f(rate, N_STEPS))
+    print(f"   the best constant rate for {N_STEPS} steps should be {constant:.2f}")
+    return found
+
+
+def draw_schedules(found: dict[str, Any]) -> Any:
+    """Return a figure: all rates, and median and quartiles of f for some of them."""
+    figure, axes = plt.subplots(1, 2, figsize=(12, 4.6), layout="constrained")
+    colours = dict(zip(SCHEDULES, plt.colormaps["tab10"].colors, strict=False))
+    for name, rates in found["rates"].items():
+        line = "--" if name.startswith("warm_up") else "-"
+        axes[0].plot(rates, line, color=colours[name], label=name)
+    for name in ("constant 0.5", "constant 0.09", "inverse_time", "cosine"):
+        low, middle, high = np.percentile(found["f"][name], [25, 50, 75], axis=1)
+        axes[1].fill_between(range(N_STEPS + 1), low, high, color=colours[name], alpha=0.2)
+        axes[1].plot(middle, color=colours[name], label=name)
+    floor = expected_f(0.5, N_STEPS)
+    axes[1].axhline(floor, color="k", linestyle=":", linewidth=1, label="expected mean at 0.5")
+    axes[0].set(title="the schedules", ylabel="rate")
+    axes[1].set(title="f with noisy gradients: median, quartiles", yscale="log", ylabel="f")
+    for ax in axes:
+        ax.set(xlabel="step")
+        ax.grid(alpha=0.3)
+        ax.legend(fontsize="small")
+    return figure
+
+
+# %% [markdown]
+# The constant rate 0.5 arrives within 50 steps and stays at its floor, 0.376 in the mean. The
+# best constant rate for 300 steps, 0.09 by the same reckoning, ends at a median of 0.040. All
+# schedules end between 0.014 and 0.022, two to three times lower. Among themselves they hardly
+# differ: their quartiles overlap widely. What matters is that the rate is large first and small
+# last.
+#
+# A warm-up lets the rate grow at first. It is made for nets whose first gradients mislead. Is it of
+# use on the bit counter, where the first gradients are small and the later ones huge? We scan the
+# rates again, with a warm-up of 30 epochs.
+
+
+# %%
+def warming_up(
+    surface: Any, start: Any, rates: Any, epochs: int, without: dict[str, Any], mode: Any
+) -> dict[str, Any]:
+    """Scan the rates again with a warm-up; return what each rate settles at."""
+    found = {}
+    for name in ("momentum", "AdaGrad", "Adam"):
+        rule, _, options = RULES[name]
+        walker = Walker(
+            rule, start, mode, schedule=lambda t, eta: schedules.warm_up(t, eta, 30), **options
+        )
+        found[name] = scan_rates(walker, surface, rates, epochs)
+        for how, ends in (("without", without[name]), ("with", found[name])):
+            print(
+                f"   {name:<9} {how:<7} warm-up: {(ends < 1).sum()} of {len(rates)} rates settle "
+                f"below 1, best {best(rates, ends):.2g}: {ends.min():.2g}"
+            )
+    return found
+
+
+# %% [markdown]
+# It is not. As many rates settle as without, one more or one less. The best results differ, to both
+# sides, but they come from single rates of the scan. What a schedule is worth depends on the
+# problem: measure it.
+
+
+# %%
+def main(
+    mode: str | None = None, seed: int = 1, figures: str = "figures", quick: bool = False
+) -> dict[str, Any]:
+    """Run the lesson; return what its parts found."""
+    with pytensor.config.change_flags(floatX="float64"):
+        return lesson(mode or (QUICK if quick else "CVM"), seed, figures, quick)
+
+
+def lesson(mode: Any, seed: int, figures: str, quick: bool) -> dict[str, Any]:
+    """Do what `main` says."""
+    folder = lessons.figure_folder(figures, quick)
+
+    print("1., 2. Ten rules, each compiled once", flush=True)
+    started = perf_counter()
+    walkers = {
+        name: Walker(rule, BOWL_START, mode, **options)
+        for name, (rule, _, options) in RULES.items()
+    }
+    print(f"   {perf_counter() - started:.1f} s")
+
+    print("\n3. The bowl", flush=True)
+    rates = 10.0 ** (np.arange(-1, 3) if quick else np.arange(-3, 3.01, 0.125))
+    on_bowl = on_the_bowl(walkers, rates, mode)
+    x, y = np.linspace(-9, 9, 120), np.linspace(-3, 3, 80)
+    walks = {name: (on_bowl["rates"][name], path[:31]) for name, path in on_bowl["paths"].items()}
+    figure = draw_walks(
+        x, y, x**2 / 20 + y[:, None] ** 2 + 1e-6, walks, ("x, 30 steps", "y"), (0, 0)
+    )
+    lessons.save_figure(figure, folder, "10_bowl_paths")
+    lessons.save_figure(draw_rates(rates, on_bowl["ends"]), folder, "10_bowl_rates")
+
+    print("\n4. Bit counting", flush=True)
+    legacy = np.random.RandomState(1)  # data and start of lesson 2
+    X, t = bit_counting(legacy)
+    start = tuple(legacy.uniform(-0.1, 0.1, size=2))
+    surface, epochs = bit_counting_surface(X, t, mode), 6 if quick else 300
+    rates = 10.0 ** (np.arange(-5, 0) if quick else np.arange(-6, 1.01, 0.125))
+    cost = bit_counting_cost(X, t, W_X, W_REC)
+    on_bits = on_bit_counting(walkers, surface, start, rates, epochs)
+    walks = {name: (on_bits["rates"][name], path) for name, path in on_bits["paths"].items()}
+    figure = draw_walks(W_X, W_REC, cost, walks, (f"w_x, {epochs} epochs", "w_rec"), (1, 1))
+    lessons.save_figure(figure, folder, "10_bit_counting_paths")
+    starts = {"slope": start, "wall": WALL}
+    for where, point in starts.items():
+        size = np.linalg.norm(surface(np.array(point))[1])
+        print(f"   norm of the gradient where it starts on the {where}: {size:.0f}")
+    clipped = clipping(surface, starts, rates, epochs, mode)
+    figure = draw_clipping(surface, cost, starts, rates, epochs, clipped, mode)
+    lessons.save_figure(figure, folder, "10_clipping")
+
+    print("\n5. Schedules", flush=True)
+    noisy = with_noise(np.random.default_rng(seed), 20 if quick else 200, mode)
+    lessons.save_figure(draw_schedules(noisy), folder, "10_schedules")
+    warm = warming_up(surface, start, rates, epochs, on_bits["ends"], mode)
+    lessons.show_figures()
+    return {"bowl": on_bowl, "bits": on_bits, "clipping": clipped, "noisy": noisy, "warm": warm}
+
+
+if __name__ == "__main__":
+    lessons.run(
+        main,
+        help={
+            "mode": "how PyTensor compiles (default: CVM; with --quick nothing is compiled to C)",
+            "seed": "of the noise",
+            "figures": "folder for the figures",
+            "quick": "few rates and few steps",
+        },
+    )
