@@ -10,6 +10,8 @@
 VENV ?= .venv
 PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11 python
 RUN := $(VENV)/bin/python
+# tests in two processes; a file's tests stay together, for they share what is compiled
+PARALLEL := --numprocesses 2 --dist loadfile
 FIT := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
 
 ifneq ($(words $(VENV)),1)
@@ -22,10 +24,10 @@ tutorial: $(VENV)/.installed
 	$(RUN) tutorials/02_bit_counting.py
 
 test: $(VENV)/.installed-dev
-	$(RUN) -m pytest
+	$(RUN) -m pytest $(PARALLEL)
 
 test-slow: $(VENV)/.installed-peers
-	$(RUN) -m pytest -m slow
+	$(RUN) -m pytest -m slow $(PARALLEL)
 
 lint: $(VENV)/.installed-dev
 	$(RUN) -m ruff check .
