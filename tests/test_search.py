@@ -15,6 +15,8 @@ from conftest import ROOT
 
 from symrnn import search
 from symrnn.search import Trial
+from symrnn.search.folder import Folder
+from symrnn.search.workers import Job, work
 
 SPACE = {"rate": search.log_uniform(1e-4, 1), "layers": search.integers(1, 3), "cell": ["a", "b"]}
 
@@ -276,6 +278,17 @@ def test_a_damaged_file_is_said_and_its_trial_run_again(tmp_path, capsys):
     told = capsys.readouterr().err
     assert "2.json is damaged: trial 2 is run again" in told
     assert told.count("is damaged") == 2
+
+
+def test_results_of_workers_that_do_not_see_the_folder_are_written_at_home(tmp_path, monkeypatch):
+    elsewhere = Folder(tmp_path / "not here", "identity")
+    assert work(square, Job(elsewhere, 0, {"x": 5}, False), False).metrics["loss"] == 4
+    assert not elsewhere.path.exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "is_here", lambda self: False)
+        trials = search.run(square, XS, tmp_path / "found", n_jobs=1)
+    assert len(rows(tmp_path / "found")) == 6
+    assert search.run(square, XS, tmp_path / "found", n_jobs=1) == trials
 
 
 def test_wrong_requests_are_refused(tmp_path, monkeypatch):
@@ -598,30 +611,6 @@ def test_a_trial_that_kills_workers_of_a_cluster_is_recorded(tmp_path):
     assert [t.index for t in trials if t.error] == [1]
     assert trials[1].error.startswith("KilledWorker: ")
     assert [t.metrics for t in trials if not t.error] == [{"loss": k} for k in (0, 2, 3, 4, 5)]
-
-
-@pytest.mark.slow
-def test_results_of_workers_that_do_not_see_the_folder_come_home(tmp_path, monkeypatch):
-    def train(config):
-        folder = Path(config["folder"])
-        return {"seen": len(list((folder / "trials").glob("[0-9].json"))), "pid": os.getpid()}
-
-    folder, hidden = tmp_path / "found", tmp_path / "elsewhere"
-    with cluster(tmp_path) as (address, processes):
-        place = search.searching.open_folder(folder, "train", [])
-        hidden.mkdir()
-        jobs = search.workers.Job
-        monkeypatch.setattr(
-            search.searching, "Job",
-            lambda place, *rest: jobs(type(place)(hidden, place.identity), *rest),
-        )  # fmt: skip
-        configs = [{"k": k, "folder": str(folder)} for k in range(4)]
-        trials = search.run(train, configs, folder, scheduler=address)
-        assert {t.metrics["pid"] for t in trials} <= {p.pid for p in processes[1:]}
-    assert place.is_here()
-    assert len(rows(folder)) == 4
-    assert list(hidden.iterdir()) == []
-    assert search.run(train, configs, folder, n_jobs=1) == trials
 
 
 @pytest.mark.slow

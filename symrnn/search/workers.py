@@ -84,6 +84,12 @@ def _metrics(result: Any, config: Config) -> dict[str, Any]:
 # Who the workers are
 
 
+SCHEDULER_STOPPED = (
+    "the scheduler has stopped. What was finished is kept: start it again, and the same call goes "
+    "on with the rest"
+)
+
+
 @dataclass
 class Workers:
     """Where trials are run.
@@ -92,56 +98,53 @@ class Workers:
     ----------
     train
         The function, pickled if it has to travel.
-    slots : list of Executor
-        One for each trial that can be given away at a time.
-    renew
-        Gives an executor in place of one that died.
+    slots
+        Tells how many trials can be run at a time, now.
+    start
+        Gives an executor that runs one trial at a time.
     died
-        The error that says so.
-    tries : int
-        How often a trial may be given away that takes its process down.
+        The error which says that the process of a trial was killed.
+    tries
+        How many processes a trial may take down.
     """
 
     train: Any
-    slots: Sequence[Executor]
-    renew: Callable[[], Executor]
+    slots: Callable[[], Any]
+    start: Callable[[], Executor]
     died: type[BaseException] = BrokenExecutor
     tries: int = 2
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Trial]:
         """Give every job to a free worker, and yield trials in the order in which they end."""
-        free, waiting = list(self.slots), deque((job, False) for job in jobs)
+        waiting, idle = deque((job, False) for job in jobs), list[Executor]()
         running: dict[Future[Trial | None], tuple[Job, Executor]] = {}
         deaths: Counter[int] = Counter()
         while waiting or running:
-            while waiting and free:
-                (job, patient), executor = waiting.popleft(), free.pop()
+            while waiting and len(running) < self.slots():
+                (job, patient), executor = waiting.popleft(), idle.pop() if idle else self.start()
                 try:
                     future = executor.submit(work, self.train, job, patient)
-                except BrokenExecutor:  # it was killed while it had nothing to do
-                    executor = self.renew()
+                except BrokenExecutor:  # killed while it had nothing to do
+                    executor = self.start()
                     future = executor.submit(work, self.train, job, patient)
                 running[future] = job, executor
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
+            for future in wait(running, timeout=1, return_when=FIRST_COMPLETED).done:
                 job, executor = running.pop(future)
                 try:
                     trial = future.result()
+                    idle.append(executor)
                     if trial is None:  # another process is running it: ask again at the end
                         waiting.append((job, True))
                 except self.died as error:
-                    executor, trial = self.renew(), None
                     deaths[job.index] += 1
+                    trial = None
                     if deaths[job.index] < self.tries:
                         waiting.append((job, False))
                     else:
                         message = f"{type(error).__name__}: each process that ran it was killed"
                         trial = Trial(job.index, job.config, {}, 0.0, message, str(error))
                 except CancelledError:
-                    raise ConnectionError(
-                        "the scheduler has stopped. What was finished is kept: start it again, "
-                        "and the same call goes on with the rest"
-                    ) from None
-                free.append(executor)
+                    raise ConnectionError(SCHEDULER_STOPPED) from None
                 if trial is not None:
                     yield trial
 
@@ -151,12 +154,12 @@ def choose(
 ) -> Workers:
     """Return the workers asked for; they end with the stack."""
     if n_trials and scheduler is not None:
-        return _cluster(train, n_trials, scheduler, stack)
+        return _cluster(train, scheduler, stack)
     if n_trials and n_jobs != 1:
         n_jobs = _needed("joblib").effective_n_jobs(n_jobs)
     if not n_trials or n_jobs == 1:
-        return Workers(train, [_ThisProcess()], _ThisProcess)
-    return _processes(train, min(n_jobs, n_trials), stack)
+        return Workers(train, lambda: 1, _ThisProcess)
+    return _processes(train, n_jobs, stack)
 
 
 class _ThisProcess(Executor):
@@ -202,11 +205,11 @@ def _processes(train: Any, n: int, stack: ExitStack) -> Workers:
         stack.callback(pool.shutdown, kill_workers=True)  # type: ignore[call-arg]
         return pool
 
-    return Workers(_pickled(train), [start() for _ in range(n)], start)
+    return Workers(_pickled(train), lambda: n, start)
 
 
-def _cluster(train: Any, n_trials: int, address: str, stack: ExitStack) -> Workers:
-    """Return as many slots as there are trials: the scheduler knows what is free."""
+def _cluster(train: Any, address: str, stack: ExitStack) -> Workers:
+    """Return as many slots as the workers of a Dask cluster have threads at the time."""
     distributed = _needed("distributed")
     try:
         client = stack.enter_context(distributed.Client(address, timeout=10, set_as_default=False))
@@ -224,9 +227,15 @@ def _cluster(train: Any, n_trials: int, address: str, stack: ExitStack) -> Worke
         ) from error
     executor = client.get_executor(pure=False)
     stack.callback(executor.shutdown, wait=False)
-    return Workers(
-        _pickled(train), [executor] * n_trials, lambda: executor, distributed.KilledWorker, tries=1
-    )
+
+    def slots() -> Any:  # more trials would queue at a worker, and be blamed for its death
+        try:
+            return max(1, sum(client.nthreads().values()))
+        except OSError as error:
+            raise ConnectionError(SCHEDULER_STOPPED) from error
+
+    # the scheduler itself gives a trial to another worker if one dies, some times
+    return Workers(_pickled(train), slots, lambda: executor, distributed.KilledWorker, tries=1)
 
 
 # How a function gets there
