@@ -396,6 +396,7 @@ def until(condition, seconds=60):
 
 @pytest.fixture
 def script(tmp_path):
+    pytest.importorskip("joblib")
     script = Script(tmp_path)
     yield script
     script.go()
@@ -499,6 +500,8 @@ def is_alive(pid):
 
 
 def test_a_trial_that_kills_every_process_is_recorded_and_the_others_go_on(tmp_path):
+    pytest.importorskip("joblib")
+
     def train(config):
         with open(tmp_path / "log", "a") as file:
             file.write(f"{config['k']}\n")
@@ -516,6 +519,7 @@ def test_a_trial_that_kills_every_process_is_recorded_and_the_others_go_on(tmp_p
 
 
 def test_a_function_that_cannot_travel_is_refused(tmp_path):
+    pytest.importorskip("joblib")
     file = (tmp_path / "open").open("w")
     with file, pytest.raises(TypeError, match="train cannot be sent to other processes"):
         search.run(lambda config: {"loss": file.name}, XS, tmp_path / "found", n_jobs=2)
