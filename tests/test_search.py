@@ -542,12 +542,16 @@ def cluster(folder, n_workers=2):
         )  # fmt: skip
         processes.append(process)
 
+    def address():  # the file is there before all of it is written
+        with suppress(OSError, ValueError):
+            return json.loads(file.read_text())["address"]
+
     try:
         start("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file))
-        until(file.exists)
+        until(address)
         for _ in range(n_workers):
-            start("worker", "--scheduler-file", str(file), "--nthreads", "1", "--no-nanny")
-        yield json.loads(file.read_text())["address"], processes
+            start("worker", address(), "--nthreads", "1", "--no-nanny")
+        yield address(), processes
     finally:
         for process in processes:
             process.kill()

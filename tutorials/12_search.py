@@ -25,6 +25,7 @@ cells from the top; the last one runs the whole lesson.
 # %%
 import functools
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -33,7 +34,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from math import comb
 from pathlib import Path
@@ -74,7 +75,7 @@ from symrnn.updates import momentum
 # %%
 @functools.cache
 def compiled(hidden: int, mode: str) -> Any:
-    """Return the step of training, the loss, and all that a trial has to set."""
+    """Return the step of training, and all that a trial has to set."""
     with pytensor.config.change_flags(floatX="float64"), warnings.catch_warnings():
         x, t = pt.tensor3("x"), pt.tensor3("t")  # (time, batch, 2) and (time, batch, 1)
         cell = ElmanCell(2, hidden, np.random.default_rng(0))
@@ -86,12 +87,12 @@ def compiled(hidden: int, mode: str) -> Any:
         how = QUICK if mode == "QUICK" else mode
         warnings.filterwarnings("ignore", message="PyTensor could not link to a BLAS")
         step = pytensor.function([x, t], loss, updates=updates, mode=how)
-        return step, pytensor.function([x, t], loss, mode=how), params, rate, list(updates)
+        return step, params, rate, list(updates)
 
 
 def train(config: dict[str, Any]) -> dict[str, float]:
     """Train one net; return its loss on new sums."""
-    step, loss, params, rate, remembered = compiled(config["hidden"], config["mode"])
+    step, params, rate, remembered = compiled(config["hidden"], config["mode"])
     rng = np.random.default_rng(config["seed"])
     for memory in remembered:  # weights, and the velocities that momentum keeps
         memory.set_value(np.zeros_like(memory.get_value()))
@@ -101,7 +102,8 @@ def train(config: dict[str, Any]) -> dict[str, float]:
     rate.set_value(config["rate"])
     for _ in range(config["steps"]):
         step(*binary_addition(rng, 20))
-    return {"loss": float(loss(*binary_addition(np.random.default_rng(0), 500)))}
+    new = binary_addition(np.random.default_rng(0), 500)
+    return {"loss": float(step(*new))}  # which it returns before it changes the weights
 
 
 # %% [markdown]
@@ -266,14 +268,20 @@ def cluster(folder: Path, n_workers: int = 2) -> Iterator[tuple[str, Any]]:
         processes.append(process)
         return process
 
-    here = ["--host", "127.0.0.1", "--scheduler-file", str(contact)]
+    import distributed  # noqa: F401 - sets up its loggers
+
+    logging.getLogger("distributed.client").setLevel("ERROR")  # a killed worker is no surprise here
+    here = ["--host", "127.0.0.1"]
     try:
-        start("scheduler", "--port", "0", *here)
-        while not contact.exists() and processes[0].poll() is None:
+        start("scheduler", *here, "--port", "0", "--scheduler-file", str(contact))
+        address = None
+        while address is None and processes[0].poll() is None:
             time.sleep(0.05)
+            with suppress(OSError, ValueError):  # the file is there before all of it is written
+                address = json.loads(contact.read_text())["address"]
         own = ["--nthreads", "1", "--no-nanny", "--local-directory", str(folder)]
-        workers = [start("worker", *here, *own) for _ in range(n_workers)]
-        yield json.loads(contact.read_text())["address"], workers
+        workers = [start("worker", str(address), *here, *own) for _ in range(n_workers)]
+        yield str(address), workers
     finally:
         for process in reversed(processes):
             process.kill()
@@ -335,15 +343,17 @@ def lesson(scratch: Path, fixed: dict[str, Any], folder: Path, quick: bool) -> d
     print(f"1.-2. {len(grid)} configurations of a grid and {len(drawn)} random ones, such as")
     print(f"  {grid[1]}\n  {drawn[1]}")
 
-    print("\n3.-4. On all cores; killed, and gone on with", flush=True)
     first, before = scratch / "first", {}
-    if not quick and n_jobs != 1:
+    if quick or n_jobs == 1:
+        print("\n3. On all cores" if n_jobs != 1 else "\n3. In one process", flush=True)
+    else:
+        print("\n3.-4. On all cores; killed, and gone on with", flush=True)
         before = kill_a_search(first, grid + drawn)
         print(f"  killed when {len(before)} of {len(grid + drawn)} trials were finished")
     started = time.perf_counter()
     trials = search.run(train, grid + drawn, first, n_jobs, metric="loss")
     seconds = time.perf_counter() - started
-    print(f"  all {len(trials)} trials are finished after {seconds:.0f} s more")
+    print(f"  all {len(trials)} trials are finished after {seconds:.0f} s{' more' * bool(before)}")
     untouched = sum(finished(first)[file] == when for file, when in before.items())
     if before:
         print(f"  of the first {len(before)} results {untouched} were not written again")
