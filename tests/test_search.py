@@ -413,6 +413,7 @@ def finish(process):
     assert errors == ""
 
 
+@pytest.mark.slow
 def test_several_processes_find_what_one_finds_and_load_the_function_once_each(script):
     script.go()
     finish(script.start())
@@ -459,8 +460,11 @@ def test_killing_a_worker_disturbs_no_other_trial(script):
     script.check_whole()
     runs = {k: len(pids) for k, pids in script.log("start").items()}
     assert runs == dict.fromkeys(range(10), 1) | {4: 2}
+    processes = {pid for pids in script.log("start").values() for pid in pids}
+    assert len(script.log("compiled")["by"]) == len(processes) == 3  # once in each
 
 
+@pytest.mark.slow
 def test_two_searches_at_once_share_the_work(script):
     first, second = script.start(), script.start()
     script.wait_for("start", 4, 5, 6, 7)

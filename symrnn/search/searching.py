@@ -78,7 +78,8 @@ def run(
     loses nothing that was finished. While it runs a trial it holds a lock, which the operating
     system frees when the process ends, in whatever way. So a search that is resumed while a worker
     of the killed one is still busy waits for its result, and the same call in two terminals shares
-    the work. Only what was under way in a killed process is started anew.
+    the work. Only what was under way in a killed process is started anew. Workers that have lost
+    their main process finish their trial, and end within two minutes.
 
     A trial that raises an error is recorded with it, and the others go on. If the process of a
     trial is killed, for example for want of memory, the trial is tried once more at the end and
