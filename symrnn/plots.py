@@ -202,6 +202,91 @@ def paths(weights: Mapping[str, ArrayLike], ax: Axes) -> Axes:
     return ax
 
 
+def search_results(
+    values: Mapping[str, Sequence[Any]],
+    metric: ArrayLike,
+    name: str = "loss",
+    lowest: bool = True,
+    axes: Sequence[Axes] | None = None,
+) -> list[Axes]:
+    """Draw what a search found: for each hyper-parameter a panel with the metric of every trial.
+
+    A star marks the best trial in each panel, crosses at the upper edge those without a finite
+    metric. An axis whose numbers are positive and span a factor of 10 or more is logarithmic.
+
+    Parameters
+    ----------
+    values
+        For each hyper-parameter its value in every trial, numbers or anything else.
+    metric
+        Of every trial, shape ``(trials,)``; NaN for one that failed.
+    name
+        Of the metric.
+    lowest
+        Whether the lowest value is the best.
+    axes
+        Where to draw, one for each hyper-parameter; a new figure by default.
+
+    Raises
+    ------
+    ValueError
+        If the numbers of values, metrics or axes do not fit, or no metric is finite.
+    """
+    y = np.asarray(metric, dtype=float)
+    fit = np.isfinite(y)
+    if y.ndim != 1 or not values or any(len(column) != len(y) for column in values.values()):
+        lengths = {key: len(column) for key, column in values.items()}
+        raise ValueError(f"the metric has shape {y.shape}, and there are {lengths} values of each")
+    if not fit.any():
+        raise ValueError(f"none of {len(y)} trials has a finite {name}")
+    if axes is None:
+        n_rows, n_columns = -(-len(values) // 4), min(4, len(values))
+        figure, grid = plt.subplots(
+            n_rows, n_columns, figsize=(3 * n_columns, 2.8 * n_rows), squeeze=False,
+            sharey=True, layout="constrained",
+        )  # fmt: skip
+        axes = list(grid.flat[: len(values)])
+        for unused in grid.flat[len(values) :]:
+            figure.delaxes(unused)
+    if len(axes) != len(values):
+        raise ValueError(f"there are {len(axes)} axes for {len(values)} hyper-parameters: one each")
+    best = np.flatnonzero(fit)[(np.argmin if lowest else np.argmax)(y[fit])]
+    for k, (ax, (key, column)) in enumerate(zip(axes, values.items(), strict=True)):
+        x = _positions(column, ax)
+        ax.plot(x[fit], y[fit], "o", color=COLOURS[0], alpha=0.6, markeredgewidth=0)
+        ax.plot(
+            x[~fit], np.full(sum(~fit), 0.96), "x", color=COLOURS[3],
+            transform=ax.get_xaxis_transform(),
+        )  # fmt: skip
+        ax.plot(
+            x[best], y[best], "*", color=COLOURS[1], markeredgecolor="k", markersize=13, zorder=3
+        )
+        if _spans_decades(y[fit]):
+            ax.set_yscale("log")
+            _plain_numbers(ax.yaxis)
+        ax.set(xlabel=key, ylabel="" if k % 4 else name)
+        ax.grid(alpha=0.3)
+    return list(axes)
+
+
+def _positions(column: Sequence[Any], ax: Axes) -> Any:
+    """Return where on the x axis the values stand, and prepare that axis."""
+    if all(isinstance(v, int | float) and not isinstance(v, bool) for v in column):
+        x = np.asarray(column, dtype=float)
+        if _spans_decades(x):
+            ax.set_xscale("log")
+            _plain_numbers(ax.xaxis)
+        return x
+    labels = list(dict.fromkeys(map(str, column)))
+    ax.set_xticks(range(len(labels)), labels)
+    ax.set_xlim(-0.5, len(labels) - 0.5)
+    return np.array([labels.index(str(v)) for v in column])
+
+
+def _spans_decades(x: Any) -> bool:
+    return bool(np.min(x) > 0 and np.max(x) >= 10 * np.min(x))
+
+
 def _colours(n: int) -> list[str]:
     return [COLOURS[i % len(COLOURS)] for i in range(n)]
 

@@ -69,3 +69,33 @@ def test_bands_show_the_median_of_all_runs_and_their_range():
         plots.loss_bands({"a": runs[0]})
     with pytest.raises(ValueError, match="3 points of 'a', but steps has shape"):
         plots.loss_bands({"a": runs}, steps=[1, 2])
+
+
+def test_a_search_is_drawn_in_a_panel_for_each_hyper_parameter():
+    values = {
+        "rate": [1e-3, 1e-2, 1e-1, 1.0], "hidden": [8, 8, 16, 16],
+        "cell": ["a", "b", "a", "b"], "on": [True, False, None, True], "k": [1, 2, 3, 4],
+    }  # fmt: skip
+    axes = plots.search_results(values, [0.4, np.nan, 0.2, 30.0], name="cost")
+    assert [ax.get_xlabel() for ax in axes] == ["rate", "hidden", "cell", "on", "k"]
+    assert [ax.get_xscale() for ax in axes] == ["log"] + 4 * ["linear"]
+    assert {ax.get_yscale() for ax in axes} == {"log"}
+    assert [ax.get_ylabel() for ax in axes] == ["cost", "", "", "", "cost"]
+    dots, crosses, star = axes[2].lines
+    np.testing.assert_array_equal(dots.get_xydata(), [[0, 0.4], [0, 0.2], [1, 30]])
+    np.testing.assert_array_equal(crosses.get_xdata(), [1])
+    np.testing.assert_array_equal(star.get_xydata(), [[0, 0.2]])
+    assert [label.get_text() for label in axes[3].get_xticklabels()] == ["True", "False", "None"]
+    axes[0].figure.canvas.draw()
+    (ax,) = plots.search_results({"k": [1, 2]}, [1, 2], lowest=False, axes=[plt.subplots()[1]])
+    np.testing.assert_array_equal(ax.lines[2].get_xydata(), [[2, 2]])
+
+
+def test_search_results_that_do_not_fit_are_refused():
+    for values in ({}, {"a": [1, 2, 3]}):
+        with pytest.raises(ValueError, match=r"the metric has shape \(2,\)"):
+            plots.search_results(values, [1, 2])
+    with pytest.raises(ValueError, match="none of 2 trials has a finite loss"):
+        plots.search_results({"a": [1, 2]}, [np.nan, np.inf])
+    with pytest.raises(ValueError, match="there are 0 axes for 1 hyper-parameters"):
+        plots.search_results({"a": [1, 2]}, [1, 2], axes=[])

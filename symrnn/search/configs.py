@@ -1,0 +1,154 @@
+"""Configurations to try: all combinations of some values, or some drawn at random."""
+
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+
+from symrnn.search.results import RESERVED, plain
+
+Config = dict[str, Any]
+Draw = Callable[[Generator], Any]
+"""What `random` draws a value with: any function of a generator."""
+
+
+def uniform(low: float, high: float) -> Draw:
+    """Return a function that draws a number from ``[low, high)``, all equally likely."""
+    _check_range(low, high)
+    return lambda rng: float(rng.uniform(low, high))
+
+
+def log_uniform(low: float, high: float) -> Draw:
+    """Return a function that draws a number whose logarithm is uniform: for rates and strengths.
+
+    Between 0.001 and 0.01 fall as many as between 0.01 and 0.1. `low` must be above 0.
+    """
+    _check_range(low, high, above=0)
+    return lambda rng: float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
+def integers(low: int, high: int) -> Draw:
+    """Return a function that draws a whole number from `low` to `high`, both included."""
+    _check_range(low, high)
+    return lambda rng: int(rng.integers(low, high, endpoint=True))
+
+
+def _check_range(low: float, high: float, above: float = -math.inf) -> None:
+    if not above < low < high < math.inf:
+        raise ValueError(
+            f"the range is {low} to {high}, but must go from a lower number to a higher one"
+            + (", both above 0" if above == 0 else "")
+        )
+
+
+def grid(space: Mapping[str, Sequence[Any]]) -> list[Config]:
+    """Return every combination of the values; those of the last name change fastest.
+
+    Parameters
+    ----------
+    space
+        For each hyper-parameter the list of its values.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is nothing to combine, or one has no list of values.
+
+    Examples
+    --------
+    >>> grid({"rate": [0.1, 0.01], "hidden": [8, 16]})[1]
+    {'rate': 0.1, 'hidden': 16}
+    """
+    _check_space(space)
+    if drawn := [name for name, values in space.items() if callable(values)]:
+        raise TypeError(f"a grid needs a list of values for {drawn}; ranges are for search.random")
+    return [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
+
+
+def random(space: Mapping[str, Sequence[Any] | Draw], n: int, rng: Generator) -> list[Config]:
+    """Return `n` different configurations drawn at random.
+
+    With as many trials as a grid has, each hyper-parameter is tried at `n` values, not at a few.
+    That is better if some of them hardly matter, as is common (Bergstra and Bengio, 2012).
+
+    Parameters
+    ----------
+    space
+        For each hyper-parameter a list to choose from, or a range: `uniform`, `log_uniform`,
+        `integers`, or a function ``rng -> value`` of your own.
+    n
+        How many, at least 1.
+    rng
+        Source of random numbers. From the same seed, a longer search begins with a shorter one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is nothing to draw from, or less than `n` different configurations.
+
+    Examples
+    --------
+    >>> random({"layers": integers(1, 3), "hidden": [8, 16]}, 2, np.random.default_rng(0))
+    [{'layers': 3, 'hidden': 16}, {'layers': 2, 'hidden': 8}]
+    """
+    _check_space(space)
+    if not isinstance(rng, Generator):
+        raise TypeError(f"rng is {rng!r}, but must be a generator: numpy.random.default_rng(1)")
+    if n < 1:
+        raise ValueError(f"n is {n}, but must be at least 1")
+    found: dict[str, Config] = {}
+    missed = 0
+    while len(found) < n:
+        config = {
+            name: values(rng) if callable(values) else values[int(rng.integers(len(values)))]
+            for name, values in space.items()
+        }
+        missed = missed + 1 if repr(config) in found else 0
+        if missed == 1000:
+            raise ValueError(f"n is {n}, but there seem to be only {len(found)} configurations")
+        found.setdefault(repr(config), config)
+    return list(found.values())
+
+
+def _check_space(space: Any) -> None:
+    if not isinstance(space, Mapping) or not space:
+        raise ValueError(f"the space is {space!r}, but must name at least one hyper-parameter")
+    for name, values in space.items():
+        if not callable(values) and (not isinstance(values, list | tuple | range) or not values):
+            raise ValueError(
+                f"{name!r} is {values!r}, but must be a list with at least one value, or for "
+                "search.random a range such as search.log_uniform(1e-4, 1)"
+            )
+
+
+def checked_configs(configs: Iterable[Config]) -> list[Config]:
+    """Return the configurations as they come back from JSON, so that a resumed search is equal."""
+    checked: dict[str, Config] = {}
+    for index, config in enumerate(configs):
+        if not isinstance(config, Mapping) or not all(isinstance(name, str) for name in config):
+            raise TypeError(f"config {index} is {config!r}, but must be a dictionary with names")
+        if taken := set(config) & set(RESERVED):
+            raise ValueError(f"no hyper-parameter can be called {taken}: columns of the table are")
+        try:
+            text = json.dumps(config, default=plain)
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"config {index} cannot be stored as JSON ({error}): give numbers, strings, truth "
+                "values, None, and lists or dictionaries of them, for example the name of a "
+                f"function in place of the function. It is {config!r}"
+            ) from None
+        key = json.dumps(json.loads(text), sort_keys=True)
+        if key in checked:
+            first = list(checked).index(key)
+            raise ValueError(
+                f"configs {first} and {index} are the same, {text}: "
+                "to repeat a trial, let the configurations differ in a 'seed' that train uses"
+            )
+        checked[key] = json.loads(text)
+    if not checked:
+        raise ValueError("configs is empty: there is nothing to run")
+    return list(checked.values())
