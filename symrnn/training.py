@@ -192,6 +192,10 @@ def _check_length(epochs: Any, steps: Any) -> None:
     if (epochs is None) == (steps is None):
         raise ValueError("give either epochs or steps")
     name, value = ("epochs", epochs) if steps is None else ("steps", steps)
+    _check_whole(name, value)
+
+
+def _check_whole(name: str, value: Any) -> None:
     if not isinstance(value, Integral) or value < 1:
         raise ValueError(f"{name} is {value}, but must be a whole number, at least 1")
 
@@ -258,8 +262,7 @@ class EarlyStopping:
     """
 
     def __init__(self, params: Sequence[Any], patience: int) -> None:
-        if not isinstance(patience, Integral) or isinstance(patience, bool) or patience < 1:
-            raise ValueError(f"patience is {patience!r}, but must be a whole number, at least 1")
+        _check_whole("patience", patience)
         self.params, self.patience = check_parameters(params), patience
         self.best_loss, self.best_epoch, self.epoch = float("inf"), 0, 0
         self._best: list[NDArray[Any]] = []
@@ -276,7 +279,7 @@ class EarlyStopping:
         if loss < self.best_loss:
             self.best_loss, self.best_epoch = loss, self.epoch
             self._best = [p.get_value() for p in self.params]
-        return self.epoch - self.best_epoch >= self.patience
+        return bool(self.epoch - self.best_epoch >= self.patience)
 
     def restore(self) -> None:
         """Set `params` to what they were when the loss was best.

@@ -5,8 +5,6 @@ can be computed (`best_guess`), one knows how far a net is from it; and because 
 labels can be wrong, a net can be seen to learn by heart what it should not.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
@@ -72,7 +70,7 @@ def rotation(
     return x, np.where(rng.random(n_samples) < wrong, another, t)
 
 
-def best_guess(x: ArrayLike) -> NDArray[Any]:
+def best_guess(x: ArrayLike) -> NDArray[np.int64]:
     """Return the most probable class of each sequence, for those who know how x was made.
 
     As a complex number ``z_t = x_t1 + i x_t2`` a rotation is ``exp(i a_t)``. Its probability, with
@@ -94,4 +92,4 @@ def best_guess(x: ArrayLike) -> NDArray[Any]:
     z = x[:, :, 0] + 1j * x[:, :, 1]  # (time, samples)
     turns, steps = np.array(TURNS), np.arange(len(z)) / len(z)
     likeness = abs(np.exp(-2j * np.pi * turns[:, None] * steps) @ z)  # (classes, samples)
-    return likeness.argmax(axis=0)
+    return np.asarray(likeness.argmax(axis=0))
