@@ -54,10 +54,9 @@ def test_all_variants_begin_with_the_same_weights_and_data(quick):
     assert 0 < abs(first[1] - first[0]) < 0.02
 
 
-def test_the_ensemble_is_the_mean_of_the_probabilities(quick, data):
+def test_the_ensemble_is_the_mean_of_the_probabilities(quick):
     found = quick[0]["found"]
-    (alone, d), (together, same) = found["no remedy"][0], found["ensemble of 2"][0]
-    assert same is d
+    alone, together = found["no remedy"][0], found["ensemble of 2"][0]
     other = 2 * together.valid - alone.valid  # the second member
     np.testing.assert_allclose(other.sum(axis=-1), 1)
     assert (other > 0).all()
@@ -104,9 +103,6 @@ class Fake:
         self.weight = pytensor.shared(np.array(0.0), name="w")
         self.params = [self.weight]
 
-    def start(self, rng):
-        self.weight.set_value(0.0)
-
     def step(self, x, t):
         self.weight.set_value(self.weight.get_value() + 0.5)  # two batches an epoch
         return 0.0
@@ -118,7 +114,8 @@ class Fake:
         return p
 
 
-def test_early_stopping_ends_with_the_best_weights_and_their_curve_goes_on(data):
+def test_early_stopping_ends_with_the_best_weights_and_their_curve_goes_on(data, monkeypatch):
+    monkeypatch.setattr(lesson, "start_anew", lambda net, rng: None)
     data = data._replace(t=np.zeros(60, int), valid_t=np.zeros(200, int))
     run = lesson.learn(Fake(), data, 0, epochs=9, patience=3)
     np.testing.assert_allclose(run.valid[:, 0, 0], [0.6, 0.7, 0.5, 0.5, 0.5, 0.7, 0.7, 0.7, 0.7])

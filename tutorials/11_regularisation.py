@@ -167,21 +167,24 @@ class Net:
         self.use = pytensor.function([x], probabilities, mode=mode)
         self.first = {variable: variable.get_value() for variable in updates}
 
-    # %% [markdown]
-    # ## 3. Compiled once, started many times
-    #
-    # One training says little: data, weights and order are random. We take several seeds. A graph
-    # need not be compiled for each, because a compiled function reads its shared variables at every
-    # call. All that a training changes stands in its updates: weights, the memory of Adam, running
-    # means, and the generators of the masks. So these are put back, and new weights are drawn.
 
-    def start(self, rng: np.random.Generator) -> None:
-        """Set everything back to the start, and draw weights anew."""
-        for variable, value in self.first.items():
-            variable.set_value(value)
-        drawn = weights(*make_layers(self.remedy, rng))
-        for weight, new in zip(self.params, drawn, strict=True):
-            weight.set_value(new.get_value())
+# %% [markdown]
+# ## 3. Compiled once, started many times
+#
+# One training says little: data, weights and order are random. We take several seeds. A graph need
+# not be compiled for each, because a compiled function reads its shared variables at every call.
+# All that a training changes stands in its updates: weights, the memory of Adam, running means, and
+# the generators of the masks. So these are put back, and new weights are drawn.
+
+
+# %%
+def start_anew(net: Net, rng: np.random.Generator) -> None:
+    """Set everything back to the start, and draw weights anew."""
+    for variable, value in net.first.items():
+        variable.set_value(value)
+    drawn = weights(*make_layers(net.remedy, rng))
+    for weight, new in zip(net.params, drawn, strict=True):
+        weight.set_value(new.get_value())
 
 
 # %% [markdown]
@@ -213,7 +216,7 @@ def cross_entropy(p: Array, t: Array) -> Array:
 def learn(net: Net, data: Data, seed: Any, epochs: int, patience: int | None = None) -> Run:
     """Train from a new start; with `patience` until the validation loss falls no more."""
     rng = np.random.default_rng(seed)
-    net.start(rng)
+    start_anew(net, rng)
     stopping = EarlyStopping(net.params, patience) if patience else None
     both, n_train = np.concatenate([data.x, data.valid_x], axis=1), len(data.t)
     seen: list[Array] = []
@@ -222,13 +225,15 @@ def learn(net: Net, data: Data, seed: Any, epochs: int, patience: int | None = N
         seen.append(net.use(both))
         return bool(stopping and stopping(cross_entropy(seen[-1][n_train:], data.valid_t)))
 
-    train(
+    history = train(
         net.step,
         lambda: minibatches([data.x, data.t], 50, rng, axes=[1, 0]),
         epochs,
+        progress=False,
         each_epoch=look,
-        label=net.remedy,
     )
+    if history.interrupted:
+        raise KeyboardInterrupt
     if stopping:
         stopping.restore()
         seen += [seen[stopping.best_epoch - 1]] * (epochs - len(seen))  # the restored ones go on
@@ -239,7 +244,7 @@ def learn(net: Net, data: Data, seed: Any, epochs: int, patience: int | None = N
 # %% [markdown]
 # ## 5. An ensemble
 #
-# Five nets without a remedy learn from the same data, from different starts. Each of them has
+# Four nets without a remedy learn from the same data, from different starts. Each of them has
 # learnt the rule and some nonsense, but each a nonsense of its own. The mean of their probabilities
 # keeps what they agree on.
 
@@ -248,29 +253,6 @@ def learn(net: Net, data: Data, seed: Any, epochs: int, patience: int | None = N
 def ensemble(runs: list[Run]) -> Run:
     """Return the mean of the probabilities."""
     return Run(*(np.mean(p, axis=0) for p in zip(*runs, strict=True)))
-
-
-def all_variants(
-    nets: dict[str, Net], seeds: list[int], epochs: int, n_members: int
-) -> dict[str, list[tuple[Run, Data]]]:
-    """Train every variant, once for each seed."""
-    data = {seed: make_data(np.random.default_rng([seed, 0])) for seed in seeds}
-    found: dict[str, list[tuple[Run, Data]]] = {
-        remedy: [(learn(net, data[seed], [seed, 1], epochs), data[seed]) for seed in seeds]
-        for remedy, net in nets.items()
-    }
-    plain = nets["no remedy"]
-    found["early stopping"] = [
-        (learn(plain, data[seed], [seed, 1], epochs, patience=10), data[seed]) for seed in seeds
-    ]
-    found[f"ensemble of {n_members}"] = [
-        (
-            ensemble([run] + [learn(plain, d, [seed, k], epochs) for k in range(2, n_members + 1)]),
-            d,
-        )
-        for seed, (run, d) in zip(seeds, found["no remedy"], strict=True)
-    ]
-    return found
 
 
 # %% [markdown]
@@ -288,23 +270,43 @@ class Summary(NamedTuple):
     accuracy: Array
 
 
-def summary(found: list[tuple[Run, Data]]) -> Summary:
-    """Return losses and accuracy of every seed."""
-    return Summary(
-        np.array([cross_entropy(run.train, data.t) for run, data in found]),
-        np.array([cross_entropy(run.valid, data.valid_t) for run, data in found]),
-        np.array([(run.test.argmax(axis=-1) == data.test_t).mean() for run, data in found]),
+def report(name: str, runs: list[Run], data: list[Data]) -> Summary:
+    """Print the means over all seeds, and the standard deviation of the accuracy; return all."""
+    pairs = list(zip(runs, data, strict=True))
+    s = Summary(
+        np.array([cross_entropy(run.train, d.t) for run, d in pairs]),
+        np.array([cross_entropy(run.valid, d.valid_t) for run, d in pairs]),
+        np.array([(run.test.argmax(axis=-1) == d.test_t).mean() for run, d in pairs]),
     )
+    last, best, end = (v.mean() for v in (s.train[:, -1], s.valid.min(axis=1), s.valid[:, -1]))
+    accuracy = f"{100 * s.accuracy.mean():.1f} +- {100 * s.accuracy.std():.1f} %"
+    print(f"  {name:22}  {last:8.2f}  {best:8.2f} {end:8.2f}   {accuracy:>14}", flush=True)
+    return s
 
 
-def print_table(summaries: dict[str, Summary]) -> None:
-    """Print the mean over seeds, and the standard deviation of the accuracy."""
+def all_variants(
+    nets: dict[str, Net], seeds: list[int], epochs: int, n_members: int
+) -> tuple[dict[str, list[Run]], dict[str, Summary]]:
+    """Train every variant, once for each seed; print a table."""
     print(f"  {'':22}  training   validation loss   test accuracy")
     print(f"  {'':22}      last      best     last")
-    for name, s in summaries.items():
-        last, best, end = (v.mean() for v in (s.train[:, -1], s.valid.min(axis=1), s.valid[:, -1]))
-        accuracy = f"{100 * s.accuracy.mean():.1f} +- {100 * s.accuracy.std():.1f} %"
-        print(f"  {name:22}  {last:8.2f}  {best:8.2f} {end:8.2f}   {accuracy:>14}")
+    data = [make_data(np.random.default_rng([seed, 0])) for seed in seeds]
+    pairs = list(zip(seeds, data, strict=True))
+    found, summaries = {}, {}
+    for name in [*nets, "early stopping", f"ensemble of {n_members}"]:
+        net = nets.get(name, nets["no remedy"])
+        patience = 10 if name == "early stopping" else None
+        if name.startswith("ensemble"):  # its first member has been trained already
+            found[name] = [
+                ensemble(
+                    [run, *(learn(net, d, [seed, k], epochs) for k in range(2, n_members + 1))]
+                )
+                for (seed, d), run in zip(pairs, found["no remedy"], strict=True)
+            ]
+        else:
+            found[name] = [learn(net, d, [seed, 1], epochs, patience) for seed, d in pairs]
+        summaries[name] = report(name, found[name], data)
+    return found, summaries
 
 
 def draw_curves(summaries: dict[str, Summary], folder: Path) -> None:
@@ -437,7 +439,7 @@ def main(
         if quick:
             return lesson(mode or QUICK, QUICK_REMEDIES, [seed], 4, 2, figures, quick)
         seeds = list(range(seed, seed + n_seeds))
-        return lesson(mode or FAST, REMEDIES, seeds, epochs, 5, figures, quick)
+        return lesson(mode or FAST, REMEDIES, seeds, epochs, 4, figures, quick)
 
 
 def lesson(
@@ -456,27 +458,28 @@ def lesson(
     print(f"1. {len(data.t)} sequences, {100 * WRONG:.0f} % of the labels wrong")
     print(f"  who knows the rule has the loss {FLOOR:.2f} and is right on {100 * known:.1f} %")
 
-    print(f"\n2. Compiling {len(remedies)} nets", flush=True)
-    nets = {remedy: Net(remedy, mode) for remedy in remedies}
+    print("\n2. Compiling the nets", flush=True)
+    nets = {}
+    for remedy in remedies:
+        nets[remedy] = Net(remedy, mode)
+        print(f"  {remedy}", flush=True)
     n_weights = sum(w.get_value().size for w in nets["no remedy"].params)
     print(f"  the one without a remedy has {n_weights} weights")
 
     print(f"\n3.-6. {epochs} epochs from {len(seeds)} starts each", flush=True)
-    found = all_variants(nets, seeds, epochs, n_members)
-    summaries = {name: summary(runs) for name, runs in found.items()}
-    print_table(summaries)
+    found, summaries = all_variants(nets, seeds, epochs, n_members)
     draw_curves(summaries, folder)
 
     print("\n7. Scaling the inputs", flush=True)
-    losses, inputs = compare_scalers(nets["no remedy"], seeds, max(2, epochs // 3))
+    losses, inputs = compare_scalers(nets["no remedy"], seeds, max(3, epochs // 4))
     for name, x in inputs.items():
         (m, n), (d, e) = x.mean(axis=0).round(3) + 0.0, x.std(axis=0)
         print(f"  {name:13}  means {m:.3g} and {n:.3g}, deviations {d:.2g} and {e:.2g}", end="")
-        print(f", correlation {np.corrcoef(x.T)[0, 1]:.2f}")
+        print(f", correlation {abs(np.corrcoef(x.T)[0, 1]):.2f}")
     off = abs(np.cov(inputs["PCA whitening"].T) - np.eye(2)).max()
     print(f"  covariance after whitening: the identity, up to {off:.0e}")
     for name, curves in losses.items():
-        early, last = curves[:, min(2, curves.shape[1] - 1)].mean(), curves[:, -1].mean()
+        early, last = curves[:, 2].mean(), curves[:, -1].mean()
         print(f"  {name:13}  validation loss {early:.2f} after 3 epochs, {last:.2f} at the end")
     draw_scaling(losses, inputs, folder)
     lessons.show_figures()
