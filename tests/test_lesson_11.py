@@ -141,3 +141,27 @@ def test_scalers_do_to_the_training_set_what_they_say_and_the_same_to_others():
         np.testing.assert_allclose(together[:, :100].reshape(-1, 2), scaled[name])
         np.testing.assert_allclose(together[:, 100:], fit(X)(other))
     assert abs(np.cov(lesson.whitening(X)(other).reshape(-1, 2).T) - np.eye(2)).max() > 1e-3
+
+
+@pytest.mark.slow
+def test_the_full_run_shows_what_the_lesson_says(tmp_path):
+    found, _ = run(tmp_path)
+    s = found["summaries"]
+    last = {name: v.valid[:, -1].mean() for name, v in s.items()}
+    right = {name: v.accuracy.mean() for name, v in s.items()}
+    plain = s["no remedy"]
+    assert plain.train[:, -1].mean() < 0.05
+    assert plain.valid.min(axis=1).mean() < 1.2 < 2.0 < last["no remedy"]
+    for name in ("weight decay", "variational dropout", "label smoothing", "early stopping"):
+        assert last[name] < 1.5
+    assert last["dropout"] > 1.7
+    assert last["ensemble of 4"] < last["no remedy"] - 0.5
+    assert min(last["batch normalisation"], last["layer-normalised cell"]) > last["no remedy"]
+    assert max(right, key=right.get) == min(last, key=last.get) == "variational dropout"
+    assert right["variational dropout"] > 0.75 > 0.7 > right["no remedy"]
+    for name in ("early stopping", "ensemble of 4"):
+        assert right[name] > right["no remedy"] + 0.03
+    early, end = ({k: v[:, e].mean() for k, v in found["scaling"].items()} for e in (2, -1))
+    assert early["PCA whitening"] < early["z-score"] - 0.2
+    assert end["PCA whitening"] < end["z-score"] < 0.5 < 1.2 < end["min-max"]
+    assert end["as they are"] == pytest.approx(np.log(4), abs=0.05)

@@ -10,7 +10,7 @@ What you should see
     A table of ten variants of one net, and two figures: 11_curves.png and 11_scaling.png.
 
 How long it takes (measured on two cores)
-    TODO
+    About 55 seconds; with --quick 6. The first time a few more, since parts are compiled to C.
 
 What you need to know
     NumPy, and lessons 0 to 3.
@@ -258,7 +258,32 @@ def ensemble(runs: list[Run]) -> Run:
 # %% [markdown]
 # ## 6. What is seen
 #
-# TODO
+# The figure has the median of three seeds and their range, the table their means.
+#
+# - No remedy: the training loss goes to 0.03, the validation loss turns round at 1.09 and climbs to
+#   2.33. The net has learnt wrong labels by heart and is sure of them; where it is wrong, that
+#   costs more the surer it is. It is right on 65 % of the test set.
+# - Weight decay (1 % at each step) stops at a training loss of 0.35: small weights cannot tell all
+#   the sequences apart. The validation loss rises to 1.32 only.
+# - Dropout hardly helps. It acts on the outputs alone, where the mean over ten steps averages the
+#   masks away, and the weights inside the GRU see nothing of it.
+# - Variational dropout is the best here: 1.02, and 82 % right. Half of the units are missing for a
+#   whole sequence, inside the GRU as well, so no memory of single sequences can rest on a few of
+#   them. It is also the slowest, and at the end still falling: try --epochs 150.
+# - Batch and layer normalisation are there to make nets learn faster, and so they do, the wrong
+#   labels too: at the end three of the four highest validation losses are theirs. The
+#   layer-normalised cell is right least often. Perhaps because a position far out tells the angle
+#   better than one near the centre, and it makes both equally large.
+# - Label smoothing keeps the net from being too sure, so the loss rises little, to 1.22. But it
+#   learns the wrong labels all the same: it is right on 69 %, hardly more than without.
+# - Early stopping takes the loss of the lowest point, 1.09, and 76 % right, for half of the work.
+#   It costs nothing, and goes with all the others. (After its stop a net's curve in the figure goes
+#   on with what was restored.)
+# - The ensemble of four is right on 71 %, which none of its kind is on average, and its loss is
+#   1.57: where the four differ they are less sure together. It costs four trainings.
+#
+# The accuracies of one variant vary by 3 to 6 % from seed to seed, so smaller differences mean
+# nothing. Each remedy was tried in one strength only; and another task has another winner.
 
 
 # %%
@@ -338,7 +363,26 @@ def draw_curves(summaries: dict[str, Summary], folder: Path) -> None:
 # %% [markdown]
 # ## 7. Scaling the inputs
 #
-# TODO
+# Now the positions are read by two badly placed sensors. One says 300 + 40 a. The other, in other
+# units, mostly the same: 0.02 (0.95 a + 0.3 b). What tells the way round is in the small difference
+# of the two. No label is wrong, and 300 sequences are learnt from, by the net without a remedy.
+#
+#     min-max          (x - min) / (max - min), for each feature
+#     z-score          (x - mean) / deviation, for each feature
+#     PCA whitening    (x - mean) V / sqrt(v), for all together: V are the directions in which the
+#                      training inputs vary independently (eigenvectors of their covariance), and v
+#                      their variances in these (eigenvalues). The covariance becomes the identity.
+#
+# All numbers come from the training set and are then applied to the other sets: what is not known
+# in use must not be used. Each function below is given the training set and returns the function
+# that scales. A feature that never changes has to be left out first: one would divide by 0.
+#
+# As they are, the first feature drives every gate to its end, where the slope is 0: nothing is
+# learnt, the loss stays at log 4 = 1.39. Min-max is not much better. Its inputs are all positive
+# and vary by 0.15 around 0.46, and it depends on the two most extreme readings. The z-score learns,
+# but the two features still say nearly the same, and the loss is at 1.20 after three epochs.
+# Whitening makes the small difference as large as the sum: 0.83 after three epochs, and 0.23 at the
+# end in place of 0.35. It would do the same for a direction in which there is nothing but noise.
 
 
 # %%
@@ -357,7 +401,7 @@ def as_they_are(X: Array) -> Scaler:
 
 
 def min_max(X: Array) -> Scaler:
-    """Each feature of the training set X, (time, samples, features), goes from 0 to 1."""
+    """Each feature goes from 0 to 1 in the training set X, (time, samples, features)."""
     low, high = X.min(axis=(0, 1)), X.max(axis=(0, 1))
     return lambda x: (x - low) / (high - low)
 
