@@ -178,7 +178,7 @@ def train(
             history.epoch_loss.append(float(np.mean(history.loss[first:])))
             if each_epoch is not None:
                 stop = each_epoch(len(history.epoch_loss), history.epoch_loss[-1])
-                history.stopped = _yes_or_no("each_epoch", stop)
+                history.stopped = _says_stop(stop)
                 history.seconds = time.perf_counter() - started
                 history.interrupted = ctrl_c_pressed()
             if done():
@@ -200,11 +200,11 @@ def _check_whole(name: str, value: Any) -> None:
         raise ValueError(f"{name} is {value}, but must be a whole number, at least 1")
 
 
-def _yes_or_no(name: str, answer: Any) -> bool:
-    """Return whether a callable asked to stop; a loss, for example, is no answer."""
+def _says_stop(answer: Any) -> bool:
+    """Return whether `each_epoch` asked to stop; a loss, for example, is no answer."""
     if not isinstance(answer, bool | np.bool_ | None):
         raise TypeError(
-            f"{name} returned {answer!r}, but must return True to stop, else False or None"
+            f"each_epoch returned {answer!r}, but must return True to stop, else False or None"
         )
     return bool(answer)
 
