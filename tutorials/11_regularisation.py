@@ -285,10 +285,10 @@ def ensemble(runs: list[Run]) -> Run:
 #   1.57: where the four differ they are less sure together. It costs four trainings.
 #
 # The accuracy of one variant varies by up to 6 % from seed to seed, so smaller differences mean
-# nothing. With --seed 4 (seeds 4 to 6) the six lowest losses come in the same order, and variational
-# dropout is again most often right, 83 % against 74 % without a remedy. But early stopping is not
-# right more often than that then, and the ensemble hardly. Each remedy was tried in one strength
-# only, and another task has another winner.
+# nothing. With --seed 4 (seeds 4 to 6) the six lowest losses come in the same order, and
+# variational dropout is again most often right, 83 % against 74 % without a remedy. But early
+# stopping is then not right more often than that, and the ensemble hardly. Each remedy was tried in
+# one strength only, and another task has another winner.
 
 
 # %%
