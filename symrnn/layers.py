@@ -159,7 +159,8 @@ class Dropout:
         ``updates=noise.updates``, or each call of the function leaves out the same features.
     per_sequence
         True draws one mask ``(batch, features)`` and uses it at all steps of an x of shape
-        ``(time, batch, features)`` (variational dropout: Gal and Ghahramani, 2016).
+        ``(time, batch, features)`` (variational dropout: Gal and Ghahramani, 2016; for the way from
+        state to state there is `symrnn.wrappers.VariationalDropout`).
 
     Raises
     ------

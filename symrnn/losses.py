@@ -12,6 +12,7 @@ otherwise stretch (broadcast) one over the other and train on a wrong number.
 
 from typing import Any
 
+import numpy as np
 import pytensor.tensor as pt
 from pytensor.gradient import disconnected_grad
 from pytensor.raise_op import CheckAndRaise
@@ -91,8 +92,14 @@ def binary_cross_entropy(logits: Any, target: Any, mask: Any = None) -> TensorVa
     return _mean(_where(keep, pt.softplus(logits) - target * logits), count)
 
 
-def categorical_cross_entropy(logits: Any, target: Any, mask: Any = None) -> TensorVariable:
-    """Mean of ``-log softmax(z)[t]``, in nats.
+def categorical_cross_entropy(
+    logits: Any, target: Any, mask: Any = None, label_smoothing: float = 0.0
+) -> TensorVariable:
+    """Mean of ``-log softmax(z)[t]``, in nats; if wanted with smoothed targets.
+
+    Label smoothing (Szegedy et al., 2016) is the cross-entropy ``-sum_k q_k log softmax(z)_k`` with
+    ``q_k = (1 - a) [k = t] + a / K`` for K classes. It is lowest where the right class has the
+    probability ``1 - a + a / K``, so that the logits need not grow for ever.
 
     Parameters
     ----------
@@ -102,6 +109,8 @@ def categorical_cross_entropy(logits: Any, target: Any, mask: Any = None) -> Ten
         t, shape ``(...)``, integers from 0 to classes - 1.
     mask
         Shape of the target's leading axes, or None. Where it is zero a target may be any integer.
+    label_smoothing
+        a, at least 0 and at most 1; for training only, since the loss is no longer the plain one.
 
     Returns
     -------
@@ -111,10 +120,12 @@ def categorical_cross_entropy(logits: Any, target: Any, mask: Any = None) -> Ten
     Raises
     ------
     ValueError
-        As in `sum_squared_error`, and if a target is no class.
+        As in `sum_squared_error`, and if a target is no class, or `label_smoothing` out of range.
     TypeError
         If the target is not of an integer dtype.
     """
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing is {label_smoothing}, but must be between 0 and 1")
     logits, target = pt.as_tensor_variable(logits), pt.as_tensor_variable(target)
     if "int" not in target.dtype:
         raise TypeError(
@@ -143,7 +154,11 @@ def categorical_cross_entropy(logits: Any, target: Any, mask: Any = None) -> Ten
     rows, t = logits.reshape((-1, n_classes)), target.flatten()
     # The largest logit is taken out first: PyTensor does so itself only in some modes.
     rows = rows - disconnected_grad(rows.max(axis=1, keepdims=True))
-    error = pt.log(pt.exp(rows).sum(axis=1)) - rows[pt.arange(t.shape[0]), t]
+    of_target = rows[pt.arange(t.shape[0]), t]
+    if label_smoothing:
+        a = np.asarray(label_smoothing, dtype=logits.dtype)
+        of_target = (1 - a) * of_target + a * rows.mean(axis=1)
+    error = pt.log(pt.exp(rows).sum(axis=1)) - of_target
     return _mean(_where(keep, error.reshape(target.shape, ndim=target.ndim)), count)
 
 

@@ -1,4 +1,7 @@
-"""The training loop: calls a compiled step on batch after batch, shows progress, stops cleanly."""
+"""The training loop: calls a compiled step on batch after batch, shows progress, stops cleanly.
+
+And early stopping, which says when to, and keeps the best weights.
+"""
 
 import signal
 import threading
@@ -14,6 +17,8 @@ import numpy as np
 from numpy.random import Generator, RandomState
 from numpy.typing import NDArray
 from tqdm import tqdm
+
+from symrnn.parameters import check_parameters
 
 Batch = tuple[Any, ...]
 
@@ -32,12 +37,15 @@ class History:
         Time spent.
     interrupted : bool
         True if Ctrl-C ended it: the weights then hold what had been learnt until the last step.
+    stopped : bool
+        True if `each_epoch` ended it.
     """
 
     loss: list[float] = field(default_factory=list)
     epoch_loss: list[float] = field(default_factory=list)
     seconds: float = 0.0
     interrupted: bool = False
+    stopped: bool = False
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -77,6 +85,7 @@ def train(
     progress: bool | None = None,
     label: str = "training",
     each_step: Callable[[int, float], None] | None = None,
+    each_epoch: Callable[[int, float], bool | None] | None = None,
 ) -> History:
     """Call a compiled training step on all batches, epoch after epoch.
 
@@ -99,12 +108,15 @@ def train(
         What the bar says is going on.
     each_step
         Called after every step with its number, from 1, and its loss.
+    each_epoch
+        Called after every whole epoch with its number, from 1, and its mean loss. True as its
+        result ends training: here is the place for `EarlyStopping`.
 
     Returns
     -------
     History
-        Losses, time, and whether it was interrupted. Ctrl-C ends the loop after the running step,
-        so that no update is half done; a second Ctrl-C raises KeyboardInterrupt at once.
+        Losses, time, and whether it was interrupted or stopped. Ctrl-C ends the loop after the
+        running step, so that no update is half done; a second one raises KeyboardInterrupt at once.
 
     Raises
     ------
@@ -112,7 +124,8 @@ def train(
         As soon as a loss is NaN or infinite; it says at which step.
     TypeError, ValueError
         If a batch does not fit the function (see `check_batch`) or an epoch has none; if `epochs`
-        or `steps` is no whole number from 1; if the function does not return a loss.
+        or `steps` is no whole number from 1; if the function does not return a loss, or
+        `each_epoch` something else than True, False or None.
 
     Examples
     --------
@@ -137,7 +150,7 @@ def train(
 
     def done() -> bool:
         finished = len(history.loss) == steps or len(history.epoch_loss) == epochs
-        return finished or history.interrupted
+        return finished or history.interrupted or history.stopped
 
     n_steps = steps if epochs is None or callable(batches) else epochs * len(batches)
     hidden = None if progress is None else not progress  # None: hidden where nobody watches
@@ -163,6 +176,11 @@ def train(
             if len(history.loss) == first:
                 raise ValueError("an epoch has no batch")
             history.epoch_loss.append(float(np.mean(history.loss[first:])))
+            if each_epoch is not None:
+                stop = each_epoch(len(history.epoch_loss), history.epoch_loss[-1])
+                history.stopped = _says_stop(stop)
+                history.seconds = time.perf_counter() - started
+                history.interrupted = ctrl_c_pressed()
             if done():
                 return history
             if epochs is not None:  # one epoch tells how many steps a function's batches make
@@ -174,8 +192,109 @@ def _check_length(epochs: Any, steps: Any) -> None:
     if (epochs is None) == (steps is None):
         raise ValueError("give either epochs or steps")
     name, value = ("epochs", epochs) if steps is None else ("steps", steps)
+    _check_whole(name, value)
+
+
+def _check_whole(name: str, value: Any) -> None:
     if not isinstance(value, Integral) or value < 1:
         raise ValueError(f"{name} is {value}, but must be a whole number, at least 1")
+
+
+def _says_stop(answer: Any) -> bool:
+    """Return whether `each_epoch` asked to stop; a loss, for example, is no answer."""
+    if not isinstance(answer, bool | np.bool_ | None):
+        raise TypeError(
+            f"each_epoch returned {answer!r}, but must return True to stop, else False or None"
+        )
+    return bool(answer)
+
+
+class EarlyStopping:
+    """Stop when the validation loss does not fall any more; keep the best weights (Prechelt, 1998).
+
+    To be called with the validation loss after every epoch. It says True, stop, when `patience`
+    losses in a row have not been below the best one.
+
+    Parameters
+    ----------
+    params
+        What to keep a copy of: a list of shared float variables. Batch normalisation's running
+        statistics belong to it: ``[*params, *norm.statistics]``.
+    patience
+        After how many epochs without a better loss to stop, a whole number from 1.
+
+    Attributes
+    ----------
+    best_loss : float
+        The lowest loss so far; infinite before the first.
+    best_epoch : int
+        When it was told, counted from 1; 0 before the first.
+    epoch : int
+        How many losses have been told.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `params` is not as said, or empty, or `patience` is no whole number from 1; when called,
+        if the loss is not one finite number.
+
+    Examples
+    --------
+    >>> import pytensor
+    >>> w = pytensor.shared(np.array(0.0), name="w")
+    >>> stopping = EarlyStopping([w], patience=2)
+    >>> for epoch, loss in enumerate([0.9, 0.5, 0.6, 0.5], start=1):
+    ...     w.set_value(epoch)
+    ...     print(epoch, stopping(loss))
+    1 False
+    2 False
+    3 False
+    4 True
+    >>> stopping.restore()
+    >>> float(w.get_value()), stopping.best_epoch, stopping.best_loss
+    (2.0, 2, 0.5)
+
+    With a compiled function `validate` that returns the loss without changing a weight::
+
+        stopping = EarlyStopping(params, patience=10)
+        train(step, batches, epochs=200, each_epoch=lambda *_: stopping(validate(X, t)))
+        stopping.restore()
+    """
+
+    def __init__(self, params: Sequence[Any], patience: int) -> None:
+        _check_whole("patience", patience)
+        self.params, self.patience = check_parameters(params), patience
+        self.best_loss, self.best_epoch, self.epoch = float("inf"), 0, 0
+        self._best: list[NDArray[Any]] = []
+
+    def __call__(self, loss: Any) -> bool:
+        """Take note of an epoch's validation loss; return whether to stop."""
+        loss = _loss(loss)
+        if not np.isfinite(loss):
+            raise ValueError(
+                f"the validation loss is {loss} after epoch {self.epoch + 1}: look at the "
+                "validation data, or train with a lower learning rate or clipped gradients"
+            )
+        self.epoch += 1
+        if loss < self.best_loss:
+            self.best_loss, self.best_epoch = loss, self.epoch
+            self._best = [p.get_value() for p in self.params]
+        return bool(self.epoch - self.best_epoch >= self.patience)
+
+    def restore(self) -> None:
+        """Set `params` to what they were when the loss was best.
+
+        Raises
+        ------
+        RuntimeError
+            If no loss has been told yet.
+        """
+        if not self._best:
+            raise RuntimeError(
+                "there are no best weights yet: call this with the validation loss after each epoch"
+            )
+        for p, value in zip(self.params, self._best, strict=True):
+            p.set_value(value)
 
 
 def minibatches(

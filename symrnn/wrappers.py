@@ -1,9 +1,11 @@
-"""Cells around cells: layer normalisation and zoneout for any cell of `symrnn.cells`.
+"""Cells around cells: layer normalisation, zoneout and variational dropout for any cell.
 
-A wrapped cell is itself a cell for `symrnn.unroll`. Where both are wanted,
-normalisation goes inside: ``Zoneout(LayerNormalised(cell), rates, noise)``.
+A wrapped cell is itself a cell for `symrnn.unroll`. Where several are wanted, normalisation goes
+inside and variational dropout outside:
+``VariationalDropout(Zoneout(LayerNormalised(cell), rates, noise), rate, noise)``.
 """
 
+from collections import namedtuple
 from collections.abc import Sequence
 from typing import Any
 
@@ -184,3 +186,83 @@ class Zoneout:
         return self.State(
             *(rate * o + (1 - rate) * n for rate, o, n in zip(rates, old, new, strict=True))
         )
+
+
+class VariationalDropout:
+    """A cell that leaves out the same units at all steps of a sequence (Gal and Ghahramani, 2016).
+
+    ``kept_t = step(x_t, m * kept_{t-1})`` and ``h_t = m * kept_t``, with
+    ``m ~ Bernoulli(1 - rate) / (1 - rate)`` for each unit of each sequence
+
+    What goes into the next step's product with W_h, and what the layer above sees, is h. What the
+    gates carry over by themselves, such as ``u_t * h_{t-1}`` of a GRU or c of an LSTM, stays whole.
+    (The paper draws another m for the layer above.)
+
+    This is for the training graph. In use there is no dropout: unroll the cell itself, with the
+    same weights.
+
+    Parameters
+    ----------
+    cell
+        Any cell; the weights are its own.
+    rate
+        Which part of the units is left out, within [0, 1).
+    noise
+        Source of the masks. Compile with ``updates={**noise.updates, **other_updates}``.
+
+    Notes
+    -----
+    Its state has the fields h, kept, then those of the cell's state after its first, and m. The
+    mask is part of the initial state, so the final state continues the same sequence.
+
+    Raises
+    ------
+    TypeError
+        If `noise` is no `symrnn.noise.Noise`, or `cell` has variational dropout already.
+    ValueError
+        If the rate is not within [0, 1).
+
+    Examples
+    --------
+    >>> from symrnn.cells import LSTMCell
+    >>> lstm, rng = LSTMCell(3, 5, np.random.default_rng(1)), np.random.default_rng(2)
+    >>> in_training = VariationalDropout(lstm, 0.3, Noise(rng))
+    >>> in_training.params == lstm.params, in_training.State._fields
+    (True, ('h', 'kept', 'c', 'm'))
+    """
+
+    def __init__(self, cell: Any, rate: float, noise: Noise) -> None:
+        if isinstance(cell, VariationalDropout):
+            raise TypeError("this cell has variational dropout already: give one rate for all")
+        if not isinstance(noise, Noise):
+            raise TypeError(
+                f"noise is {noise!r}, but must be a symrnn.noise.Noise, for example "
+                "Noise(numpy.random.default_rng(1)); in use, unroll the cell itself"
+            )
+        if not 0 <= rate < 1:
+            raise ValueError(f"rate is {rate}, but must be in [0, 1): it is the part left out")
+        self.cell, self.rate, self.noise, self.name = cell, rate, noise, cell.name
+        self.n_in, self.n_hidden, self.n_gates = cell.n_in, cell.n_hidden, cell.n_gates
+        self.params, self.W_x, self.W_h = cell.params, cell.W_x, cell.W_h
+        self.additive, self.elementwise = cell.additive, cell.elementwise
+        self.n_recurrent_gates, self.project = cell.n_recurrent_gates, cell.project
+        h, *others = cell.State._fields
+        self.State: Any = namedtuple("DroppedState", [h, "kept", *others, "m"])  # type: ignore[misc]
+
+    def initial_state(self, batch_size: Any) -> Any:
+        """Zeros as the cell's own, and the mask m, drawn anew at each call of the function."""
+        h, *others = self.cell.initial_state(batch_size)
+        m = self.noise.mask(1 - self.rate, tuple(h.shape)).astype(h.dtype)
+        return self.State(h, h, *others, m / np.asarray(1 - self.rate, dtype=h.dtype))
+
+    def renewed(self, shape: Sequence[Any]) -> list[TensorVariable | None]:
+        """As the cell's own."""
+        h, *others = self.cell.renewed(shape)
+        return [h, h, *others, None]
+
+    def step(self, *gates_and_state: Any) -> Any:
+        """Return the cell's new state, its h less the units left out, and h whole beside it."""
+        n_gates = 1 if self.additive else 2
+        gates, (_, kept, *others, m) = gates_and_state[:n_gates], gates_and_state[n_gates:]
+        kept, *others = self.cell.step(*gates, kept, *others)
+        return self.State(m * kept, kept, *others, m)

@@ -2,10 +2,12 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
+from pytensor.tensor.elemwise import Elemwise
 from threadpoolctl import threadpool_info
 
 from symrnn.cells import LSTMCell
-from symrnn.compiling import QUICK, compile_in_background
+from symrnn.compiling import FAST, QUICK, compile_in_background
+from symrnn.layers import LayerNorm
 from symrnn.unroll import unroll
 from symrnn.updates import gradient_descent
 
@@ -33,6 +35,19 @@ def test_quick_mode_compiles_nothing_and_equals_fast_compile(monkeypatch):
     monkeypatch.setattr("pytensor.link.c.cmodule.GCC_compiler.compile_str", refuse)
     for got, e in zip(pytensor.function([x], wanted, mode=QUICK)(value), expected, strict=True):
         np.testing.assert_allclose(got, e, rtol=0, atol=1e-12)
+
+
+def test_fast_mode_multiplies_two_arrays_at_a_time_and_equals_fast_compile():
+    x, norm = pt.matrix("x"), LayerNorm(5)
+    gradient = pytensor.grad((norm(x) ** 3).sum(), x)
+    functions = [pytensor.function([x], gradient, mode=mode) for mode in ("FAST_COMPILE", FAST)]
+    value = np.random.default_rng(0).normal(size=(4, 5))
+    np.testing.assert_allclose(*(f(value) for f in functions), rtol=0, atol=1e-12)
+    most = [
+        max(len(n.inputs) for n in f.maker.fgraph.apply_nodes if isinstance(n.op, Elemwise))
+        for f in functions
+    ]
+    assert most[0] > most[1] == 2
 
 
 def test_training_goes_on_over_the_switch_as_if_there_were_none(capsys):

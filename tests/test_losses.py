@@ -48,6 +48,39 @@ def test_categorical_cross_entropy_equals_its_definition(rng):
     assert evaluate(loss, z, logits, t, target) == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize("a", [0.1, 0.5, 1.0])
+def test_label_smoothing_is_the_cross_entropy_with_smoothed_targets(a, rng):
+    z, t = pt.tensor3("z"), pt.lmatrix("t")
+    logits, target = rng.normal(size=(3, 2, 5)) * 3, rng.integers(0, 5, size=(3, 2))
+    log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    q = (1 - a) * np.eye(5)[target] + a / 5
+    loss = losses.categorical_cross_entropy(z, t, label_smoothing=a)
+    assert evaluate(loss, z, logits, t, target) == pytest.approx(
+        -(q * log_p).sum(-1).mean(), rel=1e-12
+    )
+    mask = np.array([[1, 1], [1, 0], [0, 0]])
+    masked = losses.categorical_cross_entropy(z, t, mask, label_smoothing=a)
+    logits[2] = np.nan
+    assert evaluate(masked, z, logits, t, target) == pytest.approx(
+        -(q * log_p).sum(-1)[mask == 1].mean(), rel=1e-12
+    )
+
+
+def test_a_smoothed_loss_is_lowest_at_the_smoothed_targets():
+    z, a = pt.matrix("z"), 0.2
+    loss = losses.categorical_cross_entropy(z, np.array([1, 3]), label_smoothing=a)
+    q = (1 - a) * np.eye(4)[[1, 3]] + a / 4
+    np.testing.assert_allclose(pytensor.function([z], pt.grad(loss, z))(np.log(q)), 0, atol=1e-15)
+
+
+def test_label_smoothing_is_checked_and_keeps_the_dtype():
+    z = pt.fmatrix("z")
+    for wrong in (-0.1, 1.1, np.nan):
+        with pytest.raises(ValueError, match=f"label_smoothing is {wrong}, but must be between"):
+            losses.categorical_cross_entropy(z, np.array([1]), label_smoothing=wrong)
+    assert losses.categorical_cross_entropy(z, np.array([1]), label_smoothing=0.1).dtype == z.dtype
+
+
 def test_two_classes_equal_one_binary_unit(rng):
     z, t = pt.vector("z"), pt.lvector("t")
     logits, target = rng.normal(size=7), rng.integers(0, 2, size=7)

@@ -22,7 +22,7 @@ from symrnn.compiling import QUICK
 from symrnn.noise import Noise
 from symrnn.states import CarriedState, learnt_state
 from symrnn.unroll import bidirectional, stack, unroll
-from symrnn.wrappers import LayerNormalised, Zoneout
+from symrnn.wrappers import LayerNormalised, VariationalDropout, Zoneout
 
 T, B, D, H = 5, 3, 2, 4
 
@@ -539,6 +539,78 @@ def test_zoneout_keeps_units_at_random_in_training_and_mixes_in_use(rng):
         Zoneout(lstm, 0.1, None)
     with pytest.raises(TypeError, match="zoneout already"):
         Zoneout(Zoneout(lstm, {"h": 0.1}, None), {"c": 0.1}, None)
+
+
+class OneMask(Noise):
+    """In place of a random mask always this one."""
+
+    def __init__(self, mask):
+        super().__init__(np.random.default_rng(0))
+        self.fixed = mask
+
+    def mask(self, keep, shape):
+        return pt.constant(self.fixed)
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+def test_variational_dropout_has_the_gradient_of_the_plain_scan(name, rng):
+    cell, x, results = make(name, rng), pt.tensor3("x"), []
+    dropped = VariationalDropout(cell, 0.4, OneMask(rng.random((B, H)) < 0.6))
+    for backward in ("bptt", "autodiff"):
+        outputs, final = unroll(dropped, x, mask=MASK, truncate=2, backward=backward)
+        cost = (outputs**2).sum() + final.kept.sum()
+        results += [outputs, *pytensor.grad(cost, [x, *cell.params])]
+    assert is_fast(results[0])
+    results = compiled([x], results)(rng.normal(size=(T, B, D)))
+    close(results[: len(results) // 2], results[len(results) // 2 :])
+
+
+def test_variational_dropout_goes_around_the_other_wrappers(rng):
+    cell, x, m = LayerNormalised(make("lstm", rng)), pt.tensor3("x"), rng.random((B, H)) < 0.6
+    zoneout = Zoneout(cell, {"c": 0.4}, None)
+    outputs, final = unroll(VariationalDropout(zoneout, 0.4, OneMask(m)), x, mask=MASK)
+    h, kept = compiled([x], [final.h, final.kept])(rng.normal(size=(T, B, D)))
+    close([h], [m * kept / 0.6], 1e-14)
+    assert outputs.ndim == final.c.ndim + 1
+
+
+def test_variational_dropout_leaves_out_what_goes_into_the_product_and_to_the_layer_above(rng):
+    cell, value, m = make("gru", rng), rng.normal(size=(T, B, D)), rng.random((B, H)) < 0.6
+    W_x, W_h, b, b_hn = (w.get_value() for w in cell.params)
+    kept, expected = np.zeros((B, H)), []
+    for x_t in value:
+        zx, zh = x_t @ W_x + b, (kept * m / 0.6) @ W_h
+        r, u = (1 / (1 + np.exp(-(zx + zh)[:, k * H : (k + 1) * H])) for k in range(2))
+        n = np.tanh(zx[:, 2 * H :] + r * (zh[:, 2 * H :] + b_hn))
+        kept = (1 - u) * n + u * kept  # whole
+        expected.append(kept * m / 0.6)
+    x = pt.tensor3("x")
+    outputs, final = unroll(VariationalDropout(cell, 0.4, OneMask(m)), x)
+    close(compiled([x], [outputs, final.kept])(value), [np.array(expected), kept], 1e-13)
+
+
+def test_variational_dropout_draws_new_masks_at_each_call_and_one_for_all_steps(rng):
+    lstm, x, noise = make("lstm", rng), pt.tensor3("x"), Noise(np.random.default_rng(5))
+    h, _ = unroll(VariationalDropout(lstm, 0.3, noise), x)
+    train = compiled([x], h, updates=noise.updates)
+    value = rng.normal(size=(5, 400, D))
+    first, second = train(value), train(value)
+    for out in (first == 0, second == 0):
+        assert (out == out[0]).all()
+        assert out[0].mean() == pytest.approx(0.3, abs=0.04)
+    assert ((first == 0) != (second == 0)).any()
+    none, _ = unroll(VariationalDropout(lstm, 0.0, noise), x)
+    close(*([a] for a in compiled([x], [none, unroll(lstm, x)[0]])(value)), 1e-14)
+
+
+def test_variational_dropout_refuses_what_it_cannot_do(rng):
+    lstm, noise = make("lstm", rng), Noise(np.random.default_rng(5))
+    with pytest.raises(ValueError, match=r"rate is 1.0, but must be in \[0, 1\)"):
+        VariationalDropout(lstm, 1.0, noise)
+    with pytest.raises(TypeError, match="in use, unroll the cell itself"):
+        VariationalDropout(lstm, 0.3, None)
+    with pytest.raises(TypeError, match="variational dropout already"):
+        VariationalDropout(VariationalDropout(lstm, 0.3, noise), 0.3, noise)
 
 
 def test_layer_normalisation_refuses_what_it_cannot_do(rng):
