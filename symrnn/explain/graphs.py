@@ -72,8 +72,12 @@ def local_names() -> Iterator[None]:
     try:
         yield
     finally:
-        sys.setprofile(before)
         scans.Scan = scan_before
+        if before is None or callable(before):
+            sys.setprofile(before)
+        else:  # cProfile's profiler is no function and comes back in its own way
+            sys.setprofile(None)
+            before.enable()
 
 
 def readable(variables: Sequence[Variable]) -> list[Variable]:
