@@ -426,8 +426,8 @@ def different_lengths(net: Net, n_steps: int) -> dict[str, Any]:
 
 
 # %% [markdown]
-# *What to notice.* With the mask all is as if each sequence were alone. Without it one label in five
-# of the letter a is wrong: for the net, which has seen the padding, the letter comes again.
+# *What to notice.* With the mask all is as if each sequence were alone. Without it one label in
+# five of the letter a is wrong: for the net, which has seen the padding, the letter comes again.
 
 
 # %%
