@@ -180,7 +180,8 @@ def side_by_side(
             losses.append(net.train(np.random.default_rng(seed), make, n_updates, name))
             errors.append(float(losses[-1][-100:].mean()))  # of sequences never seen before
             below = np.flatnonzero(smooth(losses[-1]) < 0.01)
-            solved.append(int(below[0]) + 50 if len(below) else None)
+            first = len(losses[-1]) - len(smooth(losses[-1])) + 1
+            solved.append(int(below[0]) + first if len(below) else None)
         found[name] = {"losses": losses, "error": errors, "solved": solved}
     rounds = 2 if n_updates < 100 else 10
     for name, ms in times(nets, make(np.random.default_rng(0)), rounds).items():
@@ -470,7 +471,7 @@ def lesson(
     folder: Path,
 ) -> dict[str, Any]:
     """Do what `main` says."""
-    print("1. The GRU beside LSTM and Elman", flush=True)
+    print(f"1. The GRU beside LSTM and Elman: {n_updates} steps of training each", flush=True)
     sum_nets = {name: sum_net(name, mode) for name in cells}
     compared = side_by_side(sum_nets, seeds, n_steps, n_updates)
     lessons.save_figure(draw_side_by_side(compared), folder, "09_side_by_side")
