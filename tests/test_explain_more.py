@@ -1,5 +1,7 @@
 """Scans that are unusual: what a stranger's review of `symrnn.explain` was about."""
 
+import cProfile
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytensor
@@ -310,3 +312,15 @@ def test_a_right_step_is_left_alone():
     report = check(lambda s: s + stream.normal(), outputs_info=[ZERO], n_steps=4)
     assert report
     assert "return_updates=True" in str(report)
+
+
+def test_a_profiler_goes_on_after_a_trace():
+    def later():
+        return 1
+
+    x = pt.dtensor3("x")
+    outputs, _ = unroll(ElmanCell(1, 2, np.random.default_rng(0)), x)
+    with cProfile.Profile() as profiler:
+        trace(outputs, {x: np.ones((2, 1, 1))})
+        later()
+    assert later.__code__ in [entry.code for entry in profiler.getstats()]

@@ -42,7 +42,8 @@ def local_names() -> Iterator[None]:
     ['gate = sigmoid(x[t])', 'h[t] = gate * h[t-1]']
     """
     scans: Any = sys.modules["pytensor.scan.basic"]
-    before, scan_before = sys.getprofile(), scans.Scan
+    before: Any = sys.getprofile()
+    scan_before = scans.Scan
 
     def named_scan(inputs: Any, outputs: Any, *args: Any, **options: Any) -> Scan:
         op: Scan = scan_before(inputs, outputs, *args, **options)
@@ -72,8 +73,12 @@ def local_names() -> Iterator[None]:
     try:
         yield
     finally:
-        sys.setprofile(before)
         scans.Scan = scan_before
+        if before is None or callable(before):
+            sys.setprofile(before)
+        else:  # cProfile's profiler is no function and comes back in its own way
+            sys.setprofile(None)
+            before.enable()
 
 
 def readable(variables: Sequence[Variable]) -> list[Variable]:
