@@ -36,6 +36,7 @@ from symrnn.compiling import FAST, QUICK
 from symrnn.layers import BatchNorm, Dense, Dropout, LayerNorm
 from symrnn.losses import categorical_cross_entropy
 from symrnn.noise import Noise
+from symrnn.plots import loss_bands
 from symrnn.tasks.rotation import best_guess, rotation
 from symrnn.training import EarlyStopping, minibatches, train
 from symrnn.unroll import unroll
@@ -344,22 +345,13 @@ def draw_curves(summaries: dict[str, Summary], folder: Path) -> None:
     figure, axes = plt.subplots(2, len(summaries) // 2, figsize=(13, 5.4), sharex=True, sharey=True)
     figure.subplots_adjust(left=0.05, right=0.99, top=0.87, bottom=0.09, wspace=0.06, hspace=0.18)
     for ax, (name, s) in zip(axes.flat, summaries.items(), strict=True):
-        epochs = np.arange(1, s.train.shape[1] + 1)
-        for label, losses, colour in (
-            ("training", s.train, "tab:blue"),
-            ("validation", s.valid, "tab:orange"),
-        ):
-            band = losses.min(axis=0), losses.max(axis=0)
-            ax.fill_between(epochs, *band, color=colour, alpha=0.25, linewidth=0)
-            ax.plot(epochs, np.median(losses, axis=0), color=colour, label=label)
+        loss_bands({"training": s.train, "validation": s.valid}, ax, log=False)
+        ax.get_legend().remove()  # one for all
         ax.axhline(FLOOR, color="gray", linestyle=":", label="best possible validation loss")
         ax.set_title(name, fontsize=10)
-        ax.grid(alpha=0.3)
+        ax.set(xlabel="epoch", ylabel="cross-entropy")
+        ax.label_outer()
     axes[0, 0].set(ylim=(0, 3), yticks=[0, 1, 2, 3])
-    for ax in axes[:, 0]:
-        ax.set_ylabel("cross-entropy")
-    for ax in axes[1]:
-        ax.set_xlabel("epoch")
     lines, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(lines, labels, loc="upper center", ncols=3, frameon=False)
     lessons.save_figure(figure, folder, "11_curves")
@@ -461,14 +453,10 @@ def draw_scaling(losses: dict[str, Array], inputs: dict[str, Array], folder: Pat
         ax.set(title=name, xlabel="feature 1")
     top.axes[0].set_ylabel("feature 2")
     ax = bottom.subplots()
-    for name, curves in losses.items():
-        epochs = np.arange(1, curves.shape[1] + 1)
-        (line,) = ax.plot(epochs, np.median(curves, axis=0), label=name)
-        band, colour = (curves.min(axis=0), curves.max(axis=0)), line.get_color()
-        ax.fill_between(epochs, *band, color=colour, alpha=0.25, linewidth=0)
+    epochs = np.arange(1, losses["as they are"].shape[1] + 1)
+    loss_bands(losses, ax, log=False)
     ax.axhline(np.log(4), color="gray", linestyle=":", label="guessing, log 4")
     ax.set(xlabel="epoch", ylabel="validation loss", ylim=(0, None), xticks=epochs)
-    ax.grid(alpha=0.3)
     ax.legend()
     lessons.save_figure(figure, folder, "11_scaling")
 
