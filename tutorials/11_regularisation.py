@@ -21,6 +21,10 @@ cells from the top; the last one runs the whole lesson.
 """
 
 # %%
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: small products, one thread
+
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
