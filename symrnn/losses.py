@@ -156,6 +156,8 @@ def categorical_cross_entropy(
     rows = rows - disconnected_grad(rows.max(axis=1, keepdims=True))
     of_target = rows[pt.arange(t.shape[0]), t]
     if label_smoothing:
+        if not logits.dtype.startswith("float"):
+            raise TypeError(f"the logits have dtype {logits.dtype}, but must be floats")
         a = np.asarray(label_smoothing, dtype=logits.dtype)
         of_target = (1 - a) * of_target + a * rows.mean(axis=1)
     error = pt.log(pt.exp(rows).sum(axis=1)) - of_target

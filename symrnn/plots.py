@@ -84,7 +84,7 @@ def loss_bands(
         median = np.ma.median(runs, axis=0)  # type: ignore[no-untyped-call]
         ax.plot(at, median, label=name, color=colour)
         ax.fill_between(at, runs.min(0), runs.max(0), color=colour, alpha=0.15, linewidth=0)
-    if log:
+    if log and any(np.isfinite(np.asarray(v, dtype=float)).any() for v in losses.values()):
         ax.set_yscale("log")
         _plain_numbers(ax.yaxis)
     ax.set(xlabel="step", ylabel="loss")

@@ -29,6 +29,11 @@ def _zeros(cell: Any, name: str, *batch: int) -> Any:
     """The cell's kind of state with shared zeros, of the dtype of its weights."""
     if isinstance(cell, list | tuple):
         raise TypeError("a state belongs to one cell: make one for each, [... for cell in cells]")
+    if hasattr(cell, "start"):
+        raise TypeError(
+            f"the state of {type(cell).__name__} has a random mask in it, which is neither learnt "
+            "nor carried: make the state for the cell inside, and give unroll cell.start(state)"
+        )
     prefix = f"{cell.name}." if cell.name else ""
     zeros = np.zeros((*batch, cell.n_hidden), dtype=cell.W_h.dtype)
     names = (prefix + name.format(field) for field in cell.State._fields)

@@ -362,8 +362,10 @@ def clip_by_global_norm(gradients: Sequence[Any], max_norm: Any) -> list[TensorV
         If `max_norm` is not positive; of a graph, when the function is called.
     """
     if isinstance(max_norm, Variable):
-        positive = CheckAndRaise(ValueError, "max_norm must be positive")
-        max_norm = positive(max_norm, pt.gt(max_norm, 0))
+        if max_norm.ndim:
+            raise ValueError(f"max_norm has {max_norm.ndim} axes, but must be one number")
+        positive = CheckAndRaise(ValueError, "max_norm must be a positive number, not infinite")
+        max_norm = positive(max_norm, pt.gt(max_norm, 0) & pt.lt(max_norm, np.inf))
     else:
         check_positive("max_norm", max_norm)
     size, relative_norm = _norm(gradients)

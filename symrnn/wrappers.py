@@ -213,7 +213,13 @@ class VariationalDropout:
     Notes
     -----
     Its state has the fields h, kept, then those of the cell's state after its first, and m. The
-    mask is part of the initial state, so the final state continues the same sequence.
+    mask is part of the initial state, so the final state continues the same sequence with the same
+    mask. To carry the cell's own state from call to call, with a new mask in each, as in truncated
+    backpropagation::
+
+        carried = CarriedState(lstm, batch_size)
+        outputs, final = unroll(in_training, x, in_training.start(carried.state))
+        updates = carried.updates(in_training.inner(final))
 
     Raises
     ------
@@ -232,7 +238,7 @@ class VariationalDropout:
     """
 
     def __init__(self, cell: Any, rate: float, noise: Noise) -> None:
-        if isinstance(cell, VariationalDropout):
+        if "kept" in cell.State._fields:
             raise TypeError("this cell has variational dropout already: give one rate for all")
         if not isinstance(noise, Noise):
             raise TypeError(
@@ -251,9 +257,30 @@ class VariationalDropout:
 
     def initial_state(self, batch_size: Any) -> Any:
         """Zeros as the cell's own, and the mask m, drawn anew at each call of the function."""
-        h, *others = self.cell.initial_state(batch_size)
+        return self.start(self.cell.initial_state(batch_size))
+
+    def start(self, state: Sequence[Any]) -> Any:
+        """Return a state of the cell, such as a carried one, with a new mask.
+
+        Raises
+        ------
+        ValueError
+            If its arrays are not ``(batch, n_hidden)``: each sequence has a mask of its own.
+        """
+        h, *others = (pt.as_tensor_variable(s) for s in state)
+        if h.ndim != 2:
+            raise ValueError(
+                f"the state's h has {h.ndim} axes, but must be (batch, n_hidden): for one that all "
+                "sequences share, pt.broadcast_to(h, (batch, n_hidden))"
+            )
         m = self.noise.mask(1 - self.rate, tuple(h.shape)).astype(h.dtype)
-        return self.State(h, h, *others, m / np.asarray(1 - self.rate, dtype=h.dtype))
+        m = m / np.asarray(1 - self.rate, dtype=h.dtype)
+        return self.State(m * h, h, *others, m)
+
+    def inner(self, state: Sequence[Any]) -> Any:
+        """Return the cell's own state, without the mask: what can be carried to the next call."""
+        _, kept, *others, _ = state
+        return self.cell.State(kept, *others)
 
     def renewed(self, shape: Sequence[Any]) -> list[TensorVariable | None]:
         """As the cell's own."""

@@ -21,7 +21,7 @@ def test_the_quick_run_tries_every_variant_and_draws_its_figures(tmp_path):
     found, printed = run(tmp_path, quick=True)
     names = {lesson.label(c, s) for c, variants in lesson.VARIANTS.items() for s in variants}
     assert set(found["table"]) == names
-    assert len(re.findall(r"^  (rate|initial|n_hidden|activation) ", printed, re.M)) == 17
+    assert len(re.findall(r"^  (rate|initial|n_hidden|activation) ", printed, re.M)) == 19
     assert all(m.shape == (len(lesson.REMEDIES), 1) for m in found["mended"].values())
     figures = sorted(p.name for p in (tmp_path / "quick").iterdir())
     assert figures == ["06_mended.png", "06_variants.png"]
@@ -29,7 +29,7 @@ def test_the_quick_run_tries_every_variant_and_draws_its_figures(tmp_path):
 
 def test_a_run_equals_lesson_5s_loop_in_numpy():
     fifth = load_lesson("05")
-    laboratory = lesson.Laboratory(seeds=1, n_steps=5, mode=QUICK)
+    laboratory = lesson.Laboratory(range(1, 2), n_steps=5, mode=QUICK)
     costs, right = laboratory(lesson.BASE)
     rng = np.random.default_rng(1)  # seed 1, as the laboratory's first run
     weights = [rng.normal(size=shape) for shape in ((2, 16), (16, 16), (16, 1))]
@@ -43,7 +43,7 @@ def test_a_run_equals_lesson_5s_loop_in_numpy():
 
 
 def test_units_of_any_number_and_the_identity_can_be_set():
-    laboratory = lesson.Laboratory(seeds=2, n_steps=2, mode=QUICK)
+    laboratory = lesson.Laboratory(range(1, 3), n_steps=2, mode=QUICK)
     for n in (3, 20):
         laboratory(lesson.replace(lesson.BASE, n_hidden=n, identity=True))
         trainer = laboratory.trainer("sigmoid")
@@ -75,6 +75,7 @@ def test_the_variants_come_out_as_published(tmp_path):
     assert cost["32 units"] < 0.015
     assert 50 < right["128 units"] < 80  # (70, .25)
     assert 0.15 < cost["128 units"] < 0.4
+    assert right["128 units, Xavier"] < right["128 units"] < right["128 units, He"]
     assert right["tanh"] < 30  # (2, .80)
     assert 0.6 < cost["tanh"] < 1
     assert right["relu"] < 2  # (0, 1.89)

@@ -21,7 +21,8 @@ def quick(tmp_path_factory):
     return *run(folder, quick=True), folder / "quick"
 
 
-def test_the_quick_run_draws_all_figures(quick):
+def test_the_quick_run_draws_all_figures_and_prints_lines_that_can_be_read(quick):
+    assert max(map(len, quick[1].splitlines())) < 200
     figures = sorted(p.stem for p in quick[2].iterdir())
     assert figures == ["07_carousel", "07_clipping", "07_recall", "07_singular_values"]
 
@@ -63,7 +64,7 @@ def test_clipping_by_norm_keeps_the_direction_and_by_value_does_not(quick):
 
 def test_the_loss_with_the_cliff_equals_that_in_numpy(quick):
     path = quick[0]["paths"]["not clipped"]
-    for start, end in itertools.pairwise(path):
+    for start, end in itertools.pairwise(path[:30]):
         slopes = []
         for e in np.eye(2) * 1e-6:
             plus, minus = lesson.loss_in_numpy(*(start + e)), lesson.loss_in_numpy(*(start - e))
@@ -79,7 +80,7 @@ def test_whose_gradient_arrives_learns_to_recall(tmp_path):
     hundred = {name: shares[-1] for name, shares in found["recall"].items()}
     assert (hundred["LSTM, forget bias 3"] > 0.95).all()
     assert (hundred["LSTM, forget bias 0"] < 0.6).all()
-    assert (hundred["Elman, s = 0.8"] < 0.6).all()
+    assert hundred["Elman, s = 0.8"].mean() < hundred["Elman, s = 1.25"].mean()
     first, last = found["carousels"]["W_h = 0"]["forget bias 0"][[0, -1]]
     assert first < 1e-20 * last
     lost, kept, by_value = (path[-1] for path in found["paths"].values())

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
@@ -79,6 +81,36 @@ def test_random_masks_are_new_at_each_step_and_those_of_single_steps():
 @pytest.mark.parametrize("mode", ["NUMBA", "CVM"])
 def test_other_modes_give_the_same(mode):
     assert_equal(in_one_call(adam, noisy=True, mode=mode), one_by_one(adam, noisy=True))
+
+
+@pytest.mark.filterwarnings("ignore:.*default_update:DeprecationWarning")
+def test_updates_that_variables_bring_along_are_made_at_each_step():
+    w, x = pytensor.shared(0.0, name="w"), pt.dscalar("x")
+    count, twice = pytensor.shared(0.0, name="count"), pytensor.shared(1.0, name="twice")
+    count.default_update = count + twice
+    twice.default_update = 2 * twice
+    steps = compile_many_steps([x], count, [(w, w + x * count)], mode=QUICK)
+    np.testing.assert_array_equal(steps(np.ones(3)), [0, 1, 3])
+    np.testing.assert_array_equal(steps(np.ones(2)), [7, 15])
+    assert (float(w.get_value()), float(twice.get_value())) == (26, 32)
+
+
+def test_a_next_value_may_be_a_number_or_a_given_array():
+    w, x = pytensor.shared(np.ones(2), name="w"), pt.dscalar("x")
+    steps = compile_many_steps([x], [w[0] + x], {w: [3, 4]}, mode=QUICK)
+    np.testing.assert_array_equal(steps(np.zeros(2))[0], [1, 3])
+
+
+@pytest.mark.parametrize("mode", [QUICK, "FAST_COMPILE"])
+def test_the_weights_of_single_steps_are_not_kept(mode):
+    w, x = pytensor.shared(np.zeros(100_000), name="w"), pt.dscalar("x")
+    steps = compile_many_steps([x], w[0], {w: w + x}, mode=mode)
+    steps(np.ones(2))
+    tracemalloc.start()
+    steps(np.ones(200))  # all of them: 160 MB
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20e6
 
 
 def test_series_that_do_not_fit_are_refused():

@@ -17,6 +17,7 @@ from symrnn.cells import (
     HiddenState,
     LinearCell,
     LSTMCell,
+    LSTMState,
 )
 from symrnn.compiling import QUICK
 from symrnn.noise import Noise
@@ -549,7 +550,7 @@ class OneMask(Noise):
         self.fixed = mask
 
     def mask(self, keep, shape):
-        return pt.constant(self.fixed)
+        return pt.as_tensor_variable(self.fixed)
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru"])
@@ -721,3 +722,37 @@ def test_masks_that_do_not_fit_are_refused_when_called(rng):
             f(value, np.ones(shape))
     with pytest.raises(ValueError, match="something else than 0 and 1"):
         f(value, np.full((T, B), 0.5))
+
+
+def test_variational_dropout_goes_on_from_a_carried_state_with_a_new_mask():
+    rng, x = np.random.default_rng(0), pt.tensor3("x")
+    lstm, m = LSTMCell(D, H, rng), pt.matrix("m")
+    dropped = VariationalDropout(lstm, 0.4, OneMask(m))
+    carried = CarriedState(lstm, B)
+    outputs, final = unroll(dropped, x, dropped.start(carried.state))
+    inner = dropped.inner(final)
+    assert type(inner) is LSTMState
+    f = pytensor.function([x, m], [outputs, *inner], updates=carried.updates(inner), mode=QUICK)
+    value = rng.normal(size=(T, B, D))
+    for _ in range(2):
+        mask = rng.random((B, H)) < 0.6
+        h, c = (s.get_value() for s in carried.state)
+        got, got_h, got_c = f(value, mask.astype(x.dtype))
+        for t in range(T):  # by hand: what goes into the product is masked, h itself is not
+            z = value[t] @ lstm.W_x.get_value() + lstm.b.get_value()
+            z = z + (mask / 0.6 * h) @ lstm.W_h.get_value()
+            i, f_, g, o = np.split(z, 4, axis=1)
+            c = c / (1 + np.exp(-f_)) + np.tanh(g) / (1 + np.exp(-i))
+            h = np.tanh(c) / (1 + np.exp(-o))
+            np.testing.assert_allclose(got[t], mask / 0.6 * h, atol=1e-12)
+        np.testing.assert_allclose([got_h, got_c], [h, c], atol=1e-12)
+
+
+def test_a_mask_is_neither_carried_nor_learnt():
+    rng = np.random.default_rng(0)
+    dropped = VariationalDropout(LSTMCell(D, H, rng), 0.4, Noise(rng))
+    for make in (learnt_state, lambda cell: CarriedState(cell, B)):
+        with pytest.raises(TypeError, match="has a random mask in it"):
+            make(dropped)
+    with pytest.raises(ValueError, match=r"1 axes, but must be \(batch, n_hidden\)"):
+        dropped.start(learnt_state(dropped.cell))

@@ -92,8 +92,11 @@ def test_the_limit_of_the_norm_may_be_an_input():
     clip = pytensor.function([limit], updates.clip_by_global_norm(g, limit))
     np.testing.assert_allclose(clip(1.0)[0], [0.6, -0.8], rtol=1e-15)
     np.testing.assert_allclose(clip(1e30)[0], [3.0, -4.0], rtol=1e-15)  # as good as no limit
-    with pytest.raises(ValueError, match="max_norm must be positive"):
-        clip(0.0)
+    for bad in (0.0, np.inf, np.nan):
+        with pytest.raises(ValueError, match="max_norm must be a positive number"):
+            clip(bad)
+    with pytest.raises(ValueError, match="max_norm has 1 axes"):
+        updates.clip_by_global_norm(g, pt.dvector("limits"))
 
 
 @pytest.mark.filterwarnings("ignore:invalid value")
