@@ -71,7 +71,7 @@ def save(path: str | os.PathLike[str], variables: Variables, data: Any = None) -
         If `data` holds something else, or `variables` has anything but shared variables and
         generators.
     ValueError
-        If a variable has no name or two have the same.
+        If a variable has no name, two have the same, or there is none.
     OSError
         If the file cannot be written. The old one is then as it was.
 
@@ -255,8 +255,8 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
 
 def _named(variables: Variables) -> dict[str, Any]:
     """Variables and generators by name."""
-    if isinstance(variables, SharedVariable | Generator):
-        raise TypeError(f"the variables must be a list: [{variables}]")
+    if isinstance(variables, SharedVariable) or not isinstance(variables, Iterable):
+        raise TypeError(f"the variables must be a list, such as [W, b, rng], and not {variables!r}")
     if isinstance(variables, Mapping):
         if not all(isinstance(name, str) for name in variables):
             raise TypeError(
@@ -278,6 +278,8 @@ def _named(variables: Variables) -> dict[str, Any]:
                 "LSTMCell(..., name='first'), or give a dictionary {name: variable}"
             )
         named[name] = variable
+    if not named:
+        raise ValueError("the list of variables is empty")
     return named
 
 
