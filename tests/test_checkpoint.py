@@ -108,6 +108,21 @@ def test_ctrl_c_within_an_epoch_loses_nothing_with_the_recipe_of_the_docstring(p
 
 
 @pytest.mark.slow
+@pytest.mark.numba
+def test_a_training_resumes_bit_for_bit_in_numba_and_up_to_rounding_in_another_mode(path, two):
+    undisturbed, resumed = training.Training(1, "NUMBA"), training.Training(2, "NUMBA")
+    elsewhere, _ = two
+    undisturbed.epochs(2)
+    save(path, undisturbed.changing)
+    expected = undisturbed.epochs(3).loss
+    load(path).restore(resumed.changing)
+    assert resumed.epochs(3).loss == expected
+    assert snapshot(resumed.changing) == snapshot(undisturbed.changing)
+    load(path).restore(elsewhere.changing)
+    np.testing.assert_allclose(elsewhere.epochs(3).loss, expected, rtol=1e-10)
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
 def test_kill_9_at_20_random_moments_leaves_a_file_that_loads_and_resumes_bit_for_bit(tmp_path):
     script, epochs = FIXTURES / "checkpoint_training.py", 160
