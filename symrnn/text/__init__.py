@@ -17,6 +17,8 @@ From a file to batches, whatever its size:
 (15, 4) (15, 4)
 >>> words.detokenize(vocabulary.decode(x[:8, 0]))
 'you say goodbye and i say hello.'
+>>> del tokens, train, validation, test
+>>> folder.cleanup()
 
 `tokens` lies in a file and is read where it is needed: neither `split` nor `streams` loads it.
 """

@@ -152,9 +152,7 @@ def _read_file(file: Path, encoding: str, piece_size: int) -> Iterator[str]:
         raise ValueError(f"{file} is empty")
 
 
-def read_text(
-    paths: Paths, encoding: str = "utf-8", endings: Sequence[str] = (".txt",)
-) -> str:
+def read_text(paths: Paths, encoding: str = "utf-8", endings: Sequence[str] = (".txt",)) -> str:
     """Read text files as one string; see `read_pieces`."""
     return "".join(read_pieces(paths, encoding, endings))
 

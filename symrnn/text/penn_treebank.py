@@ -134,7 +134,8 @@ def download(
             _fetch(url, part, timeout)
             break
         except (OSError, HTTPException) as error:
-            gone = isinstance(error, urllib.error.HTTPError) and error.code < 500
+            status = error.code if isinstance(error, urllib.error.HTTPError) else None
+            gone = status in (401, 403, 404, 410)
             if gone or attempt + 1 == attempts:
                 raise ConnectionError(
                     f"could not download {url}: {error}. Without a network, bring the file in "
@@ -150,16 +151,16 @@ def _fetch(url: str, part: Path, timeout: float) -> None:
     """Append to `part` what is missing; OSError if the connection breaks."""
     have = part.stat().st_size if part.exists() else 0
     headers = {"Range": f"bytes={have}-"} if have else {}
+    request = urllib.request.Request(url, headers=headers)
     try:
-        answer = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout)
+        answer = urllib.request.urlopen(request, timeout=timeout)
     except urllib.error.HTTPError as error:
-        if error.code == 416 and have:  # nothing is missing, or the file was another one
-            total = error.headers.get("Content-Range", "").rpartition("/")[2]
-            if total == str(have):
-                return None
-            part.unlink()
-            return _fetch(url, part, timeout)
-        raise
+        if error.code != 416 or not have:
+            raise
+        if error.headers.get("Content-Range", "").endswith(f"/{have}"):
+            return  # nothing is missing
+        part.unlink()
+        raise OSError("the file there is shorter than what had come of it") from error
     with answer, part.open("ab" if answer.status == 206 else "wb") as out:
         length = answer.headers.get("Content-Length")
         end = None if length is None else out.tell() + int(length)
