@@ -164,12 +164,19 @@ def count_tokens(pieces: Iterable[str], tokenizer: Tokenizer) -> Counter[str]:
     --------
     >>> from symrnn.text import Characters
     >>> count_tokens(["to b", "e"], Characters())
-    Counter({'t': 1, 'o': 1, ' ': 1, 'b': 1, 'e': 1})
+    Counter({' ': 1, 'b': 1, 'e': 1, 'o': 1, 't': 1})
     """
     counts: Counter[str] = Counter()
     for tokens in tokenizer.tokenize_pieces([pieces] if isinstance(pieces, str) else pieces):
-        counts.update(tokens)
+        counts.update(_character_counts(tokens) if isinstance(tokens, str) else tokens)
     return counts
+
+
+def _character_counts(text: str) -> dict[str, int]:
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+    counts = np.bincount(codes)
+    found = np.flatnonzero(counts)
+    return dict(zip(map(chr, found), counts[found].tolist(), strict=True))
 
 
 def encode_files(
