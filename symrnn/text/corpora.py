@@ -163,8 +163,8 @@ def count_tokens(pieces: Iterable[str], tokenizer: Tokenizer) -> Counter[str]:
     Examples
     --------
     >>> from symrnn.text import Characters
-    >>> count_tokens(["to b", "e"], Characters())
-    Counter({' ': 1, 'b': 1, 'e': 1, 'o': 1, 't': 1})
+    >>> count_tokens(["to b", "e, or not"], Characters()).most_common(2)
+    [('o', 3), (' ', 3)]
     """
     counts: Counter[str] = Counter()
     for tokens in tokenizer.tokenize_pieces([pieces] if isinstance(pieces, str) else pieces):
