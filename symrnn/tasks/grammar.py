@@ -229,12 +229,12 @@ class Grammar:
 
     def _checked(self, ids: ArrayLike) -> NDArray[np.int64]:
         given = np.asarray(ids)
-        if given.dtype.kind not in "iu" or given.ndim != 1 or not given.size:
+        if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
             raise ValueError(
                 f"the numbers of words are {given.dtype} of shape {given.shape}, but must be whole "
                 "numbers with one axis"
             )
-        if not 0 <= given.min() <= given.max() < len(self.words):
+        if given.size and not 0 <= given.min() <= given.max() < len(self.words):
             raise ValueError(
                 f"the numbers of words are from {given.min()} to {given.max()}, but there are 0 to "
                 f"{len(self.words) - 1}"

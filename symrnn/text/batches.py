@@ -5,6 +5,7 @@ batch needs. All return int64 arrays of shape ``(time, batch)``.
 """
 
 from collections.abc import Iterator, Sequence
+from numbers import Integral
 from typing import Any, overload
 
 import numpy as np
@@ -229,7 +230,7 @@ def documents(tokens: Tokens, end: int, rng: Generator | None = None) -> list[To
     Raises
     ------
     TypeError, ValueError
-        If `tokens` is not as said, or empty.
+        If something is not as said, or there are no tokens.
 
     Examples
     --------
@@ -237,6 +238,11 @@ def documents(tokens: Tokens, end: int, rng: Generator | None = None) -> list[To
     [[5, 6, 0], [7, 0], [8]]
     """
     tokens = _checked(tokens, rng)
+    if not isinstance(end, Integral):
+        raise TypeError(
+            f"end is {end!r}, but must be the number of a token, for example vocabulary.eos of a "
+            "vocabulary that has <eos>"
+        )
     pieces = range(0, len(tokens), 2**20)  # so that the comparison needs little memory
     found = [k + 1 + np.flatnonzero(tokens[k : k + 2**20] == end) for k in pieces]
     ends = np.unique(np.concatenate([*found, [len(tokens)]])).tolist()
@@ -267,8 +273,8 @@ def _checked(tokens: Any, rng: Generator | None = None, **sizes: int) -> Tokens:
     if rng is not None and not isinstance(rng, Generator):
         raise TypeError(f"rng is {rng!r}, but must be a generator: numpy.random.default_rng(1)")
     for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name} is {size}, but must be at least 1")
+        if not isinstance(size, Integral) or size < 1:
+            raise ValueError(f"{name} is {size}, but must be a whole number, at least 1")
     return tokens
 
 

@@ -226,7 +226,7 @@ def encode_files(
     if path.exists():
         try:
             return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
-        except ValueError:
+        except (ValueError, EOFError):
             pass  # damaged: made anew
     n_tokens = 0
     with replacing(path) as out:

@@ -125,6 +125,8 @@ def download(
     path = Path(path)
     if attempts < 1:
         raise ValueError(f"attempts is {attempts}, but must be at least 1")
+    if checksum is not None and checksum.partition(":")[0] not in hashlib.algorithms_guaranteed:
+        raise ValueError(f"{checksum!r} is no checksum: write, for example, 'sha256:0123...'")
     if path.exists():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -155,6 +157,7 @@ def _fetch(url: str, part: Path, timeout: float) -> None:
     try:
         answer = urllib.request.urlopen(request, timeout=timeout)
     except urllib.error.HTTPError as error:
+        error.close()
         if error.code != 416 or not have:
             raise
         if error.headers.get("Content-Range", "").endswith(f"/{have}"):

@@ -63,7 +63,7 @@ def _formed(text: str, form: Any) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Tokenizer(ABC):
-    """What `Characters` and `Words` have in common."""
+    """What `Characters` and `Words` have in common; not to be made itself."""
 
     form: str | None = "NFC"
     lower: bool = False
@@ -71,8 +71,21 @@ class Tokenizer(ABC):
     def __post_init__(self) -> None:
         _check_choice("form", self.form, FORMS)
 
-    def tokenize(self, text: str) -> Sequence[str]:
+    def tokenize(self, text: str, unfinished: bool = False) -> Sequence[str]:
         """Return the tokens of a text.
+
+        Parameters
+        ----------
+        text
+            Any string.
+        unfinished
+            The text shall be gone on with, as the beginning that a model is given: `Words` with
+            ``line_ends="eos"`` do not end its last line.
+
+        Returns
+        -------
+        Sequence of str
+            `Words` return a list, `Characters` a string, which is a sequence of its characters.
 
         Raises
         ------
@@ -81,7 +94,8 @@ class Tokenizer(ABC):
         """
         if not isinstance(text, str):
             raise TypeError(f"the text is a {type(text).__name__}, but must be a string")
-        return self._tokens(normalize(self._ended(text), self.form, self.lower))
+        text = text if unfinished else self._ended(text)
+        return self._tokens(normalize(text, self.form, self.lower))
 
     def tokenize_pieces(self, pieces: Iterable[str]) -> Iterator[Sequence[str]]:
         r"""Yield the tokens of a text that comes in pieces, exactly those of the whole text.

@@ -125,6 +125,8 @@ class Vocabulary:
 
         Raises
         ------
+        TypeError
+            If `specials` is a string.
         ValueError
             If there are no tokens; if a limit is too small, or leaves tokens out though there is
             no ``<unk>`` for them.
@@ -134,6 +136,8 @@ class Vocabulary:
         >>> Vocabulary.build("a rose is a rose is a rose".split(), max_size=3).tokens
         ('<unk>', 'a', 'rose')
         """
+        if isinstance(specials, str):
+            raise TypeError(f"specials is {specials!r}, but must be a tuple: ({specials!r},)")
         least = len(specials) + 1
         if min_count < 1 or (max_size is not None and max_size < least):
             raise ValueError(
