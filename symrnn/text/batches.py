@@ -209,7 +209,7 @@ def shuffled_windows(
     )
 
 
-def documents(tokens: Tokens, end: int, rng: Generator | None = None) -> list[Tokens]:
+def documents(tokens: Tokens, end: int | None, rng: Generator | None = None) -> list[Tokens]:
     """Cut a corpus after every token `end`, such as ``<eos>``; shuffle the parts if asked to.
 
     Parameters
@@ -238,7 +238,7 @@ def documents(tokens: Tokens, end: int, rng: Generator | None = None) -> list[To
     [[5, 6, 0], [7, 0], [8]]
     """
     tokens = _checked(tokens, rng)
-    if not isinstance(end, Integral):
+    if not isinstance(end, int | np.integer):
         raise TypeError(
             f"end is {end!r}, but must be the number of a token, for example vocabulary.eos of a "
             "vocabulary that has <eos>"
@@ -260,7 +260,7 @@ def _batch(x: Tokens, t: Tokens) -> Batch:
     return np.array(x.T, np.int64, order="C"), np.array(t.T, np.int64, order="C")
 
 
-def _checked(tokens: Any, rng: Generator | None = None, **sizes: int) -> Tokens:
+def _checked(tokens: Any, rng: Generator | None = None, **sizes: Any) -> Tokens:
     if not isinstance(tokens, np.ndarray) or tokens.dtype.kind not in "iu":
         kind = getattr(tokens, "dtype", type(tokens).__name__)
         raise TypeError(
