@@ -57,6 +57,7 @@ def test_a_file_with_a_line_end_gets_no_second_one(tmp_path):
         ("naïve".encode(), "ascii", "byte 2, which is 0xc3"),
         ("ab".encode("utf-16")[:-1], "utf-16", "byte 4, which is 0x62"),
         (b"a\x81", "cp1252", "byte 1, which is 0x81"),
+        ("ab".encode("utf-16-le"), "utf-16", "not written in utf-16"),
         (b"abc", "utf-9", "'utf-9' is no encoding"),
         (b"abc", "hex", "'hex' is no encoding of text"),
     ],

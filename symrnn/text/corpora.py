@@ -132,15 +132,15 @@ def _read_file(file: Path, encoding: str, piece_size: int) -> Iterator[str]:
             n_waiting = len(decoder.getstate()[0])  # bytes of a character that was cut
             try:
                 piece = decoder.decode(data, final=not data)
-            except UnicodeError as error:
-                at = n_read - n_waiting + getattr(error, "start", 0)
-                byte = error.object[error.start] if isinstance(error, UnicodeDecodeError) else "?"
+            except UnicodeDecodeError as error:
+                place = n_read - n_waiting + error.start
                 raise ValueError(
-                    f"{file} is not written in {encoding}: byte {at}, which is "
-                    f"{byte if isinstance(byte, str) else f'0x{byte:02x}'}, does not fit "
-                    f"({getattr(error, 'reason', error)}). Name its encoding, for example "
-                    "'latin-1', 'cp1252' or 'utf-16'"
+                    f"{file} is not written in {encoding}: byte {place}, which is "
+                    f"0x{error.object[error.start]:02x}, does not fit ({error.reason}). Name its "
+                    "encoding, for example 'latin-1', 'cp1252' or 'utf-16'"
                 ) from error
+            except UnicodeError as error:  # UTF-16 without the mark that says its byte order
+                raise ValueError(f"{file} is not written in {encoding}: {error}") from error
             n_read += len(data)
             if piece and not begun:
                 piece, begun = piece.removeprefix("\ufeff"), True  # the mark of some editors
