@@ -99,6 +99,15 @@ def test_words_are_drawn_with_their_probabilities():
     np.testing.assert_allclose(np.bincount(ids) / len(ids), wanted, atol=0.01)
 
 
+def test_the_largest_random_number_draws_the_last_word():
+    class Largest:
+        def random(self, n):
+            return np.full(n, 1 - 2.0**-53)
+
+    grammar = Grammar({0: dict.fromkeys("abcdefghij", (0.1, 0))}, 0)
+    assert grammar.decode(grammar.sample(Largest(), 3)) == ["j"] * 3
+
+
 def test_a_bigram_is_much_worse_than_the_best_model(grammar):
     best, bigram, unigram = np.exp(
         [grammar.entropy_rate, grammar.bigram_entropy, grammar.unigram_entropy]
