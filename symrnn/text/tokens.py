@@ -267,12 +267,15 @@ def _pattern(punctuation: str, line_ends: bool, is_ascii: bool) -> re.Pattern[st
     r"""Return what matches one token.
 
     Python's ``\w`` leaves out marks, such as the vowels of Hindi, and the invisible joiners
-    within words of Persian: they are added, if there may be any.
+    within words of Persian: they are added. For a text of ASCII characters alone there is a
+    pattern that finds the same faster.
     """
     marks = "" if is_ascii else _marks()
-    word = rf"\w[\w{marks}]*(?:['’][\w{marks}]+)*"
+    letter = "[A-Za-z0-9_]" if is_ascii else r"\w"
+    within = letter if is_ascii else rf"[\w{marks}]"
+    word = rf"{letter}{within}*+(?:['’]{within}++)*+"  # *+ and ++ never give anything back
     token = {
-        "separate": rf"{word}|\S" + (f"[{marks}]*" if marks else ""),
+        "separate": rf"{word}|\S" + (f"[{marks}]*+" if marks else ""),
         "drop": word,
         "keep": r"\S+",
     }[punctuation]
