@@ -1,0 +1,150 @@
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+import pytest
+from pytensor.gradient import verify_grad
+from pytensor.graph.replace import clone_replace
+
+from symrnn import text
+from symrnn.cells import ElmanCell, GRUCell, LSTMCell
+from symrnn.compiling import QUICK
+from symrnn.models.language_model import LanguageModel, mean_loss
+from symrnn.tasks.grammar import english
+from symrnn.updates import adam, gradient_descent
+
+V, T, B = 7, 6, 3
+X = np.random.default_rng(0).integers(V, size=(T + 1, B))
+
+
+def sgd(loss, params):
+    return gradient_descent(loss, params, 0.5)
+
+
+def model(**options):
+    settings = {"n_embed": 4, "n_hidden": 5, "rng": np.random.default_rng(1)} | options
+    made = LanguageModel(V, **settings)
+    for p in made.params:  # biases too
+        p.set_value(np.random.default_rng(2).normal(0, 0.5, p.get_value().shape))
+    return made
+
+
+def by_hand(m, tokens):
+    """-log p of each next token, of an Elman model, number by number."""
+    E, *weights = (p.get_value() for p in m.params)
+    layers, out = [weights[i : i + 3] for i in range(0, 3 * len(m.cells), 3)], weights[-2:]
+    losses = np.zeros((T, B))
+    for b in range(B):
+        h = [np.zeros(len(W_h)) for _, W_h, _ in layers]
+        for t in range(T):
+            below = E[tokens[t, b]]
+            for k, (W_x, W_h, bias) in enumerate(layers):
+                below = h[k] = np.tanh(below @ W_x + h[k] @ W_h + bias)
+            z = below @ E.T + weights[-1] if m.tied else below @ out[0] + out[1]
+            losses[t, b] = np.log(np.exp(z).sum()) - z[tokens[t + 1, b]]
+    return losses
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("n_layers", [1, 2])
+def test_the_loss_equals_a_plain_computation(tied, n_layers):
+    m = model(cell=ElmanCell, n_layers=n_layers, tied=tied, n_hidden=4 if tied else 5)
+    evaluate = m.compile_evaluation(m.carry(B), mode=QUICK)
+    assert evaluate(X[:-1], X[1:]) == pytest.approx(by_hand(m, X).mean(), rel=1e-12)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_gradients_pass_verify_grad(tied):
+    m = model(cell=LSTMCell, tied=tied, n_hidden=4)
+    _, _, loss, _ = m._loss(m.carry(B), training=False)
+    x, t = (v for v in pytensor.graph.traversal.explicit_graph_inputs([loss]))
+    names = {v.name: v for v in (x, t)}
+
+    def of(*values):
+        new = dict(zip(m.params, values, strict=True))
+        new |= {names["x"]: pt.constant(X[:-1]), names["t"]: pt.constant(X[1:])}
+        return clone_replace(loss, new, rebuild_strict=False)
+
+    values = [p.get_value() for p in m.params]
+    verify_grad(of, values, rng=np.random.default_rng(3), mode=QUICK, no_debug_ref=False)
+
+
+def test_a_text_in_pieces_has_the_losses_of_the_whole_until_the_state_is_reset():
+    m = model(n_layers=2, cell=GRUCell)
+    whole = m.compile_evaluation(m.carry(B), mode=QUICK)(X[:-1], X[1:])
+    pieces = m.compile_evaluation(m.carry(B), mode=QUICK)
+    batches = [(X[a:b], X[a + 1 : b + 1]) for a, b in ((0, 2), (2, 3), (3, 6))]
+    assert mean_loss(pieces, batches) == pytest.approx(float(whole), rel=1e-12)
+    carried = m.carry(B)
+    step = m.compile_training(sgd, carried, mode=QUICK)
+    first = step(X[:2], X[1:3])
+    assert first == pytest.approx(by_next(m_start=model(n_layers=2, cell=GRUCell), n=2), rel=1e-12)
+    assert any(np.abs(s.get_value()).max() > 0 for c in carried for s in c.state)
+    for c in carried:
+        c.reset()
+    assert all((s.get_value() == 0).all() for c in carried for s in c.state)
+
+
+def by_next(m_start, n):
+    """The mean loss of the first n steps, from single steps with the state carried by hand."""
+    step, state, losses = m_start.compile_next(mode=QUICK), m_start.zeros(B), []
+    for t in range(n):
+        p, *state = step(X[t], *state)
+        np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-12)
+        losses.append(-np.log(p[np.arange(B), X[t + 1]]))
+    return np.mean(losses)
+
+
+@pytest.mark.parametrize("cell", [ElmanCell, GRUCell, LSTMCell])
+def test_single_steps_give_the_probabilities_of_the_whole(cell):
+    m = model(cell=cell, n_layers=2, dropout=0.5)  # no dropout in use
+    whole = m.compile_evaluation(m.carry(B), mode=QUICK)(X[:-1], X[1:])
+    assert by_next(m, T) == pytest.approx(float(whole), rel=1e-12)
+
+
+@pytest.mark.parametrize("variational", [False, True])
+def test_dropout_is_new_at_each_call_and_the_same_at_all_steps_if_variational(variational):
+    m = model(dropout=0.5, variational=variational, cell=lambda *a, **k: ElmanCell(*a, **k))
+    m.cells[0].W_x.set_value(np.eye(4, 5) * 0)  # h is constant: what varies is the mask
+    m.cells[0].W_h.set_value(np.zeros((5, 5)))
+    z, _ = m.logits(pt.constant(X), training=True)
+    draw = pytensor.function([], z, updates=m.noise.updates, mode=QUICK)
+    first, second = draw(), draw()
+    assert (first != second).any()
+    assert (first == first[0]).all() == variational
+
+
+def test_tied_weights_are_those_of_the_embedding():
+    tied, apart = model(tied=True, n_hidden=4), model(n_hidden=4)
+    assert [p.name for p in tied.params][-1] == "output.b"
+    assert len(apart.params) == len(tied.params) + 1
+    names = [p.name for p in apart.params]
+    assert len(set(names)) == len(names)  # a checkpoint wants unique names
+
+
+def test_sizes_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="n_hidden is 5 and n_embed 4"):
+        model(tied=True)
+    with pytest.raises(ValueError, match="n_layers is 0"):
+        model(n_layers=0)
+    with pytest.raises(ValueError, match="no batch to evaluate"):
+        mean_loss(None, [])
+
+
+@pytest.mark.slow
+def test_an_lstm_comes_within_two_percent_of_the_grammars_entropy_and_beats_bigrams():
+    grammar, rng = english(), np.random.default_rng(1)
+    train_ids, valid_ids = grammar.sample(rng, 200_000), grammar.sample(rng, 50_000)
+    with pytensor.config.change_flags(floatX="float32"):
+        m = LanguageModel(len(grammar.words), 32, 64, rng)
+        rate = pytensor.shared(np.float32(0.01))
+        step = m.compile_training(lambda loss, p: adam(loss, p, rate), m.carry(32), mode="NUMBA")
+        carried = m.carry(32)
+        evaluate = m.compile_evaluation(carried, mode="NUMBA")
+        for epoch in range(4):
+            rate.set_value(np.float32(0.01 * 0.4**epoch))
+            for x, t in text.streams(train_ids, 32, 32):
+                step(x, t)
+        perplexity = np.exp(mean_loss(evaluate, text.streams(valid_ids, 32, 32)))
+    print(f"perplexity {perplexity:.3f}, best possible {grammar.perplexity:.3f}")
+    assert perplexity < 1.02 * grammar.perplexity
+    assert perplexity < np.exp(grammar.bigram_entropy)
