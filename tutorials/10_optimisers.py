@@ -389,10 +389,10 @@ def on_the_bowl(walkers: dict[str, Walker], rates: Any, mode: Any) -> dict[str, 
 # - Momentum swings, Nesterov's swings less: they first get below 0.01 after 24 and 22 steps, and
 #   swing out again. Adam swings too, and needs 50: after 30 it is behind gradient descent.
 # - AdaGrad, AdaDelta and all kinds of RMSProp need 5 to 12 steps. Their first step is equally long
-#   in both directions, steep or flat. So is Adam's, but its velocity carries it past the minimum,
-#   so only small rates suit it: with its best its first step is 0.316 long. Most of the others have
-#   no velocity and may take long strides. (RMSProp with Nesterov's momentum has one. It runs past
-#   the minimum too, and is back in time.)
+#   in both directions, steep or flat. So is Adam's. But its velocity carries it past the minimum,
+#   and with its best rate the first step is only 0.316 long. Most of the others have no velocity
+#   and take longer strides. (RMSProp with Nesterov's momentum has one. It runs past the minimum
+#   too, but is soon back.)
 # - But look at f after 100 steps. RMSProp's steps do not get shorter, and it hops about at f = 0.1.
 #   AdaDelta even climbs, to 3.1: its steps feed on themselves. Its best rate is 422, far from the
 #   paper's 1, with which it hardly moves within 30 steps. AdaGrad's steps get shorter: it stays.
@@ -487,8 +487,8 @@ def on_bit_counting(
 # - Momentum and Adam fly past the minimum, along the valley to w_x = 2 or so, swing between its
 #   walls, and roll back along the floor: there the velocity adds up. They settle lowest, at 3.4e-05
 #   and 5.5e-07. Adam does well over 2.13 powers of ten of rates. Momentum does over 0.38 only, and
-#   its 3.4e-05 is one lucky rate: in part 5 a small change turns it into 0.28.
-# - Nesterov's momentum is slower here and settles at 0.23, but over 1.00 powers of ten.
+#   its 3.4e-05 is one lucky rate: in part 5 a warm-up turns it into 0.28.
+# - Nesterov's momentum settles at 0.23 only, but it does well over 1.00 powers of ten.
 # - AdaGrad is the first to get below 1, after 10 epochs, and slows down beside the minimum.
 # - RMSProp walks straight to the valley, then hops across it: 0.32, or 0.23 if it is centred. With
 #   Nesterov's momentum it takes about a seventh of the rate, so the hops are shorter: 0.038.

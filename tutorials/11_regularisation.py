@@ -282,8 +282,8 @@ def ensemble(runs: list[Run]) -> Run:
 #   masks away, and the weights inside the GRU see nothing of it.
 # - Variational dropout is the best here: 1.02, and 82 % right. Half of the units are missing for a
 #   whole sequence, inside the GRU as well, so the memory of one sequence cannot rest on a few of
-#   them. It learns most slowly. It delays overfitting and does not prevent it: with --epochs 150 the
-#   loss ends at 1.13.
+#   them. It learns most slowly. It delays overfitting and does not prevent it: with --epochs 150
+#   the loss ends at 1.13.
 # - Batch and layer normalisation are there to make nets learn faster, and so they do, the wrong
 #   labels too: at the end three of the four highest validation losses are theirs. Yet two of the
 #   three are right more often than the net without a remedy: 69.6 % with batch normalisation, and
