@@ -213,6 +213,11 @@ def test_the_full_lesson_shows_what_its_text_says(tmp_path):
     assert both["plain"] == 0
     assert both["clip 100"] >= 2
     assert both["clip 1"] >= 1
+    lowest = {
+        how: {where: e.min() for where, e in v.items()} for how, v in found["clipping"].items()
+    }
+    assert lowest["plain"]["slope"] < lowest["clip 100"]["slope"] / 2 < lowest["clip 1"]["slope"]
+    assert lowest["clip 100"]["wall"] < lowest["clip 1"]["wall"]
 
     medians = {name: np.median(f[-1]) for name, f in noisy["f"].items()}
     assert noisy["f"]["constant 0.5"][150:].mean() == pytest.approx(0.378, abs=0.02)

@@ -159,7 +159,7 @@ def test_the_full_run_shows_what_the_lesson_says(tmp_path):
     assert min(last["batch normalisation"], last["layer-normalised cell"]) > last["no remedy"]
     assert max(right, key=right.get) == min(last, key=last.get) == "variational dropout"
     assert right["variational dropout"] > 0.75 > 0.7 > right["no remedy"]
-    for name in ("early stopping", "ensemble of 4"):
+    for name in ("early stopping", "ensemble of 4", "layer normalisation"):
         assert right[name] > right["no remedy"] + 0.03
     early, end = ({k: v[:, e].mean() for k, v in found["scaling"].items()} for e in (2, -1))
     assert early["PCA whitening"] < early["z-score"] - 0.2

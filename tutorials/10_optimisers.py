@@ -137,9 +137,9 @@ def rmsprop(
 
 # %% [markdown]
 # **AdaDelta** measures its own steps too: s is the running mean of their squares. A step is as long
-# as the last ones were, times how far g is from its usual size. It has the unit of a weight, and
-# needs no rate, that is eta = 1. But s starts at zero, and the first steps are tiny: it takes long
-# to get going. Here we treat eta like any other rate and see which one serves best.
+# as the last ones were, times the ratio of g to its usual size. It has the unit of a weight, and
+# needs no rate: eta is 1. But s starts at zero, and the first steps are tiny: it takes long to get
+# going. Here we treat eta like any other rate and see which one serves best.
 
 
 # %%
@@ -199,7 +199,7 @@ RULES: dict[str, tuple[Any, Any, dict[str, Any]]] = {  # in the library, by hand
 #
 # A rule wants a gradient, and does not care where it comes from. So the gradient is an input here:
 # one compiled function for each rule and one for each surface, and any rule walks on any surface.
-# (In a training both are one function: `rule(loss, params, rate)` instead of `rule([g], ...)`.)
+# (In training both are one function: `rule(loss, params, rate)` instead of `rule([g], ...)`.)
 #
 # Rate, weights and memory are shared variables. To try another rate we set them, and compile
 # nothing. The memory is what else the rule wants to update: the keys of its dictionary.
@@ -308,10 +308,10 @@ def bit_counting_cost(X: Any, t: Any, w_x: Any, w_rec: Any) -> Any:
 # %% [markdown]
 # ## 3. The bowl
 #
-# Which rate is fair? Each rule gets its own: the best of a scan, eight rates to a power of ten.
+# Which rate is fair? Each rule gets its own: the best of a scan with eight rates to a power of ten.
 # A rate settles at the highest f in the last third of the steps, so that a lucky moment counts
 # for nothing, and the best is the one that settles lowest. A path that ever climbs above its start
-# is out: in a bowl one may jump a thousand to the other side and come back, on a cliff one may not.
+# is out: in a bowl it may still come back, on a cliff it would not.
 
 
 # %%
@@ -382,20 +382,23 @@ def on_the_bowl(walkers: dict[str, Walker], rates: Any, mode: Any) -> dict[str, 
 
 
 # %% [markdown]
-# What to see in the table and in the panels:
+# What you see in the table and in the panels:
 #
 # - Gradient descent zigzags, since 0.75 is nearly too much for the steep direction (1 would be) and
 #   still little for the flat one. It needs 36 steps to f < 0.01.
-# - Momentum swings, Nesterov's swings less: they first are below 0.01 after 24 and 22 steps, and
+# - Momentum swings, Nesterov's swings less: they first get below 0.01 after 24 and 22 steps, and
 #   swing out again. Adam swings too, and needs 50: after 30 it is behind gradient descent.
 # - AdaGrad, AdaDelta and all kinds of RMSProp need 5 to 12 steps. Their first step is equally long
-#   in both directions, steep or flat. But look at f after 100 steps: RMSProp's steps do not get
-#   shorter, and it hops about at f = 0.1. AdaDelta even climbs, to 3.1: its steps feed on
-#   themselves. Its best rate is 422, far from the paper's 1, with which it hardly moves within 30
-#   steps. AdaGrad's steps get shorter, and it stays.
+#   in both directions, steep or flat. So is Adam's. But its velocity carries it past the minimum,
+#   and with its best rate the first step is only 0.316 long. Most of the others have no velocity
+#   and take longer strides. (RMSProp with Nesterov's momentum has one. It runs past the minimum
+#   too, but is soon back.)
+# - But look at f after 100 steps. RMSProp's steps do not get shorter, and it hops about at f = 0.1.
+#   AdaDelta even climbs, to 3.1: its steps feed on themselves. Its best rate is 422, far from the
+#   paper's 1, with which it hardly moves within 30 steps. AdaGrad's steps get shorter: it stays.
 # - "good rates": how many powers of ten of rates settle below f = 1. Gradient descent has 0.62;
 #   RMSProp with momentum, Adam and AdamW have 1.62. With ten times its best rate Adam still
-#   settles, while gradient descent may not even double it. That is one reason why Adam is the
+#   settles; gradient descent does not with twice its best. That is one reason why Adam is the
 #   first choice of many, though it is not the fastest here.
 # - AdamW's decay pulls towards zero, where this bowl happens to have its minimum. That is a gift.
 #
@@ -450,10 +453,11 @@ def draw_rates(rates: Any, ends: dict[str, Any]) -> Any:
 # %% [markdown]
 # ## 4. Bit counting
 #
-# Why this surface is hard: lesson 2 showed it. From the start a gentle slope leads to a curved
-# valley; the gradient's norm is 153. Behind the valley stands a wall, since w_rec is multiplied
-# with itself ten times: at (1, 1.4) the norm is 205762. On the valley's floor it is about 3. A rate
-# that suits one place does not suit the others. The scan is as above, over 300 epochs.
+# Lesson 2 showed why this surface is hard. From the start a gentle slope leads to a curved valley;
+# the gradient's norm is 153. Behind the valley stands a wall, since w_rec is multiplied with itself
+# ten times: at (1, 1.4) the norm is 205762. On the valley's floor, where gradient descent ends, it
+# is 2.2. A rate that suits one place does not suit the others. The scan is as above, over 300
+# epochs.
 
 
 # %%
@@ -482,12 +486,14 @@ def on_bit_counting(
 #   floor, and is not there after 300.
 # - Momentum and Adam fly past the minimum, along the valley to w_x = 2 or so, swing between its
 #   walls, and roll back along the floor: there the velocity adds up. They settle lowest, at 3.4e-05
-#   and 5.5e-07. Adam does well over 2.13 powers of ten of rates, momentum over 0.38.
-# - AdaGrad has the first cost below 1, after 10 epochs, and slows down beside the minimum.
-# - RMSProp walks straight to the valley, then hops across it: 0.32. With Nesterov's momentum it
-#   takes about a seventh of the rate, so the hops are shorter: 0.038.
-# - AdaDelta does not get below 1 with any rate: its steps are too short at first and, once grown,
-#   too long for the valley.
+#   and 5.5e-07. Adam does well over 2.13 powers of ten of rates. Momentum does over 0.38 only, and
+#   its 3.4e-05 is one lucky rate: in part 5 a warm-up turns it into 0.28.
+# - Nesterov's momentum settles at 0.23 only, but it does well over 1.00 powers of ten.
+# - AdaGrad is the first to get below 1, after 10 epochs, and slows down beside the minimum.
+# - RMSProp walks straight to the valley, then hops across it: 0.32, or 0.23 if it is centred. With
+#   Nesterov's momentum it takes about a seventh of the rate, so the hops are shorter: 0.038.
+# - AdaDelta settles below 1 with no rate: its steps are too short at first and, once grown, too
+#   long for the valley.
 # - AdamW keeps up with Adam until its decay tells: it pulls w towards zero, the minimum is at
 #   (1, 1), and it settles at 0.00018.
 #
@@ -539,20 +545,27 @@ def draw_clipping(
 ) -> Any:
     """Return a figure: paths from slope and wall at one rate, and what each rate settles at."""
     figure, axes = plt.subplots(1, 2, figsize=(13, 4.8), layout="constrained")
-    rate, walks = best(rates, found["plain"]["slope"]), {}
+    colours = dict(zip(CLIPS, ("tab:blue", "tab:orange", "k"), strict=True))
+    lines = dict(zip(starts, ("-", ":"), strict=True))
+    rate = best(rates, found["plain"]["slope"])
+    plots.cost_surface(W_X, W_REC, cost, axes[0], ("w_x", "w_rec"))
     for how, where in (("plain", "slope"), ("plain", "wall"), ("clip 100", "wall")):
         walker = Walker(updates.gradient_descent, starts["slope"], mode, clip=CLIPS[how])
-        walks[f"{how}, from the {where}"] = walker.walk(surface, rate, epochs, starts[where])[1]
-    plots.cost_surface(W_X, W_REC, cost, axes[0], ("w_x", "w_rec"))
-    plots.paths(walks, axes[0])
+        path = walker.walk(surface, rate, epochs, starts[where])[1]
+        axes[0].plot(*path.T, color="w", linewidth=4)
+        label = f"{how}, from the {where}"
+        axes[0].plot(*path.T, lines[where], color=colours[how], linewidth=2, label=label)
+        axes[0].plot(*path[0], "o", color=colours[how], markeredgecolor="w", markersize=7)
+        axes[0].plot(*path[-1], "X", color=colours[how], markeredgecolor="w", markersize=9)
     axes[0].plot(1, 1, "*", color="w", markeredgecolor="k", markersize=12, zorder=5)
     axes[0].set(title=f"gradient descent, rate {rate:.2g}")
     axes[0].set(xlim=(W_X[0], W_X[-1]), ylim=(W_REC[0], W_REC[-1]))
-    for (how, ends), colour in zip(found.items(), ("tab:blue", "tab:green", "k"), strict=True):
-        for (where, values), line in zip(ends.items(), ("o-", "o:"), strict=True):
+    axes[0].legend(loc="lower right")
+    for how, ends in found.items():
+        for where, values in ends.items():
             shown = np.where(np.isfinite(values), values, np.nan)
-            label = f"{how}, from the {where}"
-            axes[1].plot(rates, shown, line, color=colour, markersize=3, label=label)
+            label, style = f"{how}, from the {where}", "o" + lines[where]
+            axes[1].plot(rates, shown, style, color=colours[how], markersize=3, label=label)
     axes[1].axhline(1, color="k", linewidth=0.5)
     axes[1].set(xscale="log", yscale="log", xlabel="rate", title="what each rate settles at")
     axes[1].set(ylabel="highest cost in the last third")
@@ -563,16 +576,19 @@ def draw_clipping(
 
 
 # %% [markdown]
-# Without clipping no rate does for both starts: those that get down the slope in time are about
-# eight times too large for the wall, and the first step throws the weights far below the valley.
-# Clipped at 100, a little less than the gradient on the slope, three rates do for both.
+# Without clipping no rate does for both starts: those that get down the slope in time are 7 to 18
+# times as large as the wall allows, and there the first step throws the weights far below the
+# valley. Clipped at 100, three rates do for both. That has a price. On the slope the norm is 153,
+# so the strides are cut there too, to two thirds. The weights come down later, and from the slope
+# the best rate settles at 0.34; without clipping it was 0.12.
 #
 # Clipped at 1, rates can be a hundred times as large. That is less of a gain than it sounds: the
-# stride is rate times limit, and it has stayed the same. And there is a price. At the valley's
-# floor a gradient of 3 passes the limit of 100 unclipped, and strides get shorter with the
-# gradients. Under the limit of 1 they stay as they are, and the weights hop across the valley: with
-# a longest stride of 0.0075 from the wall, one settles at 0.057, the other at 0.34. So put the
-# limit where gradients usually are, and let it cut off the exceptions.
+# stride is rate times limit, and it has stayed the same. With a longest stride of 0.0075 both
+# limits settle at 0.42 from the slope: they come down in the same strides, and late. From the wall
+# one settles at 0.057, the other at 0.34, and each with its own best rate at 0.057 and 0.1. On the
+# valley's floor a gradient of 2.2 passes the limit of 100 as it is, and strides get shorter with
+# the gradients. The limit of 1 keeps the strides as they are, and the weights hop across the
+# valley. So put the limit where gradients usually are, and let it cut off the exceptions.
 
 # %% [markdown]
 # ## 5. Schedules
@@ -668,14 +684,15 @@ def draw_schedules(found: dict[str, Any]) -> Any:
 
 
 # %% [markdown]
-# The constant rate 0.5 arrives within 50 steps and stays at its floor, 0.376 in the mean. The
-# best constant rate for 300 steps, 0.09 by the same reckoning, ends at a median of 0.040. All
-# schedules end between 0.014 and 0.022, two to three times lower. Among themselves they hardly
-# differ: their quartiles overlap widely. What matters is that the rate is large first and small
-# last.
+# The constant rate 0.5 arrives within 50 steps and stays at its floor. Its mean there is 0.376, and
+# 0.378 was expected. f is skewed: a few walks are far out, so its median lies below its mean, at
+# 0.299 in the end. From here on we compare medians. The best constant rate for 300 steps, 0.09 by
+# the same reckoning, ends at 0.040. All schedules end between 0.014 and 0.022, two to three times
+# lower. They hardly differ from each other: their quartiles overlap widely. What matters is that
+# the rate is large first and small last.
 #
-# A warm-up lets the rate grow at first. It is made for nets whose first gradients mislead. Is it of
-# use on the bit counter, where the first gradients are small and the later ones huge? We scan the
+# A warm-up lets the rate grow at first. It is made for nets whose first gradients mislead. Does it
+# help the bit counter, where the first gradients are small and the later ones huge? We scan the
 # rates again, with a warm-up of 30 epochs.
 
 
@@ -700,9 +717,9 @@ def warming_up(
 
 
 # %% [markdown]
-# It is not. As many rates settle as without, one more or one less. The best results differ, to both
-# sides, but they come from single rates of the scan. What a schedule is worth depends on the
-# problem: measure it.
+# It does not. As many rates settle as without, one more or one less. The best results get better
+# for AdaGrad and worse for momentum and Adam, but each comes from a single rate of the scan. What a
+# schedule is worth depends on the problem: measure it.
 
 
 # %%
@@ -752,6 +769,8 @@ def lesson(mode: Any, seed: int, figures: str, quick: bool) -> dict[str, Any]:
     for where, point in starts.items():
         size = np.linalg.norm(surface(np.array(point))[1])
         print(f"   norm of the gradient where it starts on the {where}: {size:.0f}")
+    size = np.linalg.norm(surface(on_bits["paths"]["gradient descent"][-1])[1])
+    print(f"   norm of the gradient where gradient descent ended: {size:.1f}")
     clipped = clipping(surface, starts, rates, epochs, mode)
     figure = draw_clipping(surface, cost, starts, rates, epochs, clipped, mode)
     lessons.save_figure(figure, folder, "10_clipping")
