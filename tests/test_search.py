@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from symrnn import search
+from symrnn import search, training
 from symrnn.search import Trial
 from symrnn.search.folder import Folder
 from symrnn.search.workers import Job, work
@@ -489,6 +489,40 @@ def test_ctrl_c_stops_the_workers_and_says_how_to_go_on(script):
     script.go()
     finish(script.start())
     script.check_whole()
+
+
+def test_ctrl_c_in_a_training_stops_a_search_in_this_process(tmp_path):
+    def train(config):
+        def press(step, loss):
+            if config["x"] == 1 and step == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        history = training.train(
+            lambda x: 1.0, [(np.ones(1),)], steps=9, each_step=press, progress=False
+        )
+        return {"steps": len(history.loss)}
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        search.run(train, XS, tmp_path, n_jobs=1)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert [p.name for p in (tmp_path / "trials").glob("*.json")] == ["0.json"]
+
+
+def test_ctrl_c_leaves_no_half_trained_trial_of_another_process(tmp_path):
+    pytest.importorskip("joblib")
+
+    def train(config):
+        def press(step, loss):
+            os.kill(os.getpid(), signal.SIGINT)
+
+        history = training.train(
+            lambda x: 1.0, [(np.ones(1),)], steps=9, each_step=press, progress=False
+        )
+        return {"steps": len(history.loss)}
+
+    trials = search.run(train, XS[:2], tmp_path, n_jobs=2)
+    assert [t.metrics for t in trials] == [{"steps": 9}] * 2
 
 
 def is_alive(pid):

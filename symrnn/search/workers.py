@@ -7,6 +7,7 @@ import io
 import pickle
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections import Counter, deque
@@ -19,7 +20,7 @@ from concurrent.futures import (
     Future,
     wait,
 )
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -168,8 +169,24 @@ class _ThisProcess(Executor):
     def submit(self, function: Any, /, *arguments: Any, **options: Any) -> Future[Any]:
         """Return a future that is done."""
         future: Future[Any] = Future()
-        future.set_result(function(*arguments, **options))
+        with _ctrl_c_stops_the_search():
+            future.set_result(function(*arguments, **options))
         return future
+
+
+@contextmanager
+def _ctrl_c_stops_the_search() -> Iterator[None]:
+    """Let Ctrl-C raise KeyboardInterrupt in a training too, which else would end as if finished."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    # not the usual handler itself: symrnn.training.train replaces only that one
+    signal.signal(signal.SIGINT, lambda number, frame: signal.default_int_handler(number, frame))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _needed(name: str) -> Any:
