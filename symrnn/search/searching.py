@@ -41,10 +41,11 @@ def run(
     folder
         Where everything is kept; made if it is not there. ``results.csv`` is the table of what is
         finished, and ``trials/7.json`` holds trial 7, with its traceback if it failed. If the
-        folder is that of the same search, or of its beginning, the search goes on from there.
+        folder is that of the same search, or of its beginning, the search goes on from there. Of a
+        longer search it runs only `configs`, and the table keeps all rows.
     n_jobs
         How many processes; -1 is one for each core. With 1 all is done in this process, where a
-        debugger sees it.
+        debugger sees it. Other processes draw no progress bars of their own.
     scheduler
         Address of a Dask scheduler, such as ``"tcp://127.0.0.1:8786"``, whose workers shall run
         the trials; `n_jobs` then means nothing. The workers need symrnn, and one thread each
@@ -81,11 +82,11 @@ def run(
     The process that has run a trial writes its result before it reports: killing the main process
     loses nothing that was finished. While it runs a trial it holds a lock, which the operating
     system frees when the process ends, in whatever way (of one that is killed and had forked, when
-    its children end too). So a search that is resumed while a worker
-    of the killed one is still busy waits for its result, and says which process it waits for: if
-    that one hangs, end it. In the same way the same call in two terminals shares
-    the work. Only what was under way in a killed process is started anew. Workers that have lost
-    their main process finish their trial, and end within two minutes.
+    its children end too). So a search that is resumed while a worker of the killed one is still
+    busy waits for its result, and says which process that is: if it hangs, end it. In the same way
+    the same call in two terminals shares the work. Only what was under way in a killed process is
+    started anew. Workers that have lost their main process finish their trial, and end within two
+    minutes.
 
     A trial that raises an error is recorded with it, and the others go on. If the process of a
     trial is killed, for example for want of memory, the trial is tried once more at the end and
