@@ -218,7 +218,7 @@ def draw_trials(grid: list[Any], drawn: list[Any], folder: Path) -> None:
             ax.axhline(np.log(2), color="k", linewidth=0.8, linestyle="--", label="a coin: ln 2")
     for ax in axes[0]:
         ax.set_xlabel("")
-    axes[0, 0].legend(loc="lower left")
+    axes[0, 0].legend()
     lessons.save_figure(figure, folder, "12_trials")
 
 
