@@ -1,6 +1,7 @@
 """Figures: functions that take arrays, draw on a matplotlib Axes, and return it."""
 
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -212,7 +213,8 @@ def search_results(
     """Draw what a search found: for each hyper-parameter a panel with the metric of every trial.
 
     A star marks the best trial in each panel, crosses at the upper edge those without a finite
-    metric. An axis whose numbers are positive and span a factor of 10 or more is logarithmic.
+    metric. An axis whose numbers are positive and span a factor of 10 or more is logarithmic; one
+    with up to five different numbers that do not has its ticks there, if there is room.
 
     Parameters
     ----------
@@ -271,11 +273,14 @@ def search_results(
 
 def _positions(column: Sequence[Any], ax: Axes) -> Any:
     """Return where on the x axis the values stand, and prepare that axis."""
-    if all(isinstance(v, int | float) and not isinstance(v, bool) for v in column):
+    if all(isinstance(v, Real) and not isinstance(v, bool) for v in column):
         x = np.asarray(column, dtype=float)
+        few = np.unique(x[np.isfinite(x)])
         if _spans_decades(x):
             ax.set_xscale("log")
             _plain_numbers(ax.xaxis)
+        elif 0 < len(few) <= 5 and np.all(10 * np.diff(few) >= np.ptp(few)):  # not too close
+            ax.set_xticks(few, [f"{v:g}" for v in few])
         return x
     labels = list(dict.fromkeys(map(str, column)))
     ax.set_xticks(range(len(labels)), labels)

@@ -446,12 +446,16 @@ def _loss(result: Any) -> float:
 
 @contextmanager
 def _ctrl_c() -> Iterator[Callable[[], bool]]:
-    """Note a first Ctrl-C, so that the running step can finish; a second one raises as always."""
+    """Note a first Ctrl-C, so that the running step can finish; a second one raises as always.
+
+    Where somebody else handles or ignores it, as a search does, it is left to them.
+    """
     pressed = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
+    before = signal.getsignal(signal.SIGINT)
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or before is not signal.default_int_handler:
         yield pressed.is_set
         return
-    before = signal.getsignal(signal.SIGINT)
 
     def note(number: int, frame: FrameType | None) -> None:
         pressed.set()

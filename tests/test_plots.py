@@ -91,6 +91,15 @@ def test_a_search_is_drawn_in_a_panel_for_each_hyper_parameter():
     np.testing.assert_array_equal(ax.lines[2].get_xydata(), [[2, 2]])
 
 
+def test_numbers_of_numpy_are_numbers_and_few_of_them_have_the_ticks():
+    values = {"hidden": np.array([32, 8, 16]), "std": np.array([0.3, 0.1, 0.2], dtype="float32")}
+    axes = plots.search_results(values, [1.0, 2.0, 3.0])
+    for ax, column in zip(axes, values.values(), strict=True):
+        np.testing.assert_array_equal(ax.lines[0].get_xdata(), column)
+    assert [label.get_text() for label in axes[0].get_xticklabels()] == ["8", "16", "32"]
+    assert [label.get_text() for label in axes[1].get_xticklabels()] == ["0.1", "0.2", "0.3"]
+
+
 def test_search_results_that_do_not_fit_are_refused():
     for values in ({}, {"a": [1, 2, 3]}):
         with pytest.raises(ValueError, match=r"the metric has shape \(2,\)"):

@@ -1,6 +1,8 @@
 import csv
+import functools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,10 +15,10 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from symrnn import search
+from symrnn import search, training
 from symrnn.search import Trial
 from symrnn.search.folder import Folder
-from symrnn.search.workers import Job, work
+from symrnn.search.workers import Job, Workers, work
 
 SPACE = {"rate": search.log_uniform(1e-4, 1), "layers": search.integers(1, 3), "cell": ["a", "b"]}
 
@@ -65,6 +67,13 @@ def test_a_space_that_cannot_be_searched_is_refused():
         search.random({"rate": [1]}, 0, rng)
     with pytest.raises(ValueError, match="n is 5, but there seem to be only 4"):
         search.random({"a": [1, 2], "b": search.integers(1, 2)}, 5, rng)
+    with pytest.raises(ValueError, match="n is 5, but there are only 4"):
+        search.random({"a": [1, 2], "b": (3, 4, 3)}, 5, rng)
+    for n in (2.5, np.nan):
+        with pytest.raises(ValueError, match=f"n is {n}, but must be a whole number"):
+            search.random({"rate": [1, 2]}, n, rng)
+    with pytest.raises(TypeError, match=r"1\.5 to 3\.5, but must be one of whole numbers"):
+        search.integers(1.5, 3.5)
     with pytest.raises(TypeError, match="must be a generator"):
         search.random({"rate": [1]}, 1, 3)
     for make, low, high in (
@@ -73,6 +82,12 @@ def test_a_space_that_cannot_be_searched_is_refused():
     ):  # fmt: skip
         with pytest.raises(ValueError, match="must go from a lower number to a higher one"):
             make(low, high)
+
+
+def test_all_combinations_can_be_drawn():
+    for space in ({"a": list(range(500))}, {"a": search.integers(1, 500)}):
+        for seed in range(3):
+            assert len(search.random(space, 500, np.random.default_rng(seed))) == 500
 
 
 # One process
@@ -143,6 +158,141 @@ def test_a_finished_trial_is_not_run_again_and_a_longer_search_goes_on(tmp_path)
     search.run(train, XS, tmp_path, n_jobs=1)
     assert ran == [0, 1, 2, 3, 4, 5]
     assert len(rows(tmp_path)) == 6
+
+
+def test_a_shorter_list_leaves_all_rows_in_the_table(tmp_path):
+    search.run(square, XS, tmp_path, n_jobs=1)
+    search.run(square, XS[:2], tmp_path, n_jobs=1)
+    assert [r["index"] for r in rows(tmp_path)] == ["0", "1", "2", "3", "4", "5"]
+
+
+def test_a_metric_called_like_a_hyper_parameter_of_another_trial_has_a_column_of_its_own(tmp_path):
+    train = lambda config: {"b": 5} if "a" in config else {"c": 7}  # noqa: E731
+    search.run(train, [{"a": 1}, {"b": 2}], tmp_path, n_jobs=1)
+    assert [(r["a"], r["b"], r["b (metric)"], r["c"]) for r in rows(tmp_path)] == [
+        ("1", "", "5", ""), ("", "2", "", "7"),
+    ]  # fmt: skip
+
+
+def test_a_failure_that_another_search_has_run_again_is_not_run_a_third_time(tmp_path):
+    ran = []
+
+    def train(config):
+        ran.append(config["x"])
+        raise ValueError(f"no {len(ran)}")
+
+    (first,) = search.run(train, XS[:1], tmp_path, n_jobs=1)
+    place = Folder(tmp_path, json.loads((tmp_path / "search.json").read_text())["identity"])
+    job = Job(place, 0, XS[0], failed=first)  # of two searches that began at the same time
+    second = work(train, job, False)
+    assert work(train, job, False) == second
+    assert (ran, second.error) == ([0, 0], "ValueError: no 2")
+
+
+def test_a_trial_whose_process_died_after_it_was_written_is_finished(tmp_path, monkeypatch):
+    def run_and_die(workers, jobs):
+        for job in jobs:
+            workers.train(job.config) if job.index else work(workers.train, job, False)
+            yield Trial(job.index, job.config, {}, 0.0, "TerminatedWorkerError: killed", "")
+
+    monkeypatch.setattr(Workers, "run", run_and_die)
+    trials = search.run(square, XS[:2], tmp_path, n_jobs=1)
+    assert [t.error for t in trials] == ["", "TerminatedWorkerError: killed"]
+    assert [r["loss"] for r in rows(tmp_path)] == ["9", ""]
+
+
+def test_an_error_that_cannot_be_said_is_recorded_by_its_name(tmp_path):
+    class MuteError(Exception):
+        def __str__(self):
+            raise RuntimeError
+
+    def train(config):
+        raise MuteError if config["x"] else ValueError("file \udc80")
+
+    trials = search.run(train, XS[:2], tmp_path, n_jobs=1)
+    assert [t.error for t in trials] == ["ValueError: file \udc80", "MuteError"]
+    assert search.run(train, XS[:2], tmp_path, n_jobs=1) == trials
+    assert rows(tmp_path)[0]["error"] == "ValueError: file \\udc80"
+
+
+def test_a_table_that_is_in_use_does_not_end_the_search(tmp_path, monkeypatch, capsys):
+    replace, tried = os.replace, []
+
+    def in_use(old, new):
+        if Path(new).name == "results.csv":
+            tried.append(1)
+            if 1 < len(tried) < 4:
+                raise PermissionError(13, "open in another program")
+        replace(old, new)
+
+    monkeypatch.setattr(os, "replace", in_use)
+    search.run(square, XS, tmp_path, n_jobs=1)
+    assert capsys.readouterr().err.count("results.csv is not written now") == 1
+    assert len(rows(tmp_path)) == 6
+    assert not list(tmp_path.glob(".results*"))
+
+
+def test_a_finished_trial_that_cannot_be_read_is_not_run_again(tmp_path, monkeypatch):
+    search.run(square, XS, tmp_path, n_jobs=1)
+    before = (tmp_path / "trials" / "2.json").read_bytes()
+    read = Path.read_text
+
+    def broken(path, *arguments):
+        if path.name == "2.json":
+            raise OSError(5, "Input/output error")
+        return read(path, *arguments)
+
+    monkeypatch.setattr(Path, "read_text", broken)
+    with pytest.raises(OSError, match="Input/output error"):
+        search.run(square, XS, tmp_path, n_jobs=1)
+    assert (tmp_path / "trials" / "2.json").read_bytes() == before
+
+
+def test_where_files_cannot_be_locked_the_search_says_so(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def flock(descriptor, operation):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(OSError, match="the file system of the folder cannot lock files"):
+        search.run(square, XS, tmp_path, n_jobs=1)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_that_outlives_a_trial_does_not_keep_its_lock(tmp_path):
+    def train(config):
+        child = os.fork()
+        if child == 0:
+            time.sleep(60)
+            os._exit(0)
+        children.append(child)
+        raise ValueError
+
+    children, place = [], Folder(tmp_path, "")
+    try:
+        search.run(train, XS[:1], tmp_path, n_jobs=1)
+        with place.claim(0, patient=False) as mine:
+            assert mine
+            assert place.holder(0).startswith(f"process {os.getpid()} on ")
+            with place.claim(0, patient=False) as again:
+                assert not again
+        assert place.holder(0) == ""
+    finally:
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+
+
+def test_a_partial_function_with_other_arguments_is_another_search(tmp_path):
+    def train(config, k, data):
+        return {"loss": config["x"] * k}
+
+    partial = functools.partial
+    trials = search.run(partial(train, k=1, data=np.ones(2)), XS, tmp_path, n_jobs=1)
+    assert search.run(partial(train, data=np.ones(2), k=1), XS, tmp_path, n_jobs=1) == trials
+    with pytest.raises(ValueError, match=r'{"data": "ndarray", "k": 1}.* not of .*"k": 2'):
+        search.run(partial(train, k=2, data=np.ones(2)), XS, tmp_path, n_jobs=1)
 
 
 def test_a_trial_that_raises_is_recorded_and_run_again_only_if_asked(tmp_path):
@@ -262,14 +412,21 @@ def test_the_folder_of_something_else_is_refused_and_left_alone(tmp_path):
     (tmp_path / "b" / "thesis.tex").touch()
     with pytest.raises(ValueError, match=r"neither empty nor that of a search: it holds 'thesis"):
         search.run(square, XS, tmp_path / "b", n_jobs=1)
-    (tmp_path / "a" / "search.json").write_text('{"half')
-    with pytest.raises(ValueError, match=r"search\.json is damaged"):
-        search.run(square, XS, tmp_path / "a", n_jobs=1)
+    for text in ('{"half', "[]", '{"x": 1}'):
+        (tmp_path / "a" / "search.json").write_text(text)
+        with pytest.raises(ValueError, match=r"search\.json is damaged, or not that of a search"):
+            search.run(square, XS, tmp_path / "a", n_jobs=1)
 
 
 def test_a_damaged_file_is_said_and_its_trial_run_again(tmp_path, capsys):
     trials = search.run(square, XS, tmp_path, n_jobs=1)
     whole = (tmp_path / "trials" / "2.json").read_text()
+    other = json.loads((tmp_path / "trials" / "5.json").read_text())
+    for wrong in ({"index": 4}, {"config": {"x": 7}}, {"metrics": None}):
+        (tmp_path / "trials" / "5.json").write_text(json.dumps(other | wrong))
+        (trial,) = search.run(square, XS, tmp_path, n_jobs=1)[5:]
+        assert (trial.index, trial.config, trial.metrics) == (5, {"x": 5}, trials[5].metrics)
+    assert capsys.readouterr().err.count("5.json is damaged") == 3
     (tmp_path / "trials" / "2.json").write_text(whole[: len(whole) // 2])
     (tmp_path / "trials" / "4.json").write_text('{"index": 4}')
     (tmp_path / "trials" / ".3.json-17").write_text("left by a killed process")
@@ -282,7 +439,7 @@ def test_a_damaged_file_is_said_and_its_trial_run_again(tmp_path, capsys):
 
 def test_results_of_workers_that_do_not_see_the_folder_are_written_at_home(tmp_path, monkeypatch):
     elsewhere = Folder(tmp_path / "not here", "identity")
-    assert work(square, Job(elsewhere, 0, {"x": 5}, False), False).metrics["loss"] == 4
+    assert work(square, Job(elsewhere, 0, {"x": 5}), False).metrics["loss"] == 4
     assert not elsewhere.path.exists()
     with monkeypatch.context() as patch:
         patch.setattr(Folder, "is_here", lambda self: False)
@@ -317,6 +474,7 @@ def test_the_bar_shows_the_best_value_and_failures(tmp_path, capsys):
 SCRIPT = """
 import functools, os, pathlib, sys, time
 from symrnn import search
+from tqdm import tqdm
 
 here = pathlib.Path(__file__).parent
 
@@ -332,6 +490,8 @@ def compiled():
 def train(config):
     k = config["k"]
     f = compiled()
+    for _ in tqdm(range(3)):  # whose lock is a semaphore that has to be tidied up
+        pass
     note(f"start {k} {os.getpid()}")
     while k >= 4 and not (here / "go").exists():
         time.sleep(0.005)
@@ -355,8 +515,10 @@ class Script:
         (folder / "script.py").write_text(SCRIPT)
 
     def start(self, *arguments):
+        leaks = "default::UserWarning:multiprocessing.resource_tracker"  # it swallows errors
+        options = ["-W", "error", "-W", leaks]
         process = subprocess.Popen(
-            [sys.executable, "-W", "error", str(self.folder / "script.py"), *arguments],
+            [sys.executable, *options, str(self.folder / "script.py"), *arguments],
             env=ENVIRONMENT, start_new_session=True, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         self.processes.append(process)
@@ -406,11 +568,15 @@ def script(tmp_path):
         process.communicate()
 
 
-def finish(process):
-    """Wait for a search to end without an error."""
+def finish(process, killed=False):
+    """Wait for a search to end without an error; a worker that was killed leaves a semaphore."""
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
-    assert errors == ""
+    lines = errors.splitlines()
+    if killed:
+        lines = [line for line in lines if "resource_tracker" not in line]
+    assert [line for line in lines if ": this search waits for it" not in line] == []
+    return lines
 
 
 @pytest.mark.slow
@@ -432,7 +598,9 @@ def test_killing_the_main_process_loses_nothing_and_its_workers_need_not_be_wait
     again = script.start()
     script.wait_for("start", 6, 7)  # 4 and 5 are still being run by the orphans
     script.go()
-    finish(again)
+    for line in finish(again):
+        trial, process = re.match(r"trial (\d+) is being run by process (\d+) on", line).groups()
+        assert int(process) == script.log("start")[int(trial)][0]
     script.check_whole()
     assert {len(pids) for pids in script.log("start").values()} == {1}
 
@@ -456,7 +624,7 @@ def test_killing_a_worker_disturbs_no_other_trial(script):
     os.kill(script.log("start")[4][0], signal.SIGKILL)
     script.wait_for("start", 6)
     script.go()
-    finish(main)
+    finish(main, killed=True)
     script.check_whole()
     runs = {k: len(pids) for k, pids in script.log("start").items()}
     assert runs == dict.fromkeys(range(10), 1) | {4: 2}
@@ -489,6 +657,40 @@ def test_ctrl_c_stops_the_workers_and_says_how_to_go_on(script):
     script.go()
     finish(script.start())
     script.check_whole()
+
+
+def test_ctrl_c_in_a_training_stops_a_search_in_this_process(tmp_path):
+    def train(config):
+        def press(step, loss):
+            if config["x"] == 1 and step == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        history = training.train(
+            lambda x: 1.0, [(np.ones(1),)], steps=9, each_step=press, progress=False
+        )
+        return {"steps": len(history.loss)}
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        search.run(train, XS, tmp_path, n_jobs=1)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert [p.name for p in (tmp_path / "trials").glob("*.json")] == ["0.json"]
+
+
+def test_ctrl_c_leaves_no_half_trained_trial_of_another_process(tmp_path):
+    pytest.importorskip("joblib")
+
+    def train(config):
+        def press(step, loss):
+            os.kill(os.getpid(), signal.SIGINT)
+
+        history = training.train(
+            lambda x: 1.0, [(np.ones(1),)], steps=9, each_step=press, progress=False
+        )
+        return {"steps": len(history.loss)}
+
+    trials = search.run(train, XS[:2], tmp_path, n_jobs=2)
+    assert [t.metrics for t in trials] == [{"steps": 9}] * 2
 
 
 def is_alive(pid):

@@ -238,6 +238,21 @@ def test_ctrl_c_ends_after_the_running_step_and_keeps_what_was_learnt(line):
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.parametrize("before", [signal.SIG_IGN, lambda number, frame: None])
+def test_ctrl_c_is_left_to_those_who_handle_or_ignore_it(before):
+    def press(step, loss):
+        assert signal.getsignal(signal.SIGINT) is before
+        os.kill(os.getpid(), signal.SIGINT)
+
+    usual = signal.signal(signal.SIGINT, before)
+    try:
+        history = train(lambda x: 1.0, [(np.ones(1),)], steps=3, each_step=press)
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    assert len(history.loss) == 3
+    assert not history.interrupted
+
+
 def test_a_second_ctrl_c_is_not_held_back():
     def press_twice(number, loss):
         for _ in range(2):

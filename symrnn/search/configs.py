@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,8 @@ def log_uniform(low: float, high: float) -> Draw:
 def integers(low: int, high: int) -> Draw:
     """Return a function that draws a whole number from `low` to `high`, both included."""
     _check_range(low, high)
+    if not (_is_whole(low) and _is_whole(high)):
+        raise TypeError(f"the range is {low} to {high}, but must be one of whole numbers")
     return lambda rng: int(rng.integers(low, high, endpoint=True))
 
 
@@ -98,8 +101,14 @@ def random(space: Mapping[str, Sequence[Any] | Draw], n: int, rng: Generator) ->
     _check_space(space)
     if not isinstance(rng, Generator):
         raise TypeError(f"rng is {rng!r}, but must be a generator: numpy.random.default_rng(1)")
-    if n < 1:
-        raise ValueError(f"n is {n}, but must be at least 1")
+    if not _is_whole(n) or n < 1:
+        raise ValueError(f"n is {n}, but must be a whole number, at least 1")
+    lists = [values for values in space.values() if not callable(values)]
+    only_lists = len(lists) == len(space)
+    if only_lists:
+        there_are = math.prod(len(set(map(repr, values))) for values in lists)
+        if n > there_are:
+            raise ValueError(f"n is {n}, but there are only {there_are} configurations")
     found: dict[str, Config] = {}
     missed = 0
     while len(found) < n:
@@ -108,10 +117,14 @@ def random(space: Mapping[str, Sequence[Any] | Draw], n: int, rng: Generator) ->
             for name, values in space.items()
         }
         missed = missed + 1 if repr(config) in found else 0
-        if missed == 1000:
+        if missed == 1000 + 20 * len(found) and not only_lists:
             raise ValueError(f"n is {n}, but there seem to be only {len(found)} configurations")
         found.setdefault(repr(config), config)
     return list(found.values())
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral)
 
 
 def _check_space(space: Any) -> None:

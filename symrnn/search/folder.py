@@ -2,11 +2,12 @@
 
 import json
 import os
+import socket
 import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,31 +31,51 @@ class Folder:
         """Whether this process sees the folder: on another machine it may not."""
         try:
             return bool(_search(self.path)["identity"] == self.identity)
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
 
-    def read(self, index: int) -> Trial | None:
-        """Return a finished trial; None if there is none, or its file is damaged."""
+    def read(self, index: int, config: dict[str, Any] | None = None) -> Trial | None:
+        """Return a finished trial; None if there is none, or its file is damaged.
+
+        If the file is there and cannot be read now, that is an error, for to run the trial again
+        would overwrite it.
+        """
         try:
-            return Trial(**json.loads(self.file(index).read_text("utf-8")))
-        except (OSError, ValueError, TypeError):
+            trial = Trial(**json.loads(self.file(index).read_text("utf-8")))
+        except (FileNotFoundError, ValueError, TypeError):
             return None
+        fits = isinstance(trial.config, dict) and isinstance(trial.metrics, dict)
+        fits = fits and trial.index == index and (config is None or same(trial.config, config))
+        return trial if fits else None
 
     def write(self, trial: Trial) -> None:
         """Keep a finished trial."""
         _write(self.file(trial.index), json.dumps(asdict(trial)))
 
-    def write_table(self, trials: Mapping[int, Trial]) -> None:
-        """Write ``results.csv``, with a row for each finished trial."""
+    def write_table(self, known: Mapping[int, Trial]) -> None:
+        """Write ``results.csv``, with a row for each finished trial, also those of other calls."""
+        trials = dict(known)
+        for file in (self.path / "trials").glob("[0-9]*.json"):
+            if file.stem.isdecimal() and int(file.stem) not in trials:
+                trial = self.read(int(file.stem))
+                if trial is not None:
+                    trials[trial.index] = trial
         _write(self.path / "results.csv", table([trials[index] for index in sorted(trials)]))
 
     def claim(self, index: int, patient: bool) -> Any:
         """Lock a trial for a ``with`` block, which gets False if another process has it.
 
         A patient call waits for that process. The operating system frees the lock when the process
-        that holds it ends, in whatever way.
+        that holds it ends, in whatever way; if it is killed and had forked, when its children end.
         """
         return _locked(self.file(index).with_suffix(".lock"), patient)
+
+    def holder(self, index: int) -> str:
+        """Return which process has claimed a trial, or was killed while it had: host and number."""
+        try:
+            return self.file(index).with_suffix(".lock").read_text("utf-8").strip()
+        except OSError:
+            return ""
 
     def file(self, index: int) -> Path:
         """Return where a trial is kept."""
@@ -68,6 +89,8 @@ def open_folder(path: Path, name: str, configs: list[dict[str, Any]]) -> Folder:
     ------
     ValueError
         If it belongs to another search, or to something else.
+    OSError
+        If it cannot be made, or its file system cannot lock files.
     """
     path.mkdir(parents=True, exist_ok=True)
     visible = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
@@ -84,49 +107,88 @@ def open_folder(path: Path, name: str, configs: list[dict[str, Any]]) -> Folder:
         if known["train"] != name:
             raise ValueError(f"{other}: of {known['train']!r}, not of {name!r}; {usual}")
         for index, (old, new) in enumerate(zip(known["configs"], configs, strict=False)):
-            if json.dumps(old, sort_keys=True) != json.dumps(new, sort_keys=True):
+            if not same(old, new):
                 raise ValueError(f"{other}: its trial {index} has {old}, not {new}; {usual}")
         if len(configs) > len(known["configs"]):
             _write(path / "search.json", json.dumps({**known, "configs": configs}))
     return Folder(path, known["identity"])
 
 
+def same(a: Any, b: Any) -> bool:
+    """Whether two configurations are stored alike; NaN is like NaN."""
+    return json.dumps(a, sort_keys=True) == json.dumps(b, sort_keys=True)
+
+
 def _search(path: Path) -> dict[str, Any]:
     try:
-        known: dict[str, Any] = json.loads((path / "search.json").read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path / 'search.json'} is damaged: give another folder") from error
+        known: Any = json.loads((path / "search.json").read_text("utf-8"))
+    except ValueError:
+        known = None
+    if not isinstance(known, dict) or not {"identity", "train", "configs"} <= set(known):
+        raise ValueError(
+            f"{path / 'search.json'} is damaged, or not that of a search: give another folder"
+        )
     return known
 
 
 def _write(file: Path, text: str) -> None:
     """Write a file, whole or not at all, whatever happens to this process or its machine."""
-    beside = file.with_name(f".{file.name}-{os.getpid()}")
-    with beside.open("w", encoding="utf-8", newline="") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(beside, file)
+    beside = file.with_name(f".{file.name}-{uuid.uuid4().hex}")
+    try:
+        with beside.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(beside, file)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager
 def _locked(file: Path, patient: bool) -> Iterator[bool]:
-    with file.open("a") as stream:
-        yield _lock(stream.fileno(), patient)  # closing the file frees it
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        locked = _lock(descriptor, patient)
+        if locked:
+            _note(descriptor, f"process {os.getpid()} on {socket.gethostname()}")
+        try:
+            yield locked
+        finally:
+            if locked:
+                _note(descriptor, "")
+                _unlock(descriptor)  # a child that was forked has the file open too
+    finally:
+        os.close(descriptor)
+
+
+def _note(descriptor: int, text: str) -> None:
+    """Write into a lock file who holds it; nobody needs it, so an error is none."""
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        os.write(descriptor, text.encode())
 
 
 if sys.platform == "win32":
     import msvcrt
 
+    _PLACE = 2**30  # the byte that is locked; what is locked cannot be read by others
+
     def _lock(descriptor: int, patient: bool) -> bool:
         while True:
             try:
+                os.lseek(descriptor, _PLACE, os.SEEK_SET)
                 msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
                 return True
             except OSError:
                 if not patient:
                     return False
                 time.sleep(0.1)
+
+    def _unlock(descriptor: int) -> None:
+        os.lseek(descriptor, _PLACE, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
 
 else:
     import fcntl
@@ -137,3 +199,12 @@ else:
             return True
         except BlockingIOError:
             return False
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"the file system of the folder cannot lock files ({error.strerror}): "
+                "give a folder on another one",
+            ) from error
+
+    def _unlock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)

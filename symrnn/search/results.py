@@ -146,12 +146,13 @@ def table(trials: Sequence[Trial]) -> str:
     names = dict.fromkeys(name for t in trials for name in t.config)
     metrics = dict.fromkeys(name for t in trials for name in t.metrics)
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, ["index", *names, *metrics, "seconds", "error"])
+    column = {name: f"{name} (metric)" if name in names else name for name in metrics}
+    writer = csv.DictWriter(text, ["index", *names, *column.values(), "seconds", "error"])
     writer.writeheader()
     for t in trials:
         values = {
             k: json.dumps(v) if isinstance(v, list | dict) else v for k, v in t.config.items()
         }
         own = {"index": t.index, "seconds": round(t.seconds, 3), "error": t.error}
-        writer.writerow({**values, **t.metrics, **own})
+        writer.writerow({**values, **{column[k]: v for k, v in t.metrics.items()}, **own})
     return text.getvalue()

@@ -1,7 +1,7 @@
 """The search: what is not finished is given to workers, and the table kept up to date."""
 
 import functools
-import sys
+import json
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,9 +10,9 @@ from typing import Any
 from tqdm import tqdm
 
 from symrnn.search.configs import Config, checked_configs
-from symrnn.search.folder import open_folder
-from symrnn.search.results import Trial, best, is_finite
-from symrnn.search.workers import Job, choose
+from symrnn.search.folder import Folder, open_folder
+from symrnn.search.results import Trial, best, is_finite, plain
+from symrnn.search.workers import Job, choose, tell
 
 
 def run(
@@ -41,10 +41,11 @@ def run(
     folder
         Where everything is kept; made if it is not there. ``results.csv`` is the table of what is
         finished, and ``trials/7.json`` holds trial 7, with its traceback if it failed. If the
-        folder is that of the same search, or of its beginning, the search goes on from there.
+        folder is that of the same search, or of its beginning, the search goes on from there. Of a
+        longer search it runs only `configs`, and the table keeps all rows.
     n_jobs
         How many processes; -1 is one for each core. With 1 all is done in this process, where a
-        debugger sees it.
+        debugger sees it. Other processes draw no progress bars of their own.
     scheduler
         Address of a Dask scheduler, such as ``"tcp://127.0.0.1:8786"``, whose workers shall run
         the trials; `n_jobs` then means nothing. The workers need symrnn, and one thread each
@@ -70,16 +71,22 @@ def run(
     ConnectionError
         If there is no scheduler at the address, it has no workers, or it stops before the end.
     KeyboardInterrupt
-        After Ctrl-C. The workers have been stopped then, and the table is there.
+        After Ctrl-C. The workers have been stopped then, and the table is there. Only those of a
+        cluster end the trials that they run, and keep them if they see the folder.
+    OSError
+        If a file cannot be read or written, or the folder's file system cannot lock files. If
+        only ``results.csv`` is in use elsewhere, it is written with a later trial.
 
     Notes
     -----
     The process that has run a trial writes its result before it reports: killing the main process
     loses nothing that was finished. While it runs a trial it holds a lock, which the operating
-    system frees when the process ends, in whatever way. So a search that is resumed while a worker
-    of the killed one is still busy waits for its result, and the same call in two terminals shares
-    the work. Only what was under way in a killed process is started anew. Workers that have lost
-    their main process finish their trial, and end within two minutes.
+    system frees when the process ends, in whatever way (of one that is killed and had forked, when
+    its children end too). So a search that is resumed while a worker of the killed one is still
+    busy waits for its result, and says which process that is: if it hangs, end it. In the same way
+    the same call in two terminals shares the work. Only what was under way in a killed process is
+    started anew. Workers that have lost their main process finish their trial, and end within two
+    minutes.
 
     A trial that raises an error is recorded with it, and the others go on. If the process of a
     trial is killed, for example for want of memory, the trial is tried once more at the end and
@@ -89,25 +96,25 @@ def run(
     Workers of a cluster that do not see `folder`, on other machines, send their results to the
     main process, which writes them. If that is killed, what they were running is lost.
 
-    Changes in the code of `train` are not noticed: for another function take another folder.
+    Changes in the code of `train` are not noticed: for another function take another folder. A
+    `functools.partial` with other arguments is another function, and the folder is refused; but of
+    arguments that JSON cannot store, such as arrays, only the type is compared.
     """
     if not callable(train):
         raise TypeError(f"train is {train!r}, but must be a function: config -> metrics")
     configs = checked_configs(configs)
     place = open_folder(Path(folder).absolute(), _name(train), configs)
     trials: dict[int, Trial] = {}
-    for index in range(len(configs)):
-        trial = place.read(index)
-        if trial is None and place.file(index).exists():
-            _tell(f"{place.file(index)} is damaged: trial {index} is run again")
-        elif trial is not None and not (retry_failed and trial.error):
+    jobs = []
+    for index, config in enumerate(configs):
+        trial = place.read(index, config)
+        if trial is not None and not (retry_failed and trial.error):
             trials[index] = trial
-    jobs = [
-        Job(place, index, config, retry_failed)
-        for index, config in enumerate(configs)
-        if index not in trials
-    ]
-    place.write_table(trials)
+            continue
+        if trial is None and place.file(index).exists():
+            tell(f"{place.file(index)} is damaged: trial {index} is run again")
+        jobs.append(Job(place, index, config, failed=trial))
+    table_is_written = _write_table(place, trials, told=False)
     bar = tqdm(
         total=len(configs), initial=len(trials), desc="search", unit=" trials",
         disable=None if progress is None else not progress,
@@ -115,15 +122,18 @@ def run(
     try:
         with bar, ExitStack() as stack:
             for trial in choose(train, len(jobs), n_jobs, scheduler, stack).run(jobs):
-                kept = place.read(trial.index)
-                if kept is None or kept.error:  # no worker could write it
-                    place.write(trial)
+                with place.claim(trial.index, patient=True):
+                    kept = place.read(trial.index, trial.config)
+                    if kept is not None and not kept.error:  # also if its process died afterwards
+                        trial = kept
+                    else:  # perhaps no worker could write it
+                        place.write(trial)
                 trials[trial.index] = trial
-                place.write_table(trials)
+                table_is_written = _write_table(place, trials, told=not table_is_written)
                 bar.set_postfix_str(_standing(list(trials.values()), metric, lowest), refresh=False)
                 bar.update()
     except KeyboardInterrupt:
-        _tell(
+        tell(
             f"stopped: {len(trials)} of {len(configs)} trials are finished and kept in {folder}; "
             "the same call goes on with the rest"
         )
@@ -132,10 +142,32 @@ def run(
 
 
 def _name(train: Any) -> str:
-    """Return what a function is called."""
+    """Return what a function is called, with the arguments that a partial one has."""
+    given = ""
     while isinstance(train, functools.partial):
+        arguments = [*train.args, dict(sorted(train.keywords.items()))]
+        given += json.dumps(arguments, default=_stored, skipkeys=True)
         train = train.func
-    return str(getattr(train, "__qualname__", type(train).__qualname__))
+    return str(getattr(train, "__qualname__", type(train).__qualname__)) + given
+
+
+def _stored(value: Any) -> Any:
+    """Return a number or string as it is, of anything else the name of its type."""
+    try:
+        return plain(value)
+    except TypeError:
+        return type(value).__qualname__
+
+
+def _write_table(place: Folder, trials: Mapping[int, Trial], told: bool) -> bool:
+    """Write the table; if it is in use, say so once. Whether it was written."""
+    try:
+        place.write_table(trials)
+        return True
+    except OSError as error:
+        if not told:
+            tell(f"results.csv is not written now ({error}), but with the next trial or call")
+        return False
 
 
 def _standing(trials: list[Trial], metric: str | None, lowest: bool) -> str:
@@ -146,7 +178,3 @@ def _standing(trials: list[Trial], metric: str | None, lowest: bool) -> str:
     if failed := sum(bool(t.error) for t in trials):
         parts.append(f"{failed} failed")
     return ", ".join(parts)
-
-
-def _tell(message: str) -> None:
-    tqdm.write(message, file=sys.stderr)

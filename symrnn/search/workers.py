@@ -7,6 +7,7 @@ import io
 import pickle
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections import Counter, deque
@@ -19,9 +20,11 @@ from concurrent.futures import (
     Future,
     wait,
 )
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
+
+from tqdm import tqdm
 
 from symrnn.search.configs import Config
 from symrnn.search.folder import Folder
@@ -37,7 +40,7 @@ class Job:
     folder: Folder
     index: int
     config: Config
-    retry_failed: bool
+    failed: Trial | None = None  # the failure, read at the start, after which it is run again
 
 
 def work(train: Any, job: Job, patient: bool) -> Trial | None:
@@ -51,8 +54,8 @@ def work(train: Any, job: Job, patient: bool) -> Trial | None:
     with job.folder.claim(job.index, patient) as mine:
         if not mine:
             return None
-        trial = job.folder.read(job.index)
-        if trial is None or (job.retry_failed and trial.error):
+        trial = job.folder.read(job.index, job.config)
+        if trial is None or trial == job.failed:
             trial = call(function, job)
             job.folder.write(trial)
     return trial
@@ -65,8 +68,17 @@ def call(train: Callable[[Config], Any], job: Job) -> Trial:
     try:
         metrics = _metrics(train(copy.deepcopy(job.config)), job.config)
     except (Exception, SystemExit) as failure:
-        error, trace = f"{type(failure).__name__}: {failure}", traceback.format_exc()
+        error, trace = _said(failure), traceback.format_exc()
     return Trial(job.index, job.config, metrics, time.perf_counter() - started, error, trace)
+
+
+def _said(failure: BaseException) -> str:
+    """Return the name of an error and what it says, if it can say it."""
+    name = type(failure).__name__
+    try:
+        return f"{name}: {failure}"
+    except Exception:
+        return name
 
 
 def _metrics(result: Any, config: Config) -> dict[str, Any]:
@@ -82,6 +94,11 @@ def _metrics(result: Any, config: Config) -> dict[str, Any]:
 
 
 # Who the workers are
+
+
+def tell(message: str) -> None:
+    """Write a line for the user, beside the progress bar."""
+    tqdm.write(message, file=sys.stderr)
 
 
 SCHEDULER_STOPPED = (
@@ -122,6 +139,8 @@ class Workers:
         while waiting or running:
             while waiting and len(running) < self.slots():
                 (job, patient), executor = waiting.popleft(), idle.pop() if idle else self.start()
+                if patient and (holder := job.folder.holder(job.index)):
+                    tell(f"trial {job.index} is being run by {holder}: this search waits for it")
                 try:
                     future = executor.submit(work, self.train, job, patient)
                 except BrokenExecutor:  # killed while it had nothing to do
@@ -168,8 +187,24 @@ class _ThisProcess(Executor):
     def submit(self, function: Any, /, *arguments: Any, **options: Any) -> Future[Any]:
         """Return a future that is done."""
         future: Future[Any] = Future()
-        future.set_result(function(*arguments, **options))
+        with _ctrl_c_stops_the_search():
+            future.set_result(function(*arguments, **options))
         return future
+
+
+@contextmanager
+def _ctrl_c_stops_the_search() -> Iterator[None]:
+    """Let Ctrl-C raise KeyboardInterrupt in a training too, which else would end as if finished."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    # not the usual handler itself: symrnn.training.train replaces only that one
+    signal.signal(signal.SIGINT, lambda number, frame: signal.default_int_handler(number, frame))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _needed(name: str) -> Any:
@@ -194,18 +229,26 @@ def _processes(train: Any, n: int, stack: ExitStack) -> Workers:
         loky = _needed("loky")
 
     def start() -> Executor:
-        threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
+        names = ("OMP", "OPENBLAS", "MKL", "NUMBA")
+        own = {f"{name}_NUM_THREADS": "1" for name in names} | {"TQDM_DISABLE": "1"}
         pool: Executor = loky.ProcessPoolExecutor(
             1,
             timeout=60,  # it ends by itself if the main process is gone
-            env=threads,
-            initializer=signal.signal,
-            initargs=(signal.SIGINT, signal.SIG_IGN),  # Ctrl-C is for the main process
+            env=own,
+            initializer=_leave_the_terminal,
         )
-        stack.callback(pool.shutdown, kill_workers=True)  # type: ignore[call-arg]
+        # killed only after an error or Ctrl-C: who ends by itself tidies up
+        stack.push(lambda kind, *_: pool.shutdown(kill_workers=kind is not None))  # type: ignore[call-arg]
         return pool
 
     return Workers(_pickled(train), lambda: n, start)
+
+
+def _leave_the_terminal() -> None:
+    """Let Ctrl-C be for the main process, and draw no bar over that of the search."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with suppress(AttributeError):  # there is no output
+        sys.stderr.isatty = lambda: False  # type: ignore[method-assign]
 
 
 def _cluster(train: Any, address: str, stack: ExitStack) -> Workers:
