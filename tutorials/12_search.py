@@ -12,7 +12,7 @@ What you should see
     same numbers as before, and in part 7 one of the workers is killed in the middle of its work.
 
 How long it takes (measured on two cores)
-    About 35 seconds, most of it in the trials; with --quick 7. --quick kills no search in part 4.
+    About 25 seconds, most of it in the trials; with --quick 6. --quick kills no search in part 4.
 
 What you need to know
     NumPy, and lessons 0 to 5. Several processes need ``pip install "symrnn[search]"``; without it
