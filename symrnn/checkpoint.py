@@ -12,12 +12,8 @@ executed.
 import hashlib
 import json
 import os
-import time
-import uuid
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +25,7 @@ from pytensor.compile.sharedvalue import SharedVariable
 from safetensors import SafetensorError, safe_open
 
 from symrnn import __version__
+from symrnn.files import replacing
 
 FORMAT = "1"
 DTYPES = "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64 complex64"
@@ -143,7 +140,9 @@ def save(path: str | os.PathLike[str], variables: Variables, data: Any = None) -
     checksum = _checksum(text, arrays)
     metadata = {"symrnn_checkpoint": FORMAT, "contents": text, "checksum": checksum}
     try:
-        _write(Path(os.path.realpath(path)), safetensors.numpy.save(arrays, metadata))
+        content = safetensors.numpy.save(arrays, metadata)
+        with replacing(Path(os.path.realpath(path))) as stream:
+            stream.write(content)
     except (OSError, SafetensorError) as error:
         raise OSError(
             f"{os.fspath(path)} could not be saved, and is as it was before: {error}"
@@ -331,28 +330,3 @@ def _checksum(text: str, arrays: dict[str, Array]) -> str:
         total.update(f"{name!r} {array.dtype.name} {array.shape}".encode())
         total.update(array.reshape(-1).view(np.uint8).data)
     return total.hexdigest()
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file, whole or not at all, whatever happens to this process or its machine."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        with beside.open("xb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-    with suppress(OSError):  # the file is there; what follows is housekeeping
-        for left in path.parent.glob(f".{escape(path.name)}.*.part"):
-            if time.time() - left.stat().st_mtime > 3600:
-                left.unlink()
-    if os.name == "posix":
-        with suppress(OSError):
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)  # the new name, too, shall outlast a power cut
-            finally:
-                os.close(folder)

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
+from symrnn.files import replacing
 from symrnn.parameters import check_positive
 from symrnn.training import NonFiniteLossError
 
@@ -123,12 +124,8 @@ def figure_folder(folder: str | Path, quick: bool = False) -> Path:
 def save_figure(figure: "Figure", folder: Path, name: str) -> Path:
     """Save `figure` as ``folder/name.png``, whole or not at all, and say where it is."""
     path = folder / f"{name}.png"
-    beside = folder / f".{name}-{os.getpid()}.png"
-    try:
-        figure.savefig(beside, dpi=110)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replacing(path) as stream:
+        figure.savefig(stream, format="png", dpi=110)
     print(f"figure: {path}")
     return path
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from symrnn.files import replacing
 from symrnn.search.results import Trial, table
 
 
@@ -132,17 +133,8 @@ def _search(path: Path) -> dict[str, Any]:
 
 
 def _write(file: Path, text: str) -> None:
-    """Write a file, whole or not at all, whatever happens to this process or its machine."""
-    beside = file.with_name(f".{file.name}-{uuid.uuid4().hex}")
-    try:
-        with beside.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(beside, file)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+    with replacing(file) as stream:
+        stream.write(text.encode(errors="backslashreplace"))
 
 
 @contextmanager
