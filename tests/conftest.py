@@ -1,9 +1,12 @@
 """What all tests share: no screen, and PyTensor's mode without compilation of whole functions."""
 
+import contextlib
 import importlib.util
+import io
 import os
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pytensor
@@ -22,6 +25,20 @@ def load_lesson(number: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def run_lesson(lesson: ModuleType, folder: Path, **options: Any) -> tuple[Any, str]:
+    """What the lesson's `main` returned, and what it printed."""
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        found = lesson.main(figures=str(folder), **options)
+    return found, out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def quick(request, tmp_path_factory):
+    """A quick run of the test module's `lesson`: what it returned and printed, its figures."""
+    folder = tmp_path_factory.mktemp("figures")
+    return *run_lesson(request.module.lesson, folder, quick=True), folder / "quick"
 
 
 @pytest.fixture(autouse=True)

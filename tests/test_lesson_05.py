@@ -1,27 +1,12 @@
-import contextlib
-import io
 import re
 
 import numpy as np
 import pytest
-from conftest import load_lesson
+from conftest import load_lesson, run_lesson
 
 from symrnn.tasks.binary_addition import binary_addition, from_bits, to_bits
 
 lesson = load_lesson("05")
-
-
-def run(folder, **options):
-    """What the lesson returned and printed."""
-    with contextlib.redirect_stdout(io.StringIO()) as out:
-        found = lesson.main(figures=str(folder), **options)
-    return found, out.getvalue()
-
-
-@pytest.fixture(scope="module")
-def quick(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("figures")
-    return *run(folder, quick=True), folder / "quick"
 
 
 def test_both_gradients_are_equal_at_every_step(quick):
@@ -66,7 +51,7 @@ def test_the_gradient_by_hand_equals_finite_differences():
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(1, 6))
 def test_after_10000_sums_the_last_1000_are_right(seed, tmp_path):
-    found, _ = run(tmp_path, seed=seed)
+    found, _ = run_lesson(lesson, tmp_path, seed=seed)
     assert found["right"] == 100.0
     assert 0.002 < np.mean(found["losses"][-1000:]) < 0.05  # published: .008 to .033
     assert max(found["differences"]) < 1e-6

@@ -1,24 +1,16 @@
-import contextlib
-import io
 import re
 
 import numpy as np
 import pytest
-from conftest import load_lesson
+from conftest import load_lesson, run_lesson
 
 from symrnn.compiling import QUICK
 
 lesson = load_lesson("06")
 
 
-def run(folder, **options):
-    with contextlib.redirect_stdout(io.StringIO()) as out:
-        found = lesson.main(figures=str(folder), **options)
-    return found, out.getvalue()
-
-
 def test_the_quick_run_tries_every_variant_and_draws_its_figures(tmp_path):
-    found, printed = run(tmp_path, quick=True)
+    found, printed = run_lesson(lesson, tmp_path, quick=True)
     names = {lesson.label(c, s) for c, variants in lesson.VARIANTS.items() for s in variants}
     assert set(found["table"]) == names
     assert len(re.findall(r"^  (rate|initial|n_hidden|activation) ", printed, re.M)) == 19
@@ -53,7 +45,7 @@ def test_units_of_any_number_and_the_identity_can_be_set():
 
 @pytest.mark.slow
 def test_the_variants_come_out_as_published(tmp_path):
-    found, _ = run(tmp_path)
+    found, _ = run_lesson(lesson, tmp_path)
     right = {name: r.mean() for name, (r, _) in found["table"].items()}
     cost = {name: c.mean() for name, (_, c) in found["table"].items()}
     # published, % of the last 1000 sums and mean cost: in brackets

@@ -1,24 +1,10 @@
-import contextlib
-import io
 import itertools
 
 import numpy as np
 import pytest
-from conftest import load_lesson
+from conftest import load_lesson, run_lesson
 
 lesson = load_lesson("07")
-
-
-def run(folder, **options):
-    with contextlib.redirect_stdout(io.StringIO()) as out:
-        found = lesson.main(figures=str(folder), **options)
-    return found, out.getvalue()
-
-
-@pytest.fixture(scope="module")
-def quick(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("figures")
-    return *run(folder, quick=True), folder / "quick"
 
 
 def test_the_quick_run_draws_all_figures_and_prints_lines_that_can_be_read(quick):
@@ -74,7 +60,7 @@ def test_the_loss_with_the_cliff_equals_that_in_numpy(quick):
 
 @pytest.mark.slow
 def test_whose_gradient_arrives_learns_to_recall(tmp_path):
-    found, printed = run(tmp_path)
+    found, printed = run_lesson(lesson, tmp_path)
     for name, shares in found["recall"].items():
         assert (shares[0] > 0.95).all(), name  # ten steps of waiting: all
     hundred = {name: shares[-1] for name, shares in found["recall"].items()}

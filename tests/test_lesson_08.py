@@ -1,27 +1,11 @@
-import contextlib
-import io
-
 import numpy as np
 import pytensor
 import pytest
-from conftest import load_lesson
+from conftest import load_lesson, run_lesson
 
 from symrnn.lessons import OptionError
 
 lesson = load_lesson("08")
-
-
-def run(folder, **options):
-    """What the lesson returned and printed."""
-    with contextlib.redirect_stdout(io.StringIO()) as out:
-        found = lesson.main(figures=str(folder), **options)
-    return found, out.getvalue()
-
-
-@pytest.fixture(scope="module")
-def quick(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("figures")
-    return *run(folder, quick=True), folder / "quick"
 
 
 @pytest.fixture
@@ -92,13 +76,13 @@ def test_options_that_cannot_be_used_are_named(tmp_path):
     for options in ({"n_steps": 1}, {"runs": 0}, {"n_updates": 0}):
         (name,) = options
         with pytest.raises(OptionError, match="--" + name.replace("_", "-")):
-            run(tmp_path, **options)
+            run_lesson(lesson, tmp_path, **options)
 
 
 @pytest.mark.slow
 @pytest.mark.numba
 def test_the_lstm_gets_below_a_hundredth_and_elman_and_carousel_stay(tmp_path):
-    found, _ = run(tmp_path)
+    found, _ = run_lesson(lesson, tmp_path)
     for name in ("ifo", "peepholes"):
         for r in found["open"][name]:
             assert r.error < 0.01

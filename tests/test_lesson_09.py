@@ -1,28 +1,13 @@
-import contextlib
-import io
 from collections import Counter
 from itertools import product
 
 import numpy as np
 import pytest
-from conftest import load_lesson
+from conftest import load_lesson, run_lesson
 
 from symrnn.lessons import OptionError
 
 lesson = load_lesson("09")
-
-
-def run(folder, **options):
-    """What the lesson returned and printed."""
-    with contextlib.redirect_stdout(io.StringIO()) as out:
-        found = lesson.main(figures=str(folder), **options)
-    return found, out.getvalue()
-
-
-@pytest.fixture(scope="module")
-def quick(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("figures")
-    return *run(folder, quick=True), folder / "quick"
 
 
 def test_the_quick_run_draws_and_prints_all_parts(quick):
@@ -80,13 +65,13 @@ def test_options_that_cannot_be_used_are_named(tmp_path):
     for options in ({"n_steps": 1}, {"runs": 0}, {"n_updates": 0}):
         (name,) = options
         with pytest.raises(OptionError, match="--" + name.replace("_", "-")):
-            run(tmp_path, **options)
+            run_lesson(lesson, tmp_path, **options)
 
 
 @pytest.mark.slow
 @pytest.mark.numba
 def test_the_gru_equals_the_lstm_and_two_directions_beat_the_bound_of_one(tmp_path):
-    found, _ = run(tmp_path)
+    found, _ = run_lesson(lesson, tmp_path)
     for name, row in found["cells"].items():
         for error in row["error"]:
             assert error > 0.1 if name == "Elman" else error < 0.01

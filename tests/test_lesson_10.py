@@ -6,26 +6,13 @@ from itertools import islice
 import numpy as np
 import pytensor
 import pytest
-from conftest import load_lesson
+from conftest import load_lesson, run_lesson
 
 from symrnn import updates
 from symrnn.compiling import QUICK
 from symrnn.tasks.bit_counting import bit_counting
 
 lesson = load_lesson("10")
-
-
-def run(folder, **options):
-    """What the lesson returned and printed."""
-    with contextlib.redirect_stdout(io.StringIO()) as out:
-        found = lesson.main(figures=str(folder), **options)
-    return found, out.getvalue()
-
-
-@pytest.fixture(scope="module")
-def quick(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("figures")
-    return *run(folder, quick=True), folder / "quick"
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +175,7 @@ def test_the_lesson_leaves_the_configuration_as_it_was(quick):
 
 @pytest.mark.slow
 def test_the_full_lesson_shows_what_its_text_says(tmp_path):
-    found, _ = run(tmp_path)
+    found, _ = run_lesson(lesson, tmp_path)
     bowl, bits, noisy = found["bowl"], found["bits"], found["noisy"]
     assert max(bowl["hand"].values()) < 1e-12
     needed = {name: np.argmax(costs < 0.01) for name, costs in bowl["costs"].items()}

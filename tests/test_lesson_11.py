@@ -1,29 +1,14 @@
-import contextlib
-import io
 import re
 
 import numpy as np
 import pytensor
 import pytest
-from conftest import load_lesson
+from conftest import load_lesson, run_lesson
 
 from symrnn.compiling import QUICK
 from symrnn.losses import categorical_cross_entropy
 
 lesson = load_lesson("11")
-
-
-def run(folder, **options):
-    """What the lesson returned and printed."""
-    with contextlib.redirect_stdout(io.StringIO()) as out:
-        found = lesson.main(figures=str(folder), **options)
-    return found, out.getvalue()
-
-
-@pytest.fixture(scope="module")
-def quick(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("figures")
-    return *run(folder, quick=True), folder / "quick"
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +130,7 @@ def test_scalers_do_to_the_training_set_what_they_say_and_the_same_to_others():
 
 @pytest.mark.slow
 def test_the_full_run_shows_what_the_lesson_says(tmp_path):
-    found, _ = run(tmp_path)
+    found, _ = run_lesson(lesson, tmp_path)
     s = found["summaries"]
     last = {name: v.valid[:, -1].mean() for name, v in s.items()}
     right = {name: v.accuracy.mean() for name, v in s.items()}

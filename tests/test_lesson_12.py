@@ -1,30 +1,15 @@
-import contextlib
-import io
 import itertools
 import re
 
 import numpy as np
 import pytest
-from conftest import load_lesson
+from conftest import load_lesson, run_lesson
 
 from symrnn.tasks.binary_addition import binary_addition
 
 pytest.importorskip("joblib")
 pytest.importorskip("distributed")
 lesson = load_lesson("12")
-
-
-def run(folder, **options):
-    """What the lesson returned and printed."""
-    with contextlib.redirect_stdout(io.StringIO()) as out:
-        found = lesson.main(figures=str(folder), **options)
-    return found, out.getvalue()
-
-
-@pytest.fixture(scope="module")
-def quick(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("figures")
-    return *run(folder, quick=True), folder / "quick"
 
 
 def test_a_cluster_finds_the_same_as_the_cores(quick):
@@ -83,7 +68,7 @@ def test_the_mean_of_the_lowest_of_k_is_that_over_all_choices():
 
 @pytest.mark.slow
 def test_random_search_finds_what_the_grid_misses_and_a_killed_search_goes_on(tmp_path):
-    found, printed = run(tmp_path)
+    found, printed = run_lesson(lesson, tmp_path)
     n_before, untouched = found["kept"]
     assert n_before == untouched >= 8
     losses = lesson.losses(found["trials"])
