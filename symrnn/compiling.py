@@ -329,14 +329,15 @@ def compile_many_steps(
         for s, after in zip(state, all_steps, strict=False)
     }
     each = all_steps[len(state) :]
-    return pytensor.function(
-        [*series, *same],
-        each if isinstance(outputs, list | tuple) else each[0],
-        updates=last,
-        mode=get_mode(mode).including(
-            "scan_save_mem"
-        ),  # keep the last weights, not those of all steps
-    )
+    # scans inside take PyTensor's default mode, and not all pairs of modes work
+    inside = {"mode": mode} if isinstance(mode, str) else {}
+    with pytensor.config.change_flags(**inside):
+        return pytensor.function(
+            [*series, *same],
+            each if isinstance(outputs, list | tuple) else each[0],
+            updates=last,
+            mode=get_mode(mode).including("scan_save_mem"),  # only the last weights are kept
+        )
 
 
 def _as_next(shared: Any, value: Any) -> Any:
