@@ -24,10 +24,10 @@ import pytensor
 import pytensor.tensor as pt
 
 from symrnn.cells import ElmanCell
-from symrnn.compiling import compile_many_steps
 from symrnn.initializers import normal
 from symrnn.layers import Dense
 from symrnn.losses import sum_squared_error
+from symrnn.many_steps import compile_many_steps
 from symrnn.tasks.binary_addition import binary_addition
 from symrnn.unroll import unroll
 from symrnn.updates import gradient_descent

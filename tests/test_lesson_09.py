@@ -62,7 +62,7 @@ def test_the_bound_equals_that_of_counting_all_sequences(monkeypatch):
 
 
 def test_options_that_cannot_be_used_are_named(tmp_path):
-    for options in ({"n_steps": 1}, {"runs": 0}, {"n_updates": 0}):
+    for options in ({"n_steps": 1}, {"n_seeds": 0}, {"n_updates": 0}):
         (name,) = options
         with pytest.raises(OptionError, match="--" + name.replace("_", "-")):
             run_lesson(lesson, tmp_path, **options)

@@ -6,9 +6,10 @@ import pytensor.tensor as pt
 import pytest
 
 from symrnn.cells import ElmanCell
-from symrnn.compiling import QUICK, compile_many_steps
+from symrnn.compiling import QUICK
 from symrnn.layers import Dense, Dropout
 from symrnn.losses import mean_squared_error
+from symrnn.many_steps import compile_many_steps
 from symrnn.noise import Noise
 from symrnn.unroll import unroll
 from symrnn.updates import adam, clip_by_global_norm, gradient_descent

@@ -33,10 +33,11 @@ import pytensor.tensor as pt
 
 from symrnn import explain, lessons
 from symrnn.cells import ElmanCell
-from symrnn.compiling import QUICK, compile_many_steps
+from symrnn.compiling import QUICK
 from symrnn.initializers import Initializer, he_normal, identity, normal, xavier_normal
 from symrnn.layers import Dense
 from symrnn.losses import sum_squared_error
+from symrnn.many_steps import compile_many_steps
 from symrnn.plots import loss_bands
 from symrnn.tasks.binary_addition import binary_addition
 from symrnn.unroll import unroll

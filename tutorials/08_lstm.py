@@ -408,21 +408,21 @@ def main(
     seed: int = 1,
     n_steps: int = 100,
     n_updates: int = 1000,
-    runs: int = 3,
+    n_seeds: int = 3,
     figures: str = "figures",
     quick: bool = False,
 ) -> dict[str, Any]:
     """Run the lesson; return what its parts found."""
-    for flag, value in (("--n-updates", n_updates), ("--runs", runs)):
+    for flag, value in (("--n-updates", n_updates), ("--n-seeds", n_seeds)):
         lessons.positive_option(flag, value)
     if n_steps < 2:
         raise lessons.OptionError(f"--n-steps is {n_steps}, but two steps have to be marked")
     if quick:
-        n_steps, n_updates, runs = 10, 10, 1
+        n_steps, n_updates, n_seeds = 10, 10, 1
     folder = lessons.figure_folder(figures, quick)
     kinds = ("io", "ifo") if quick else tuple(KINDS)
     with pytensor.config.change_flags(floatX="float32"):
-        seeds = range(seed, seed + runs)
+        seeds = range(seed, seed + n_seeds)
         return lesson(
             mode or (QUICK if quick else "NUMBA"), kinds, seeds, n_steps, n_updates, folder
         )
@@ -502,7 +502,7 @@ if __name__ == "__main__":
             "seed": "of the first run; the others have the next numbers",
             "n_steps": "length of the sequences",
             "n_updates": "steps of training",
-            "runs": "how often each net is trained",
+            "n_seeds": "how often each net is trained",
             "figures": "folder for the figures",
             "quick": "two nets, short sequences and no compilation: too little to learn anything",
         },

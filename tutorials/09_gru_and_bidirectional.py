@@ -441,22 +441,22 @@ def main(
     seed: int = 1,
     n_steps: int = 100,
     n_updates: int = 1000,
-    runs: int = 3,
+    n_seeds: int = 3,
     figures: str = "figures",
     quick: bool = False,
 ) -> dict[str, Any]:
     """Run the lesson; return what its parts found."""
-    for flag, value in (("--n-updates", n_updates), ("--runs", runs)):
+    for flag, value in (("--n-updates", n_updates), ("--n-seeds", n_seeds)):
         lessons.positive_option(flag, value)
     if n_steps < 2:
         raise lessons.OptionError(f"--n-steps is {n_steps}, but two steps have to be marked")
     if quick:
-        n_steps, n_updates, runs = 10, 10, 1
+        n_steps, n_updates, n_seeds = 10, 10, 1
     folder = lessons.figure_folder(figures, quick)
     cells = ("LSTM", "GRU") if quick else tuple(CELLS)
     ways = ("both",) if quick else tuple(WAYS)
     with pytensor.config.change_flags(floatX="float32"):
-        seeds = range(seed, seed + runs)
+        seeds = range(seed, seed + n_seeds)
         mode = mode or (QUICK if quick else "NUMBA")
         return lesson(mode, cells, ways, seeds, n_steps, n_updates, folder)
 
@@ -498,7 +498,7 @@ if __name__ == "__main__":
             "seed": "of the first run; the others have the next numbers",
             "n_steps": "length of the sequences of part 1",
             "n_updates": "steps of training in part 1; part 2 has half as many again",
-            "runs": "how often each net of part 1 is trained",
+            "n_seeds": "how often each net of part 1 is trained",
             "figures": "folder for the figures",
             "quick": "three nets, short sequences and no compilation: too little to learn anything",
         },
