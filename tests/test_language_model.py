@@ -113,6 +113,32 @@ def test_dropout_is_new_at_each_call_and_the_same_at_all_steps_if_variational(va
     assert (first == first[0]).all() == variational
 
 
+def test_variational_dropout_keeps_its_mask_along_time_and_carries_the_state_without_it():
+    m = model(dropout=0.5, variational=True, cell=ElmanCell)
+    carried = m.carry(B)
+    h_0 = np.random.default_rng(4).normal(size=(B, 5))
+    carried[0].state.h.set_value(h_0)
+    x = pt.constant(X[:-1])
+    z, (final,) = m.logits(x, [c.state for c in carried], training=True)
+    draw = pytensor.function([], [z, final.h], updates=m.noise.updates, mode=QUICK)
+    E, W_x, W_h, b, W, b_out = (p.get_value() for p in m.params)
+    found = 0
+    z_drawn, h_final = draw()
+    for b_i in range(B):  # which of the 2^9 masks gives these numbers?
+        for bits in range(2**9):
+            kept = np.array([bits >> k & 1 for k in range(9)]) * 2.0
+            m_e, m_h = kept[:4], kept[4:]
+            h, rows = h_0[b_i], []
+            for t in range(T):
+                h = np.tanh((m_e * E[X[t, b_i]]) @ W_x + (m_h * h) @ W_h + b)
+                rows.append((m_h * h) @ W + b_out)
+            if np.allclose(rows, z_drawn[:, b_i], atol=1e-10):
+                found += 1
+                np.testing.assert_allclose(h_final[b_i], h, rtol=1e-10)
+                break
+    assert found == B
+
+
 def test_tied_weights_are_those_of_the_embedding():
     tied, apart = model(tied=True, n_hidden=4), model(n_hidden=4)
     assert [p.name for p in tied.params][-1] == "output.b"
