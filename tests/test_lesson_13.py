@@ -151,7 +151,7 @@ def test_who_knows_the_grammar_loses_nothing_and_its_verbs_fit():
     assert max(lesson.agreement(grammar, any_word, where)) < 0.4
 
 
-def test_without_a_reset_the_pieces_of_a_text_are_read_as_one(quick):
+def test_without_a_reset_the_pieces_of_a_text_are_read_as_one():
     net = lesson.Net(52, np.random.default_rng(1), lesson.QUICK)
     ids = english().sample(np.random.default_rng(2), 241)
     whole, pieces = (text.streams(ids, 4, n) for n in (60, 20))
@@ -203,7 +203,7 @@ def test_the_full_lesson_shows_what_its_text_says(tmp_path):
     assert perplexity[35, 5] < min(p for key, p in perplexity.items() if key != (35, 5))
     assert perplexity[700, 1] > perplexity[35, 1] > 5.2 > perplexity[35, 35] > perplexity[35, 20]
     agreed = found["agreed"]
-    assert max(agreed["1 steps"][2:]) < 0.4
+    assert max(agreed["pieces of 1"][2:]) < 0.4
     assert max(agreed["bigram counts"][1:]) < 0.35
-    assert 0.7 < agreed["5 steps"][-1] < agreed["20 steps"][-1]
+    assert 0.7 < agreed["pieces of 5"][-1] < agreed["pieces of 20"][-1]
     assert "210001 words in 35 rows" in printed

@@ -106,7 +106,7 @@ def bigram(x: Any, t: Any, n_tokens: int, extra: float = 0.0) -> Any:
 
 
 def sentence(seed: int, n_updates: int) -> dict[str, Any]:
-    """Train both nets; return what each model says of the next word, (time, tokens)."""
+    """Train the net both ways; return what each model says of the next word, (time, tokens)."""
     words = text.Words(lower=True)
     tokens = words.tokenize(SENTENCE)
     vocabulary = text.Vocabulary.build(tokens, specials=())
@@ -699,6 +699,7 @@ def lesson(
         "bigram counts, validation": float(np.exp(of_next(counted, batches).mean())),
         "the grammar itself, validation": float(np.exp(of_next(where.exact, batches).mean())),
     }
+    print(f"  entropy rate: {grammar.entropy_rate:.3f} nats a word; perplexities:")
     for name, level in levels.items():
         print(f"  {name:<31}{level:7.3f}")
 
@@ -761,7 +762,7 @@ def lesson(
             q = says if key == (ROWS, STEPS) else net.says(batches)
             shares = agreement(grammar, q, where)
             if rows * n_steps == ROWS * STEPS:
-                agreed[f"{n_steps} steps"] = shares
+                agreed[f"pieces of {n_steps}"] = shares
             found = runs[key]
             print(
                 f"  {n_steps:5}{rows:6}{found.n_updates:9}{found.perplexity[-1]:12.3f}"
