@@ -309,7 +309,7 @@ def of_next(p: Any, batches: Any) -> Any:
 # near the doors ..."), the net loses 0.073 nats. These are 9 % of the words and 36 % of the gap: it
 # has not forgotten the subject (part 7 has numbers), but is less sure of it than it could be.
 # Inside noun phrases there is little to remember, and it loses 0.0145 nats; but they are 38 % of
-# the words and so 31 % of the gap. This part is not about memory. All probabilities are a little
+# the words and so 31 % of the gap. This part is hardly about memory: all probabilities are a little
 # wrong, and more updates make them better (part 7).
 
 
