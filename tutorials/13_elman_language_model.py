@@ -568,8 +568,8 @@ def reach(net: Net, tokens: Any, n_steps: int) -> Any:
 # piece. (The first piece of each row is left out: it begins with zeros anyway.)
 #
 # With the state carried, a piece's first step is as good as its last. Reset in use, the net loses
-# 1.04 nats at the first step: it never saw zeros in the middle of a sentence. The net that was
-# trained with resets loses 0.40, and nobody could lose less than 0.38 there: one word is known, and
+# 1.04 nats at the first step: it hardly ever saw zeros within a sentence. The net that was trained
+# with resets loses 0.40, and nobody could lose less than 0.38 there: one word is known, and
 # this is the best bigram. After that it knows a word more at each step. Yet after 20 of them it
 # still loses more than the other net, and on average 0.079 nats: a perplexity of 5.25.
 
@@ -596,8 +596,8 @@ def by_step(lost: Any, n_steps: int) -> Any:
 # and yet after nine or more words 84 % fit: what is learnt over three words, to hold on to the
 # subject, goes on to work over more. With 20 and 35 steps there are 91 and 94 %.
 #
-# *The same rows.* One step gets to 5.408 by 30,000 updates, and after six words the verbs fit as
-# badly. But with 6000 updates pieces of five steps get to 4.914, better than any other, and 35
+# *The same rows.* One step gets to 5.408 by 30,000 updates, which take about twice the time, and
+# after six words the verbs fit as badly. But with 6000 updates pieces of five steps get to 4.914, better than any other, and 35
 # steps with 860 updates only to 4.984. So long pieces are no aim in themselves. They have to be
 # long enough to show the net once what depends on what; beyond that, more updates are worth more.
 
