@@ -597,9 +597,10 @@ def by_step(lost: Any, n_steps: int) -> Any:
 # subject, goes on to work over more. With 20 and 35 steps there are 91 and 94 %.
 #
 # *The same rows.* One step gets to 5.408 by 30,000 updates, which take about twice the time, and
-# after six words the verbs fit as badly. But with 6000 updates pieces of five steps get to 4.914, better than any other, and 35
-# steps with 860 updates only to 4.984. So long pieces are no aim in themselves. They have to be
-# long enough to show the net once what depends on what; beyond that, more updates are worth more.
+# after six words the verbs fit as badly. But with 6000 updates pieces of five steps get to 4.914,
+# better than any other, and 35 steps with 860 updates only to 4.984. So long pieces are no aim in
+# themselves. They have to be long enough to show the net once what depends on what; beyond that,
+# more updates are worth more.
 
 LENGTHS = (1, 5, 20, 35)
 BETWEEN = {"0": (0, 0), "3": (3, 3), "4-5": (4, 5), "6-8": (6, 8), "9 or more": (9, 10**6)}
