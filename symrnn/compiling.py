@@ -13,12 +13,14 @@ import tempfile
 import time
 import weakref
 from collections.abc import Mapping, Sequence
+from copy import copy
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import pytensor
 import pytensor.tensor as pt
+from pytensor.compile.builders import OpFromGraph
 from pytensor.compile.mode import Mode, get_mode, optdb
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
@@ -58,6 +60,16 @@ def two_at_a_time(fgraph: Any, node: Apply[Any]) -> Any:
     return [reduce(node.op, node.inputs)]
 
 
+@node_rewriter([OpFromGraph])
+def marked_inline(fgraph: Any, node: Apply[Any]) -> Any:
+    """Have a graph in a node, such as a softmax, written out: by itself it would be compiled."""
+    if node.op.is_inline:
+        return False
+    op = copy(node.op)
+    op.is_inline = True
+    return Apply(op, node.inputs, [v.type() for v in node.outputs]).outputs
+
+
 @node_rewriter([Scan])
 def quick_inside(fgraph: Any, node: Apply[Any]) -> Any:
     """Use mode QUICK inside a scan too, where a scan left to itself takes the C compiler."""
@@ -69,6 +81,8 @@ def quick_inside(fgraph: Any, node: Apply[Any]) -> Any:
     return quick(*node.inputs, return_list=True)
 
 
+# before the place (-0.01) where PyTensor writes out what is marked so
+optdb.register("symrnn_inline", dfs_rewriter(marked_inline), "symrnn_quick", position=-0.015)
 optdb.register("symrnn_sigmoid", dfs_rewriter(sigmoid_by_tanh), "symrnn_quick", position=0.5)
 optdb.register("symrnn_two_at_a_time", dfs_rewriter(two_at_a_time), "symrnn_quick", position=199)
 optdb.register("symrnn_quick_inside", dfs_rewriter(quick_inside), "symrnn_quick", position=200)

@@ -2,6 +2,7 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
+from pytensor.compile.builders import OpFromGraph
 from pytensor.tensor.elemwise import Elemwise
 from threadpoolctl import threadpool_info
 
@@ -35,6 +36,16 @@ def test_quick_mode_compiles_nothing_and_equals_fast_compile(monkeypatch):
     monkeypatch.setattr("pytensor.link.c.cmodule.GCC_compiler.compile_str", refuse)
     for got, e in zip(pytensor.function([x], wanted, mode=QUICK)(value), expected, strict=True):
         np.testing.assert_allclose(got, e, rtol=0, atol=1e-12)
+
+
+def test_quick_mode_writes_out_graphs_within_a_node():
+    x = pt.matrix("x")
+    softmax = pytensor.function([x], pt.special.softmax(x, axis=-1), mode=QUICK)
+    value = np.random.default_rng(1).normal(size=(4, 5))
+    expected = np.exp(value) / np.exp(value).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(softmax(value), expected, rtol=0, atol=1e-15)
+    nodes = softmax.maker.fgraph.apply_nodes
+    assert not any(isinstance(node.op, OpFromGraph) for node in nodes)  # those get compiled
 
 
 def test_fast_mode_multiplies_two_arrays_at_a_time_and_equals_fast_compile():
