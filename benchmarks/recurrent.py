@@ -23,21 +23,17 @@ benchmarks/README.md says more.
 """
 
 import argparse
-import gc
-import importlib.metadata
 import json
 import os
-import platform
-import resource
 import statistics
-import subprocess
-import sys
 import tempfile
 import textwrap
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import Any
+
+from workers import MissingPeerError, Worker, machine, work
 
 Shape = tuple[int, int, int, int]  # (time, batch, inputs, hidden)
 Step = Callable[[], float]  # one training step; returns the loss
@@ -242,119 +238,6 @@ ALL_PEERS = [peer for peer in PEERS if peer not in ("peak", "symrnn-soon")]
 # A worker is a process with one peer. It reads one command a line and answers with one line.
 
 
-class MissingPeerError(Exception):
-    """A peer that is not there or does not work."""
-
-
-class Worker:
-    """The process of one peer, seen from here."""
-
-    def __init__(self, peer: str, options: argparse.Namespace, compiledir: str = "") -> None:
-        n = str(options.threads)
-        names = ("OMP", "OPENBLAS", "MKL", "NUMBA")
-        environment = {**os.environ, **{f"{name}_NUM_THREADS": n for name in names}}
-        if compiledir:
-            flags = [os.environ.get("PYTENSOR_FLAGS"), f"base_compiledir={compiledir}"]
-            environment["PYTENSOR_FLAGS"] = ",".join(filter(None, flags))
-        command = [sys.executable, "-W", "ignore", __file__, "--threads", n, "--worker", peer]
-        if options.keep_memory:
-            command.append("--keep-memory")
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
-        self._answer()
-
-    def __enter__(self) -> "Worker":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.process.stdin.close()
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-    def ask(self, command: str, *arguments: Any) -> Any:
-        """Return the worker's answer."""
-        with suppress(BrokenPipeError):  # the missing answer tells that it has died
-            self.process.stdin.write(json.dumps([command, *arguments]) + "\n")
-            self.process.stdin.flush()
-        return self._answer()
-
-    def _answer(self) -> Any:
-        line = self.process.stdout.readline()
-        if not line:
-            raise MissingPeerError(f"its process ended with status {self.process.wait()}")
-        answer = json.loads(line)
-        if "error" in answer:
-            raise MissingPeerError(answer["error"])
-        return answer["result"]
-
-
-def work(peer: str, threads: int, keep_memory: bool) -> None:
-    """Be a worker."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever libraries print does not get between the answers
-    if hasattr(os, "sched_setaffinity"):  # the only limit that XLA's thread pool knows
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
-    if keep_memory:
-        from symrnn.memory import keep_freed_memory  # imports nothing heavy
-
-        keep_freed_memory()
-
-    def answer(function: Callable[..., Any], *arguments: Any) -> Any:
-        try:
-            result = function(*arguments)
-            line = {"result": None if callable(result) else result}
-        except ModuleNotFoundError as error:
-            result, line = None, {"error": f"not installed ({error})"}
-        except Exception as error:
-            message = (str(error).splitlines() or [""])[0]
-            result, line = None, {"error": f"{type(error).__name__}: {message}"}
-        print(json.dumps(line), file=answers, flush=True)
-        return result
-
-    make = answer(PEERS[peer])
-    if make is None:
-        return
-    step: Any = None
-
-    def block(seconds: float) -> float:
-        timed: list[float] = []
-        start = time.perf_counter()
-        step()
-        while time.perf_counter() - start < seconds / 4:
-            step()
-        gc.disable()
-        while len(timed) < 3 or time.perf_counter() - start < seconds:
-            before = time.perf_counter()
-            step()
-            timed.append(time.perf_counter() - before)
-        gc.enable()
-        return statistics.median(timed)
-
-    def steps(n: int) -> float:
-        return [step() for _ in range(n)][-1]
-
-    for line in sys.stdin:
-        command, *arguments = json.loads(line)
-        if command == "make":
-            step = None
-            gc.collect()
-            step = answer(make, *arguments)
-        else:
-            answer(
-                {"steps": steps, "block": block, "megabytes": peak_megabytes}[command], *arguments
-            )
-
-
-def peak_megabytes() -> float:
-    """Largest resident memory of this process until now."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
-
-
 # What is measured
 
 COLUMNS = {
@@ -400,7 +283,7 @@ def measure_steps(options: argparse.Namespace) -> list[dict[str, Any]]:
         workers = {}
         for peer in [*options.peers, "peak"]:
             try:
-                workers[peer] = stack.enter_context(Worker(peer, options))
+                workers[peer] = stack.enter_context(Worker(__file__, peer, options))
             except MissingPeerError as error:
                 print(f"{peer}: {error}")
         for cell in options.cells:
@@ -484,7 +367,7 @@ def first_steps(
     """Seconds from the start of the process until each of these."""
     start = time.perf_counter()
     times = []
-    with Worker(peer, options, folder) as worker:
+    with Worker(__file__, peer, options, folder) as worker:
         times.append(time.perf_counter() - start)
         worker.ask("make", cell, shape)
         times.append(time.perf_counter() - start)
@@ -508,7 +391,7 @@ def measure_memory(options: argparse.Namespace) -> list[dict[str, Any]]:
                 row = {"cell": cell, "peer": peer, "time": T}
                 shape = (T, *MEMORY_SIZES)
                 try:
-                    with Worker(peer, options) as worker:
+                    with Worker(__file__, peer, options) as worker:
                         worker.ask("make", cell, shape)
                         before = worker.ask("megabytes")
                         worker.ask("steps", 5)
@@ -527,22 +410,6 @@ def measure_memory(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 # The command line
-
-
-def machine(threads: int) -> str:
-    """CPU, cores and versions."""
-    cpu = platform.processor() or platform.machine()
-    if os.path.exists("/proc/cpuinfo"):
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            models = [line.split(":", 1)[1].strip() for line in lines if "model name" in line]
-        cpu = models[0] if models else cpu
-    versions = [f"Python {platform.python_version()}"]
-    for name in ("symrnn", "pytensor", "numba", "numpy", "torch", "jax", "pytensor-ml"):
-        try:
-            versions.append(f"{name} {importlib.metadata.version(name)}")
-        except importlib.metadata.PackageNotFoundError:
-            versions.append(f"no {name}")
-    return f"{cpu}, {os.cpu_count()} cores, {threads} threads; {', '.join(versions)}"
 
 
 def parse_shape(argument: str) -> Shape:
@@ -582,7 +449,7 @@ def main() -> None:
     add("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        work(options.worker, options.threads, options.keep_memory)
+        work(PEERS[options.worker], options.threads, options.keep_memory)
         return
     if options.compile and options.memory:
         parser.error("--compile and --memory are two runs")

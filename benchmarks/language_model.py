@@ -1,0 +1,187 @@
+"""How fast a language model of characters trains: symrnn beside an equal torch model, in one run.
+
+    python benchmarks/language_model.py [--cells lstm gru] [--sizes 64,32,64,256,1] [--rounds 9]
+
+A step: embedding, dropout, recurrent layers, dropout, output over 65 characters, cross-entropy, the
+gradient clipped to a norm of 5, Adam; float32, truncated backpropagation with the state carried
+from batch to batch. Sizes are (steps, batch, embedding, hidden, layers). Each peer trains on the
+same random tokens, so that the loss stays where it is and no number becomes denormal.
+
+Each peer lives in a process of its own, and only one computes at a time; see recurrent.py.
+`tokens/s` is the median over rounds; `symrnn/peer` the median of the quotients within a round, so
+above 1 symrnn is faster. Leave the machine alone meanwhile.
+"""
+
+import argparse
+import os
+import statistics
+import textwrap
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+from workers import MissingPeerError, Worker, machine, work
+
+Sizes = tuple[int, int, int, int, int]  # (steps, batch, embedding, hidden, layers)
+
+N_TOKENS, DROPOUT, RATE, CLIP = 65, 0.2, 1e-5, 5.0
+SIZES = [(64, 32, 64, 256, 1), (64, 32, 64, 512, 1), (35, 20, 200, 200, 2)]
+
+
+def batches(sizes: Sizes) -> Callable[[], tuple[Any, Any]]:
+    """Return a function that draws x and t, the same ones in every process."""
+    import numpy as np
+
+    rng = np.random.default_rng(1)
+
+    def draw() -> tuple[Any, Any]:
+        tokens = rng.integers(N_TOKENS, size=(sizes[0] + 1, sizes[1]))
+        return tokens[:-1].copy(), tokens[1:].copy()
+
+    return draw
+
+
+def symrnn_peer() -> Callable[[str, Sizes], Callable[[], float]]:
+    """`LanguageModel` in mode NUMBA."""
+    import numpy as np
+    import pytensor
+
+    from symrnn.cells import ElmanCell, GRUCell, LSTMCell
+    from symrnn.models.language_model import LanguageModel
+    from symrnn.updates import adam, clip_by_global_norm
+
+    pytensor.config.floatX = "float32"
+    cells = {"lstm": LSTMCell, "gru": GRUCell, "elman": ElmanCell}
+
+    def rule(loss: Any, params: list[Any]) -> dict[Any, Any]:
+        return adam(clip_by_global_norm(pytensor.grad(loss, params), CLIP), params, RATE)
+
+    def make(cell: str, sizes: Sizes) -> Callable[[], float]:
+        _, batch, n_embed, n_hidden, n_layers = sizes
+        model = LanguageModel(
+            N_TOKENS,
+            n_embed,
+            n_hidden,
+            np.random.default_rng(1),
+            n_layers=n_layers,
+            cell=cells[cell],
+            dropout=DROPOUT,
+        )
+        train, draw = model.compile_training(rule, model.carry(batch), "NUMBA"), batches(sizes)
+        return lambda: float(train(*draw()))
+
+    return make
+
+
+def torch_peer() -> Callable[[str, Sizes], Callable[[], float]]:
+    """Torch's own layers."""
+    import torch
+    from torch import nn
+
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    layers = {"lstm": nn.LSTM, "gru": nn.GRU, "elman": nn.RNN}
+
+    def make(cell: str, sizes: Sizes) -> Callable[[], float]:
+        _, _, n_embed, n_hidden, n_layers = sizes
+        embedding, dropout = nn.Embedding(N_TOKENS, n_embed), nn.Dropout(DROPOUT)
+        between = DROPOUT if n_layers > 1 else 0
+        recurrent = layers[cell](n_embed, n_hidden, n_layers, dropout=between)
+        output, draw = nn.Linear(n_hidden, N_TOKENS), batches(sizes)
+        parts = nn.ModuleList([embedding, recurrent, output])
+        optimizer = torch.optim.Adam(parts.parameters(), lr=RATE)
+        state: Any = None
+
+        def step() -> float:
+            nonlocal state
+            x, t = map(torch.from_numpy, draw())
+            h, state = recurrent(dropout(embedding(x)), state)
+            state = tuple(s.detach() for s in state) if cell == "lstm" else state.detach()
+            logits = output(dropout(h)).reshape(-1, N_TOKENS)
+            loss = nn.functional.cross_entropy(logits, t.reshape(-1))
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(parts.parameters(), CLIP)
+            optimizer.step()
+            return float(loss.detach())
+
+        return step
+
+    return make
+
+
+PEERS = {"symrnn": symrnn_peer, "torch": torch_peer}
+
+
+def measure(cell: str, sizes: Sizes, options: argparse.Namespace) -> None:
+    """Print a line for each peer."""
+    seconds: dict[str, list[float]] = {}
+    with ExitStack() as stack:
+        workers = {}
+        for peer in options.peers:
+            try:
+                worker = stack.enter_context(Worker(__file__, peer, options))
+                worker.ask("make", cell, sizes)
+                worker.ask("steps", 2)
+                workers[peer], seconds[peer] = worker, []
+            except MissingPeerError as error:
+                print(f"{peer}: {error}")
+        order = list(workers)
+        for k in range(options.rounds + 1):
+            for peer in order:
+                time.sleep(options.rest)
+                taken = workers[peer].ask("block", options.block)
+                if k:  # the first round warms up
+                    seconds[peer].append(taken)
+            order.append(order.pop(0))
+    n_tokens = sizes[0] * sizes[1]
+    for peer, own in seconds.items():
+        pairs = zip(seconds.get("symrnn", []), own, strict=False)
+        quotients = [theirs / ours for ours, theirs in pairs]
+        quotient = f"{statistics.median(quotients):11.2f}" if quotients else ""
+        rate = n_tokens / statistics.median(own)
+        spread = f"{n_tokens / max(own):8.0f} to {n_tokens / min(own):8.0f}"
+        name = ",".join(map(str, sizes))
+        print(f"{cell:<6}{name:<18}{peer:<8}{rate:9.0f} {spread} {quotient}", flush=True)
+
+
+def parse_sizes(argument: str) -> Sizes:
+    """Read ``steps,batch,embedding,hidden,layers``."""
+    steps, batch, n_embed, n_hidden, n_layers = map(int, argument.split(","))
+    return steps, batch, n_embed, n_hidden, n_layers
+
+
+def main() -> None:
+    """Print the table."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--cells", nargs="+", choices=["lstm", "gru", "elman"], default=["lstm", "gru"])
+    add(
+        "--sizes", nargs="+", type=parse_sizes, default=SIZES, 
+        metavar="STEPS,BATCH,EMBED,HIDDEN,LAYERS",
+    )  # fmt: skip
+    add("--peers", nargs="+", choices=[*PEERS], default=[*PEERS])
+    add("--rounds", type=int, default=9, help="default: %(default)s")
+    add("--block", type=float, default=1.0, help="seconds a peer runs in a round: %(default)s")
+    add("--rest", type=float, default=0.2, help="seconds of sleep before it: %(default)s")
+    add("--threads", type=int, default=cores, help="for each peer; default: all cores")
+    add("--keep-memory", action="store_true", help="symrnn.memory.keep_freed_memory in all peers")
+    add("--worker", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        work(PEERS[options.worker], options.threads, options.keep_memory)
+        return
+    print(textwrap.fill(machine(options.threads), 100))
+    print(
+        f"{'cell':<6}{'sizes':<18}{'peer':<8}{'tokens/s':>9} {'from':>8}    {'to':>8} symrnn/peer"
+    )
+    for cell in options.cells:
+        for sizes in options.sizes:
+            measure(cell, sizes, options)
+
+
+if __name__ == "__main__":
+    main()
