@@ -1,0 +1,450 @@
+"""A training of a language model that can be saved, resumed and used.
+
+`LanguageModel` is a graph. A training of it also has a tokeniser, a vocabulary, an update rule with
+its memory, a rate, a place in the text, and losses. `LanguageRun` holds all these, and one file
+holds a `LanguageRun`.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import numpy as np
+import pytensor
+from numpy.typing import NDArray
+
+from symrnn import checkpoint
+from symrnn.cells import ElmanCell, GRUCell, LSTMCell
+from symrnn.compiling import QUICK
+from symrnn.models.language_model import LanguageModel, mean_loss
+from symrnn.parameters import check_positive, check_whole
+from symrnn.schedules import advance, cosine, step_counter, warm_up
+from symrnn.text import Tokenizer, Vocabulary, split, streams, tokenizer_from
+from symrnn.training import History, train
+from symrnn.updates import (
+    adam,
+    adamw,
+    clip_by_global_norm,
+    gradient_descent,
+    nesterov_momentum,
+    rmsprop,
+)
+from symrnn.validation import EarlyStopping, ReduceOnPlateau
+
+KIND = "symrnn language model 1"
+CELLS: dict[str, Any] = {"elman": ElmanCell, "lstm": LSTMCell, "gru": GRUCell}
+RULES: dict[str, Any] = {
+    "adam": adam,
+    "adamw": adamw,
+    "nesterov": nesterov_momentum,
+    "rmsprop": rmsprop,
+    "sgd": gradient_descent,
+}
+SCHEDULES = ("constant", "cosine", "plateau")
+MODES = ("NUMBA", "FAST_COMPILE", "QUICK")
+
+Tokens = NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a person chooses; all of it lies in the model's file.
+
+    Attributes
+    ----------
+    cell
+        ``"elman"``, ``"lstm"`` or ``"gru"``.
+    n_embed, n_hidden, n_layers, dropout, variational, tied
+        As for `LanguageModel`.
+    rule
+        ``"adam"``, ``"adamw"``, ``"nesterov"``, ``"rmsprop"`` or ``"sgd"``.
+    rate
+        The highest learning rate.
+    schedule
+        What becomes of the rate. ``"constant"``: nothing. ``"cosine"``: it grows over the first
+        steps and then falls to 0 with the last. ``"plateau"``: it is divided by 4 whenever the
+        validation loss does not fall.
+    clip
+        Largest norm of all gradients together.
+    batch_size, n_steps
+        How many rows of the text are read side by side, and how many tokens of each at once: so
+        far back goes the gradient.
+    epochs
+        How many times to go through the text.
+    patience
+        Stop when so many validations in a row have brought no better loss. Default: never.
+    validate_every
+        After how many steps to validate, besides at the end of each epoch.
+    validation_tokens
+        How many tokens of the validation text to take, from its start, at most.
+    split
+        Parts of the text for training, validation and, if there are three, test.
+    seed
+        Source of the first weights and of dropout's masks.
+    mode
+        PyTensor's, ``"NUMBA"``, ``"FAST_COMPILE"`` or ``"QUICK"``. Another one rounds otherwise.
+    """
+
+    cell: str = "lstm"
+    n_embed: int = 128
+    n_hidden: int = 256
+    n_layers: int = 1
+    dropout: float = 0.2
+    variational: bool = False
+    tied: bool = False
+    rule: str = "adam"
+    rate: float = 0.003
+    schedule: str = "cosine"
+    clip: float = 5.0
+    batch_size: int = 32
+    n_steps: int = 64
+    epochs: int = 10
+    patience: int | None = None
+    validate_every: int = 2000
+    validation_tokens: int = 1_000_000
+    split: tuple[float, ...] = (0.9, 0.1)
+    seed: int = 1
+    mode: str = "NUMBA"
+
+    def __post_init__(self) -> None:
+        for name, choices in (
+            ("cell", CELLS), ("rule", RULES), ("schedule", SCHEDULES), ("mode", MODES)
+        ):  # fmt: skip
+            if getattr(self, name) not in choices:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}, but must be one of {', '.join(choices)}"
+                )
+        for name in ("batch_size", "n_steps", "epochs", "validate_every", "validation_tokens"):
+            check_whole(name, getattr(self, name))
+        check_positive("rate", self.rate)
+        check_positive("clip", self.clip)
+        object.__setattr__(self, "split", tuple(self.split))  # JSON makes a list of it
+
+
+class LanguageRun:
+    """A language model in training: all that is saved, resumed and used.
+
+    Parameters
+    ----------
+    settings
+        What a person chose.
+    tokenizer, vocabulary
+        What makes tokens of a text, and their numbers.
+    source
+        Anything else that shall be in the file, such as where the text lies; as JSON can hold it.
+
+    Attributes
+    ----------
+    model
+        The `LanguageModel`. Its weights are those of the last step; after `use_best` those of the
+        lowest validation loss.
+    losses : list of dict
+        Of each validation: ``step``, ``training`` (the mean loss since the validation before),
+        ``validation``, ``rate`` and ``seconds``. Losses are in nats.
+    seconds : float
+        Time of training and validation, compilation apart, also before a stop.
+    stopped : bool
+        Whether early stopping has ended it.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> from symrnn.text import Characters
+    >>> text = "You say goodbye and I say hello. " * 30
+    >>> vocabulary = Vocabulary.build(text, specials=())
+    >>> settings = Settings(n_embed=4, n_hidden=8, batch_size=2, n_steps=16, epochs=2, mode="QUICK")
+    >>> run = LanguageRun(settings, Characters(), vocabulary)
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "model.safetensors"
+    >>> parts = run.parts(vocabulary.encode(text))
+    >>> history = run.train(*parts[:2], path)
+    >>> run.n_done, len(run.losses), history.interrupted
+    (56, 2, False)
+    >>> again = LanguageRun.load(path)
+    >>> again.n_done, again.losses == run.losses, again.vocabulary == vocabulary
+    (56, True, True)
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        tokenizer: Tokenizer,
+        vocabulary: Vocabulary,
+        source: dict[str, Any] | None = None,
+    ) -> None:
+        s = self.settings = settings
+        self.tokenizer, self.vocabulary, self.source = tokenizer, vocabulary, source or {}
+        self.model = LanguageModel(
+            len(vocabulary), s.n_embed, s.n_hidden, np.random.default_rng(s.seed), s.n_layers,
+            CELLS[s.cell], s.dropout, s.variational, s.tied,
+        )  # fmt: skip
+        self.carried = self.model.carry(s.batch_size)
+        self.t = step_counter(name="step")
+        self.rate = pytensor.shared(np.asarray(s.rate, pytensor.config.floatX), name="rate")
+        self.stopping = EarlyStopping(self.model.params, s.patience)
+        self.plateau = ReduceOnPlateau(self.rate)
+        self.losses: list[dict[str, float]] = []
+        self.seconds, self.stopped = 0.0, False
+        self._loss_sum, self._n_losses = 0.0, 0  # since the last validation
+        self._changing: list[Any] = []  # by a step: known when it is compiled
+        self._saved: checkpoint.Checkpoint | None = None
+
+    @property
+    def n_done(self) -> int:
+        """How many steps have been made."""
+        return int(self.t.get_value())
+
+    @property
+    def changing(self) -> list[Any]:
+        """All shared variables that training changes."""
+        return [*self._changing, self.rate, *self.stopping.best]
+
+    def parts(self, tokens: Tokens) -> tuple[Tokens, ...]:
+        """Cut a corpus as the settings say: training, validation and perhaps test."""
+        return split(tokens, self.settings.split)
+
+    def n_batches(self, training: Tokens) -> int:
+        """Return how many steps an epoch has."""
+        return len(streams(training, self.settings.batch_size, self.settings.n_steps))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write all to one file; see `symrnn.checkpoint.save`.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        RuntimeError
+            If `train` has not been called: there is no update rule with a memory yet.
+        """
+        if not self._changing:
+            raise RuntimeError("there is nothing to save yet: call train first")
+        data = {
+            "kind": KIND,
+            "floatX": pytensor.config.floatX,
+            "settings": asdict(self.settings),
+            "tokenizer": self.tokenizer.settings(),
+            "vocabulary": json.loads(self.vocabulary.to_json()),
+            "source": self.source,
+            "losses": self.losses,
+            "since": [self._loss_sum, self._n_losses],
+            "seconds": self.seconds,
+            "stopped": self.stopped,
+            "stopping": self.stopping.state(),
+            "plateau": self.plateau.state(),
+        }
+        checkpoint.save(path, self.changing, data)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read what `save` has written.
+
+        Raises
+        ------
+        CheckpointError
+            If it is no such file, or damaged, or was written with another ``floatX``.
+        """
+        saved = checkpoint.load(path)
+        data = saved.data
+        if not isinstance(data, dict) or data.get("kind") != KIND:
+            raise checkpoint.CheckpointError(
+                f"{path} is a checkpoint, but none of a language model that symrnn lm has trained"
+            )
+        if data["floatX"] != pytensor.config.floatX:
+            raise checkpoint.CheckpointError(
+                f"{path} has weights of {data['floatX']}, but pytensor.config.floatX is "
+                f"{pytensor.config.floatX}: set it to {data['floatX']} first"
+            )
+        vocabulary = Vocabulary.from_json(json.dumps(data["vocabulary"]), str(path))
+        tokenizer = tokenizer_from(data["tokenizer"])
+        run = cls(Settings(**data["settings"]), tokenizer, vocabulary, data["source"])
+        saved.restore([*run.model.params, *run.stopping.best, run.rate, run.t], partly=True)
+        run.losses, run.seconds, run.stopped = data["losses"], data["seconds"], data["stopped"]
+        run._loss_sum, run._n_losses = data["since"]
+        run.stopping.set_state(data["stopping"])
+        run.plateau.set_state(data["plateau"])
+        run._saved = saved
+        return run
+
+    def use_best(self) -> None:
+        """Give the model the weights of the lowest validation loss, if there has been one."""
+        if self.stopping.best_epoch:
+            self.stopping.restore()
+
+    def train(
+        self,
+        training: Tokens,
+        validation: Tokens,
+        path: str | os.PathLike[str] | None = None,
+        save_every: float = 30.0,
+        seconds: float = float("inf"),
+        each_step: Callable[[float], None] | None = None,
+        each_validation: Callable[[dict[str, float]], None] | None = None,
+    ) -> History:
+        """Train from where the run is to its end; a resumed one as if it had not been stopped.
+
+        Parameters
+        ----------
+        training, validation
+            Token numbers; for a resumed run the same as before.
+        path
+            Where to save: at the start, after each validation, every `save_every` seconds, and at
+            the end, also if that is Ctrl-C.
+        seconds
+            Stop, as after Ctrl-C, when training has taken so long.
+        each_step, each_validation
+            Called with the loss after each step, and with the entry of `losses` after each
+            validation.
+
+        Returns
+        -------
+        History
+            As of `symrnn.training.train`.
+
+        Raises
+        ------
+        CheckpointError
+            If the file that was loaded lacks something that training needs.
+        NonFiniteLossError
+            As soon as the loss is NaN or infinite. The file keeps what was saved before.
+        ValueError
+            If a text is too short.
+        """
+        s = self.settings
+        batches = streams(training, s.batch_size, s.n_steps)
+        left = s.epochs * len(batches) - self.n_done
+        if left <= 0 or self.stopped:
+            return History()
+        step, rate = self._compile(s.epochs * len(batches))
+        validate = self.validation(validation[: s.validation_tokens])
+        if path is not None:
+            self.save(path)
+        self._call_once([(step, batches[0]), (validate, ()), (rate, ())])
+        saved_at = started = last = time.perf_counter()
+
+        def tick() -> None:
+            nonlocal last
+            now = time.perf_counter()
+            self.seconds += now - last
+            last = now
+
+        def validation_is_due() -> bool:
+            place = self.n_done % len(batches)
+            return place == 0 or place % s.validate_every == 0
+
+        def until_validation() -> Any:
+            """Yield batches from where the run is; an epoch begins with a state of zeros."""
+            while True:
+                place = self.n_done % len(batches)
+                if place == 0:
+                    for carried in self.carried:
+                        carried.reset()
+                yield batches[place]
+                if validation_is_due() or last - started > seconds:
+                    return
+
+        def after_step(_: int, loss: float) -> None:
+            nonlocal saved_at
+            self._loss_sum += loss
+            self._n_losses += 1
+            tick()
+            if each_step is not None:
+                each_step(loss)
+            # never between a step and its validation: a resumed run would leave that out
+            if path is not None and last - saved_at > save_every and not validation_is_due():
+                self.save(path)
+                saved_at = last
+
+        def after_stretch(_: int, __: float) -> bool:
+            nonlocal saved_at
+            if validation_is_due():
+                loss = validate()
+                tick()
+                self._note(loss, float(rate()))
+                if each_validation is not None:
+                    each_validation(self.losses[-1])
+                if path is not None:
+                    self.save(path)
+                    saved_at = last
+            return self.stopped or last - started > seconds
+
+        history = train(
+            step, until_validation, steps=left, progress=False,
+            each_step=after_step, each_epoch=after_stretch,
+        )  # fmt: skip
+        if path is not None:
+            self.save(path)
+        return history
+
+    def _note(self, loss: float, rate: float) -> None:
+        """Take note of a validation loss, and do what follows from it."""
+        self.losses.append(
+            {
+                "step": self.n_done,
+                "training": self._loss_sum / self._n_losses,
+                "validation": loss,
+                "rate": rate,
+                "seconds": self.seconds,
+            }
+        )
+        self._loss_sum, self._n_losses = 0.0, 0
+        self.stopped = self.stopping(loss)
+        if self.settings.schedule == "plateau":
+            self.plateau(loss)
+
+    def validation(self, tokens: Tokens, mode: str | None = None) -> Callable[[], float]:
+        """Compile a function that returns the mean loss of a text, in nats per token.
+
+        The text is read in as many rows side by side as in training if it is long enough, each
+        from a state of zeros. Fewer tokens at its end than there are rows are left out.
+
+        Raises
+        ------
+        ValueError
+            If the text is shorter than a window.
+        """
+        s = self.settings
+        n_rows = max(1, min(s.batch_size, (len(tokens) - 1) // s.n_steps))
+        batches, carried = streams(tokens, n_rows, s.n_steps), self.model.carry(n_rows)
+        evaluate = self.model.compile_evaluation(carried, _mode(mode or s.mode))
+
+        def mean() -> float:
+            for state in carried:
+                state.reset()
+            return mean_loss(evaluate, batches)
+
+        return mean
+
+    def _compile(self, n_steps: int) -> tuple[Any, Any]:
+        """Compile a step, and the rate of the next one; put what was saved in place."""
+        s, rate = self.settings, self.rate
+        if s.schedule == "cosine":
+            n_first = max(1, min(100, n_steps // 20))
+            rate = warm_up(self.t, cosine(self.t, s.rate, n_steps), n_first)
+
+        def rule(loss: Any, params: list[Any]) -> dict[Any, Any]:
+            gradients = clip_by_global_norm(pytensor.grad(loss, params), s.clip)
+            updates: dict[Any, Any] = RULES[s.rule](gradients, params, rate) | advance(self.t)
+            self._changing = [*updates, *self.model.noise.updates]
+            return updates
+
+        step = self.model.compile_training(rule, self.carried, _mode(s.mode))
+        self._changing += [variable for carried in self.carried for variable in carried.state]
+        if self._saved is not None:
+            self._saved.restore(self.changing)
+            self._saved = None
+        return step, pytensor.function([], rate, mode=QUICK)
+
+    def _call_once(self, calls: list[tuple[Any, Any]]) -> None:
+        """Call functions, which compiles them, and put everything back as it was."""
+        before = [(variable, variable.get_value()) for variable in self.changing]
+        for function, arguments in calls:
+            function(*arguments)
+        for variable, value in before:
+            variable.set_value(value)
+
+
+def _mode(name: str) -> Any:
+    return QUICK if name == "QUICK" else name
