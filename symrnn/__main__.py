@@ -34,12 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     lm_options.add_commands(commands)
     options = parser.parse_args(arguments)
-    pytensor.config.floatX = "float32"
-    warnings.filterwarnings("ignore", message="PyTensor could not link to a BLAS")
-    warnings.filterwarnings("ignore", message="(.|\n)*Cannot cache compiled function")
     logging.getLogger("pytensor.tensor.blas").setLevel(logging.ERROR)
     try:
-        return int(options.run(options) or 0)
+        with pytensor.config.change_flags(floatX="float32"), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="PyTensor could not link to a BLAS")
+            warnings.filterwarnings("ignore", message="(.|\n)*Cannot cache compiled function")
+            return int(options.run(options) or 0)
     except (OSError, ValueError, NonFiniteLossError) as error:
         print(f"{parser.prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

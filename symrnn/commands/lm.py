@@ -135,6 +135,8 @@ def evaluate(options: argparse.Namespace) -> None:
     """``lm evaluate``."""
     run = LanguageRun.load(options.model)
     run.use_best()
+    if options.mode is not None:
+        run.settings = replace(run.settings, mode=options.mode)
     with tempfile.TemporaryDirectory(prefix="symrnn_") as folder:
         if options.texts:
             given = options.texts, run.tokenizer, run.vocabulary, folder, options.encoding
@@ -143,7 +145,7 @@ def evaluate(options: argparse.Namespace) -> None:
             _, *rest = corpus(run, options.model.with_suffix(".tokens"))
             parts = dict(zip(("validation", "test"), rest, strict=False))
         for name, tokens in parts.items():
-            loss = run.validation(tokens, options.mode)()
+            loss = run.evaluate(tokens)
             unknown = sum(
                 int((tokens[k : k + 2**20] == run.vocabulary.unk).sum())
                 for k in range(0, len(tokens), 2**20)

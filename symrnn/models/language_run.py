@@ -94,7 +94,9 @@ class LanguageRun:
         self.losses: list[dict[str, float]] = []
         self.seconds, self.stopped = 0.0, False
         self._loss_sum, self._n_losses = 0.0, 0  # since the last validation
-        self._changing: list[Any] = []  # by a step: known when it is compiled
+        self._step: Any = None  # compiled when training begins, as is the rate
+        self._evaluate: Any = None  # compiled when it is needed
+        self._changing: list[Any] = []  # what a step changes
         self._saved: checkpoint.Checkpoint | None = None
 
     @property
@@ -125,7 +127,7 @@ class LanguageRun:
         RuntimeError
             If `train` has not been called: there is no update rule with a memory yet.
         """
-        if not self._changing:
+        if self._step is None:
             raise RuntimeError("there is nothing to save yet: call train first")
         data = {
             "kind": KIND,
@@ -166,13 +168,18 @@ class LanguageRun:
         vocabulary = Vocabulary.from_json(json.dumps(data["vocabulary"]), str(path))
         tokenizer = tokenizer_from(data["tokenizer"])
         run = cls(Settings(**data["settings"]), tokenizer, vocabulary, data["source"])
-        saved.restore([*run.model.params, *run.stopping.best, run.rate, run.t], partly=True)
-        run.losses, run.seconds, run.stopped = data["losses"], data["seconds"], data["stopped"]
-        run._loss_sum, run._n_losses = data["since"]
-        run.stopping.set_state(data["stopping"])
-        run.plateau.set_state(data["plateau"])
-        run._saved = saved
+        run._restore(saved)
         return run
+
+    def _restore(self, saved: checkpoint.Checkpoint) -> None:
+        """Put in place what was saved; the memory of the update rule when training begins."""
+        weights = [*self.model.params, *self.stopping.best]
+        saved.restore([*weights, self.rate, self.t], partly=True)
+        data, self._saved = saved.data, saved
+        self.losses, self.seconds, self.stopped = data["losses"], data["seconds"], data["stopped"]
+        self._loss_sum, self._n_losses = data["since"]
+        self.stopping.set_state(data["stopping"])
+        self.plateau.set_state(data["plateau"])
 
     def use_best(self) -> None:
         """Give the model the weights of the lowest validation loss, if there has been one."""
@@ -223,11 +230,17 @@ class LanguageRun:
         left = s.epochs * len(batches) - self.n_done
         if left <= 0 or self.stopped:
             return History()
-        step, rate = self._compile(s.epochs * len(batches))
-        validate = self.validation(validation[: s.validation_tokens])
+        new = self._step is None
+        if new:
+            self._step, self._rate = self._compile(s.epochs * len(batches))
+        if self._saved is not None:  # only now there is a rule with a memory
+            self._saved.restore(self.changing)
+            self._saved = None
         if path is not None:
             self.save(path)
-        self._call_once([(step, batches[0]), (validate, ()), (rate, ())])
+        validation = validation[: s.validation_tokens]
+        if new:
+            self._call_all((self._step, *batches[0]), (self.evaluate, validation, 1))
         saved_at = started = last = time.perf_counter()
 
         def tick() -> None:
@@ -266,9 +279,9 @@ class LanguageRun:
         def after_stretch(_: int, __: float) -> bool:
             nonlocal saved_at
             if validation_is_due():
-                loss = validate()
+                loss = self.evaluate(validation)
                 tick()
-                self._note(loss, float(rate()))
+                self._note(loss)
                 if each_validation is not None:
                     each_validation(self.losses[-1])
                 if path is not None:
@@ -277,21 +290,21 @@ class LanguageRun:
             return self.stopped or last - started > seconds
 
         history = train(
-            step, until_validation, steps=left, progress=False,
+            self._step, until_validation, steps=left, progress=False,
             each_step=after_step, each_epoch=after_stretch,
         )  # fmt: skip
         if path is not None:
             self.save(path)
         return history
 
-    def _note(self, loss: float, rate: float) -> None:
+    def _note(self, loss: float) -> None:
         """Take note of a validation loss, and do what follows from it."""
         self.losses.append(
             {
                 "step": self.n_done,
                 "training": self._loss_sum / self._n_losses,
                 "validation": loss,
-                "rate": rate,
+                "rate": float(self._rate()),
                 "seconds": self.seconds,
             }
         )
@@ -300,8 +313,8 @@ class LanguageRun:
         if self.settings.schedule == "plateau":
             self.plateau(loss)
 
-    def validation(self, tokens: Tokens, mode: str | None = None) -> Callable[[], float]:
-        """Compile a function that returns the mean loss of a text, in nats per token.
+    def evaluate(self, tokens: Tokens, n_batches: int | None = None) -> float:
+        """Return the mean loss of a text, or of its first batches, in nats per token.
 
         The text is read in as many rows side by side as in training if it is long enough, each
         from a state of zeros. Fewer tokens at its end than there are rows are left out.
@@ -313,18 +326,18 @@ class LanguageRun:
         """
         s = self.settings
         n_rows = max(1, min(s.batch_size, (len(tokens) - 1) // s.n_steps))
-        batches, carried = streams(tokens, n_rows, s.n_steps), self.model.carry(n_rows)
-        evaluate = self.model.compile_evaluation(carried, compiled_mode(mode or s.mode))
-
-        def mean() -> float:
-            for state in carried:
-                state.reset()
-            return mean_loss(evaluate, batches)
-
-        return mean
+        batches = streams(tokens, n_rows, s.n_steps)
+        if self._evaluate is None:
+            self._states = self.model.carry(n_rows)
+            self._evaluate = self.model.compile_evaluation(self._states, compiled_mode(s.mode))
+        for carried in self._states:
+            for state in carried.state:
+                n_hidden = state.get_value(borrow=True).shape[1]
+                state.set_value(np.zeros((n_rows, n_hidden), dtype=state.dtype))
+        return mean_loss(self._evaluate, batches if n_batches is None else batches[:n_batches])
 
     def _compile(self, n_steps: int) -> tuple[Any, Any]:
-        """Compile a step, and the rate of the next one; put what was saved in place."""
+        """Compile a step, and the rate of the next one."""
         s, rate = self.settings, self.rate
         if s.schedule == "cosine":
             n_first = max(1, min(100, n_steps // 20))
@@ -338,16 +351,17 @@ class LanguageRun:
 
         step = self.model.compile_training(rule, self.carried, compiled_mode(s.mode))
         self._changing += [variable for carried in self.carried for variable in carried.state]
-        if self._saved is not None:
-            self._saved.restore(self.changing)
-            self._saved = None
         return step, pytensor.function([], rate, mode=QUICK)
 
-    def _call_once(self, calls: list[tuple[Any, Any]]) -> None:
-        """Call functions, which compiles them, and put everything back as it was."""
+    def _call_all(self, *calls: tuple[Any, ...]) -> None:
+        """Call functions, which compiles them, and put everything back as it was.
+
+        Three times: the arrays that a first call leaves in shared variables may have their axes in
+        another order in memory, for which numba compiles anew.
+        """
 
         def call_all() -> None:
-            for function, arguments in calls:
+            for function, *arguments in 3 * calls:
                 function(*arguments)
 
         if self.settings.mode == "NUMBA":
