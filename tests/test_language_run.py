@@ -126,8 +126,8 @@ def test_a_run_that_is_stopped_again_and_again_and_saves_at_each_step_loses_noth
         run, other = other, run
         go_back(run, path)
         path = tmp_path / "model"
-        history = run.train(*texts(run), path, save_every=0, each_step=stop_at(13))
-        n_starts, finished = n_starts + 1, not history.interrupted
+        run.train(*texts(run), path, save_every=0, each_step=stop_at(13))
+        n_starts, finished = n_starts + 1, run.stopped or run.n_done == 81
     assert n_starts >= 5
     assert bits(run) == expected
 

@@ -19,6 +19,7 @@ from symrnn.commands.progress import Progress, in_words
 from symrnn.models.generation import Writer
 from symrnn.models.language_run import LanguageRun
 from symrnn.models.language_settings import Settings, compiled_mode
+from symrnn.parameters import check_positive
 from symrnn.text import (
     UNK,
     Characters,
@@ -67,6 +68,8 @@ def resume(options: argparse.Namespace) -> int:
 
 def _train(run: LanguageRun, path: Path, options: argparse.Namespace) -> int:
     """Train from where a run is."""
+    if options.minutes is not None:
+        check_positive("minutes", options.minutes)
     parts = corpus(run, path.with_suffix(".tokens"))
     s, n_batches = run.settings, run.n_batches(parts[0])
     if run.stopped or run.n_done >= s.epochs * n_batches:
@@ -166,6 +169,8 @@ def generate(options: argparse.Namespace) -> None:
             "--greedy and --beam draw nothing: take one of them alone, or --temperature, --top-k, "
             "--top-p and --seed"
         )
+    if options.seed is not None and options.seed < 0:
+        raise ValueError(f"seed is {options.seed}, but must be 0 or more")
     n = options.length
     if n is None:
         n = 500 if isinstance(run.tokenizer, Characters) else 100

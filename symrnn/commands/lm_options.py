@@ -55,7 +55,8 @@ def _add_train(commands: Any) -> None:
     parser.add_argument("texts", nargs="+", metavar="TEXT", help="file, or folder with *.txt")
 
     of_text = parser.add_argument_group("the text")
-    of_text.add_argument("--level", choices=("char", "word"), default="char", help="of a token")
+    levels = ("char", "word")
+    of_text.add_argument("--level", choices=levels, default="char", help="(default: char)")
     of_text.add_argument("--lower", action="store_true", help="make all letters small")
     of_text.add_argument(
         "--punctuation", choices=("separate", "drop", "keep"), default="separate",
@@ -74,7 +75,11 @@ def _add_train(commands: Any) -> None:
     )
     of_text.add_argument("--encoding", default="utf-8", help="of the files (default: utf-8)")
     of_text.add_argument(
-        "--validation", nargs="+", default=[], metavar="FILE", help="validate on other files"
+        "--validation",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="validate on this file (or several, with the option again)",
     )
     of_text.add_argument(
         "--split", type=float, nargs="+", default=[0.9, 0.1], metavar="PART",
@@ -142,7 +147,7 @@ def _add_resume(commands: Any) -> None:
     parser.add_argument(
         "texts", nargs="*", metavar="TEXT", help="where the same texts are now, if they have moved"
     )
-    parser.add_argument("--validation", nargs="+", metavar="FILE", help="likewise")
+    parser.add_argument("--validation", action="append", metavar="FILE", help="likewise")
     parser.add_argument(
         "--epochs", type=int, metavar="N", help="so many in all; a cosine is stretched to them"
     )

@@ -90,6 +90,13 @@ class Settings:
                 )
         for name in ("batch_size", "n_steps", "epochs", "validate_every", "validation_tokens"):
             check_whole(name, getattr(self, name))
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}, but must be 0 or more")
+        if len(self.split) not in (2, 3):
+            raise ValueError(
+                f"split is {tuple(self.split)}, but must have two or three parts: training, "
+                "validation and, if you like, test"
+            )
         check_positive("rate", self.rate)
         check_positive("clip", self.clip)
         object.__setattr__(self, "split", tuple(self.split))  # JSON makes a list of it
