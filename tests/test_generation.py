@@ -73,7 +73,7 @@ def test_greedy_takes_the_most_probable_token_given_the_whole_text(writer):
 
 
 def test_samples_have_the_probabilities_of_the_model(writer):
-    n = 1500
+    n = 1000
     rng = np.random.default_rng(1)
     written = [writer.generate("a", 2, rng) for _ in range(n)]
     expected = {text: np.exp(score) for text, score in all_texts(writer.model, "a", 2)}
@@ -163,7 +163,7 @@ def test_streamed_pieces_are_the_text_word_by_word(word_writer, prompt):
 
 def test_a_stream_writes_no_further_than_it_is_read(writer):
     counting, calls = copy(writer), []
-    counting._step = lambda *args: calls.append(1) or writer._step(*args)
+    counting.next_token = lambda *args: calls.append(1) or writer.next_token(*args)
     pieces = counting.stream("ab", 1000)
     assert len(calls) == 3  # line end, a, b
     next(pieces), next(pieces)
@@ -203,7 +203,9 @@ def test_a_beam_of_one_is_greedy(writer):
 
 def test_all_beams_advance_in_one_call(writer):
     counting, sizes = copy(writer), []
-    counting._step = lambda ids, *state: sizes.append(len(ids)) or writer._step(ids, *state)
+    counting.next_token = lambda ids, *state: (
+        sizes.append(len(ids)) or writer.next_token(ids, *state)
+    )
     counting.beam_search("a", 5, width=6)
     assert sizes == [1, 1, 5, 6, 6, 6]
 
