@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -158,6 +159,46 @@ def test_kill_9_at_20_random_moments_and_the_weights_are_those_of_an_undisturbed
     assert n_killed >= 15
     assert run(capsys, "lm", "resume", "--model", out)[0] == 0
     same_bits(whole, out)
+
+
+@pytest.mark.slow
+@pytest.mark.numba
+@pytest.mark.skipif(sys.platform != "linux", reason="compile_to_disk needs fork")
+def test_the_process_that_compiled_computes_the_same_bits_as_those_that_load(text, monkeypatch):
+    cold = text.with_name("cold")
+    monkeypatch.setenv("PYTENSOR_FLAGS", f"base_compiledir={cold}")
+    whole, out = text.with_name("whole"), text.with_name("out")
+    options = ["train", text, *SMALL, "--mode", "NUMBA", "--epochs", 2, "--out"]
+    for arguments in (  # the first compiles, the others load
+        [*options, whole],
+        [*options, out, "--minutes", 1e-9],
+        ["resume", "--model", out],
+    ):
+        process = start(*arguments)
+        said, _ = process.communicate()
+        assert process.returncode == 0, said
+    same_bits(whole, out)
+
+
+@pytest.mark.slow
+@pytest.mark.numba
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_text_of_one_gigabyte_trains_in_less_than_1500_megabytes(tmp_path):
+    text, out = tmp_path / "big.txt", tmp_path / "model"
+    with text.open("w") as stream:
+        for _ in range(1000):
+            stream.write(TEXT * (10**6 // len(TEXT) + 1))
+    assert text.stat().st_size > 10**9
+    few = ["--validate-every", 20, "--validation-tokens", 100_000, "--minutes", 0.05]
+    process = start("train", text, "--hidden", 32, "--embed", 16, *few, "--out", out)
+    peak = 0
+    while process.poll() is None:
+        found = re.search(r"VmHWM:\s*(\d+)", Path(f"/proc/{process.pid}/status").read_text())
+        peak = int(found[1]) if found else peak  # in kB
+        time.sleep(0.05)
+    assert process.returncode == 0, process.communicate()
+    assert len(checkpoint.load(out).data["losses"]) >= 1
+    assert 100_000 < peak < 1_500_000
 
 
 def test_evaluate_says_loss_perplexity_tokens_and_unknown_ones(trained, capsys):
