@@ -94,7 +94,8 @@ class LanguageRun:
         self.losses: list[dict[str, float]] = []
         self.seconds, self.stopped = 0.0, False
         self._loss_sum, self._n_losses = 0.0, 0  # since the last validation
-        self._step: Any = None  # compiled when training begins, as is the rate
+        self._step: Any = None  # compiled when training begins
+        self._scheduled: Any = None  # the rate, if it depends on the step
         self._evaluate: Any = None  # compiled when it is needed
         self._changing: list[Any] = []  # what a step changes
         self._saved: checkpoint.Checkpoint | None = None
@@ -232,7 +233,7 @@ class LanguageRun:
             return History()
         new = self._step is None
         if new:
-            self._step, self._rate = self._compile(s.epochs * len(batches))
+            self._compile(s.epochs * len(batches))
         if self._saved is not None:  # only now there is a rule with a memory
             self._saved.restore(self.changing)
             self._saved = None
@@ -260,6 +261,8 @@ class LanguageRun:
                 if place == 0:
                     for carried in self.carried:
                         carried.reset()
+                if self._scheduled is not None:
+                    self.rate.set_value(self._scheduled())
                 yield batches[place]
                 if validation_is_due() or last - started > seconds:
                     return
@@ -304,7 +307,7 @@ class LanguageRun:
                 "step": self.n_done,
                 "training": self._loss_sum / self._n_losses,
                 "validation": loss,
-                "rate": float(self._rate()),
+                "rate": float(self.rate.get_value()),
                 "seconds": self.seconds,
             }
         )
@@ -336,22 +339,26 @@ class LanguageRun:
                 state.set_value(np.zeros((n_rows, n_hidden), dtype=state.dtype))
         return mean_loss(self._evaluate, batches if n_batches is None else batches[:n_batches])
 
-    def _compile(self, n_steps: int) -> tuple[Any, Any]:
-        """Compile a step, and the rate of the next one."""
-        s, rate = self.settings, self.rate
-        if s.schedule == "cosine":
-            n_first = max(1, min(100, n_steps // 20))
-            rate = warm_up(self.t, cosine(self.t, s.rate, n_steps), n_first)
+    def _compile(self, n_steps: int) -> None:
+        """Compile a step, and the rate as a function of the step counter if it is one.
+
+        The step takes the rate from a shared variable: so its code, once on disk, is that for any
+        length of training.
+        """
+        s = self.settings
 
         def rule(loss: Any, params: list[Any]) -> dict[Any, Any]:
             gradients = clip_by_global_norm(pytensor.grad(loss, params), s.clip)
-            updates: dict[Any, Any] = RULES[s.rule](gradients, params, rate) | advance(self.t)
+            updates: dict[Any, Any] = RULES[s.rule](gradients, params, self.rate) | advance(self.t)
             self._changing = [*updates, *self.model.noise.updates]
             return updates
 
-        step = self.model.compile_training(rule, self.carried, compiled_mode(s.mode))
+        self._step = self.model.compile_training(rule, self.carried, compiled_mode(s.mode))
         self._changing += [variable for carried in self.carried for variable in carried.state]
-        return step, pytensor.function([], rate, mode=QUICK)
+        if s.schedule == "cosine":
+            n_first = max(1, min(100, n_steps // 20))
+            rate = warm_up(self.t, cosine(self.t, s.rate, n_steps), n_first)
+            self._scheduled = pytensor.function([], rate, mode=QUICK)
 
     def _call_all(self, *calls: tuple[Any, ...]) -> None:
         """Call functions, which compiles them, and put everything back as it was.
