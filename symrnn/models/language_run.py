@@ -8,7 +8,7 @@ holds a `LanguageRun`.
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, Self
 
@@ -228,6 +228,8 @@ class LanguageRun:
         """
         s = self.settings
         batches = streams(training, s.batch_size, s.n_steps)
+        validation = validation[: s.validation_tokens]
+        self._in_rows(validation)  # an error now, before the long work
         left = s.epochs * len(batches) - self.n_done
         if left <= 0 or self.stopped:
             return History()
@@ -239,7 +241,6 @@ class LanguageRun:
             self._saved = None
         if path is not None:
             self.save(path)
-        validation = validation[: s.validation_tokens]
         if new:
             self._call_all((self._step, *batches[0]), (self.evaluate, validation, 1))
         saved_at = started = last = time.perf_counter()
@@ -327,17 +328,21 @@ class LanguageRun:
         ValueError
             If the text is shorter than a window.
         """
-        s = self.settings
-        n_rows = max(1, min(s.batch_size, (len(tokens) - 1) // s.n_steps))
-        batches = streams(tokens, n_rows, s.n_steps)
+        n_rows, batches = self._in_rows(tokens)
         if self._evaluate is None:
+            mode = compiled_mode(self.settings.mode)
             self._states = self.model.carry(n_rows)
-            self._evaluate = self.model.compile_evaluation(self._states, compiled_mode(s.mode))
+            self._evaluate = self.model.compile_evaluation(self._states, mode)
         for carried in self._states:
             for state in carried.state:
                 n_hidden = state.get_value(borrow=True).shape[1]
                 state.set_value(np.zeros((n_rows, n_hidden), dtype=state.dtype))
         return mean_loss(self._evaluate, batches if n_batches is None else batches[:n_batches])
+
+    def _in_rows(self, tokens: Tokens) -> tuple[int, Sequence[Any]]:
+        s = self.settings
+        n_rows = max(1, min(s.batch_size, (len(tokens) - 1) // s.n_steps))
+        return n_rows, streams(tokens, n_rows, s.n_steps)
 
     def _compile(self, n_steps: int) -> None:
         """Compile a step, and the rate as a function of the step counter if it is one.
