@@ -71,7 +71,7 @@ def _train(run: LanguageRun, path: Path, options: argparse.Namespace) -> int:
     if options.minutes is not None:
         check_positive("minutes", options.minutes)
     parts = corpus(run, path.with_suffix(".tokens"))
-    s, n_batches = run.settings, run.n_batches(parts[0])
+    s, n_batches = run.settings, run.n_batches(*parts[:2])
     if run.stopped or run.n_done >= s.epochs * n_batches:
         _say(f"{path} is trained to its end, {run.n_done} steps; to train more: --epochs N")
         return 0
@@ -161,7 +161,6 @@ def evaluate(options: argparse.Namespace) -> None:
 
 def generate(options: argparse.Namespace) -> None:
     """``lm generate``."""
-    run, writer = _writer(options)
     draws = (options.temperature, options.top_k, options.top_p, options.seed)
     chosen = [options.greedy, options.beam is not None, draws != (None,) * 4]
     if sum(chosen) > 1:
@@ -171,9 +170,11 @@ def generate(options: argparse.Namespace) -> None:
         )
     if options.seed is not None and options.seed < 0:
         raise ValueError(f"seed is {options.seed}, but must be 0 or more")
-    n = options.length
+    run, n = _load_best(options), options.length
     if n is None:
         n = 500 if isinstance(run.tokenizer, Characters) else 100
+    mode = options.mode or ("QUICK" if n <= 2000 else "NUMBA")
+    writer = Writer(run.model, run.vocabulary, run.tokenizer, compiled_mode(mode))
     if options.beam is not None:
         pieces: Any = [writer.beam_search(options.prompt, n, options.beam)[0][0]]
     elif options.greedy:
@@ -190,13 +191,16 @@ def generate(options: argparse.Namespace) -> None:
 
 def next_tokens(options: argparse.Namespace) -> None:
     """``lm next``."""
-    _, writer = _writer(options)
-    for token, p in writer.next_words(options.prompt, options.k):
+    run = _load_best(options)
+    writer = Writer(run.model, run.vocabulary, run.tokenizer, compiled_mode(options.mode))
+    offered = len(run.vocabulary) - (run.vocabulary.unk is not None)
+    k = min(10, offered) if options.k is None else options.k
+    for token, p in writer.next_words(options.prompt, k):
         shown = token if token.isprintable() and not token.isspace() else repr(token)
         print(f"{p:8.4f}  {shown}")
 
 
-def _writer(options: argparse.Namespace) -> tuple[LanguageRun, Writer]:
+def _load_best(options: argparse.Namespace) -> LanguageRun:
     """Load a model to write with; say which words of the prompt it does not know."""
     run = LanguageRun.load(options.model)
     run.use_best()
@@ -204,8 +208,7 @@ def _writer(options: argparse.Namespace) -> tuple[LanguageRun, Writer]:
     unknown = list(dict.fromkeys(token for token in tokens if token not in run.vocabulary))
     if unknown and run.vocabulary.unk is not None:
         _say(f"not in the vocabulary, so read as {UNK}: {' '.join(unknown)}")
-    mode = compiled_mode(options.mode)
-    return run, Writer(run.model, run.vocabulary, run.tokenizer, mode)
+    return run
 
 
 def _tokenizer(options: argparse.Namespace) -> Tokenizer:

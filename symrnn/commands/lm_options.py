@@ -40,12 +40,12 @@ def _add(commands: Any, name: str, run: Any, text: str, epilog: str | None = Non
     return parser
 
 
-def _add_model(parser: Any, mode: str | None) -> None:
+def _add_model(parser: Any, mode: str | None, default: str) -> None:
     parser.add_argument(
         "--model", type=Path, default=Path(MODEL), metavar="FILE", help=f"(default: {MODEL})"
     )
     parser.add_argument(
-        "--mode", choices=MODES, default=mode, help=f"of PyTensor (default: {mode or 'as trained'})"
+        "--mode", choices=MODES, default=mode, help=f"of PyTensor (default: {default})"
     )
 
 
@@ -164,7 +164,7 @@ def _add_evaluate(commands: Any) -> None:
         help="files or folders (default: the parts for validation and test of its own text)",
     )  # fmt: skip
     parser.add_argument("--encoding", default="utf-8", help="of the files (default: utf-8)")
-    _add_model(parser, None)
+    _add_model(parser, None, "as trained")
 
 
 def _add_generate(commands: Any) -> None:
@@ -185,11 +185,11 @@ def _add_generate(commands: Any) -> None:
     parser.add_argument(
         "--seed", type=int, metavar="N", help="the same text each time (default: another)"
     )
-    _add_model(parser, "NUMBA")
+    _add_model(parser, None, "QUICK, and NUMBA for more than 2000 tokens")
 
 
 def _add_next(commands: Any) -> None:
     parser = _add(commands, "next", lm.next_tokens, "Say which tokens come next, and how probably.")
     parser.add_argument("prompt", metavar="PROMPT", help="what the text is so far")
-    parser.add_argument("-k", type=int, default=10, metavar="K", help="how many (default: 10)")
-    _add_model(parser, "QUICK")
+    parser.add_argument("-k", type=int, metavar="K", help="how many (default: 10)")
+    _add_model(parser, "QUICK", "QUICK")

@@ -114,8 +114,15 @@ class LanguageRun:
         """Cut a corpus as the settings say: training, validation and perhaps test."""
         return split(tokens, self.settings.split)
 
-    def n_batches(self, training: Tokens) -> int:
-        """Return how many steps an epoch has."""
+    def n_batches(self, training: Tokens, validation: Tokens) -> int:
+        """Return how many steps an epoch has.
+
+        Raises
+        ------
+        ValueError
+            If a text is too short.
+        """
+        self._in_rows(validation)
         return len(streams(training, self.settings.batch_size, self.settings.n_steps))
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -229,8 +236,7 @@ class LanguageRun:
         s = self.settings
         batches = streams(training, s.batch_size, s.n_steps)
         validation = validation[: s.validation_tokens]
-        self._in_rows(validation)  # an error now, before the long work
-        left = s.epochs * len(batches) - self.n_done
+        left = s.epochs * self.n_batches(training, validation) - self.n_done
         if left <= 0 or self.stopped:
             return History()
         new = self._step is None
