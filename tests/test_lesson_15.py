@@ -17,7 +17,7 @@ def test_a_step_at_a_time_by_hand_writes_what_the_writer_writes(quick):
 
 def test_samples_are_shown_before_during_and_after_training(quick):
     found, printed, folder = quick
-    assert [*found["watched"]] == [0, 10, 40]
+    assert [*found["watched"]] == [0, 5, 20]
     lines = re.findall(r"step +(\d+)  perplexity +([\d.]+) +([\d.]+) % of (\d+) sentences", printed)
     for (step, watched), line in zip(found["watched"].items(), lines, strict=True):
         judged = watched["judged"]
@@ -26,9 +26,9 @@ def test_samples_are_shown_before_during_and_after_training(quick):
         assert float(line[2]) == pytest.approx(lesson.share(judged), abs=0.06)
     perplexities = [w["perplexity"] for w in found["watched"].values()]
     assert perplexities[0] == pytest.approx(52, abs=1)
-    assert perplexities[-1] < 20
-    assert [*found["samples"]] == [0, 40]
-    assert found["samples"][0][0] > found["samples"][40][0]
+    assert perplexities[-1] < 40
+    assert [*found["samples"]] == [0, 30]
+    assert found["samples"][0][0] > found["samples"][30][0]
     assert sorted(p.name for p in folder.iterdir()) == [
         "15_distributions.png",
         "15_surprise.png",
@@ -81,7 +81,7 @@ def test_the_full_lesson_shows_what_its_text_says(tmp_path):
     nucleus = {value: (right, different) for value, right, different in found["tradeoff"]["top-p"]}
     assert nucleus[0.9][0] > 98
     assert nucleus[0.9][1] > 90
-    assert found["samples"][1000][0] < 1.9
+    assert found["samples"][1500][0] < 1.9
     assert found["circle"] > 0
     assert found["apart"][-1] < 0.01 * found["apart"][0]
     scores = [score for _, score in found["beams"].values()]

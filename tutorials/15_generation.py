@@ -22,6 +22,7 @@ cells from the top; the last one runs the whole lesson.
 """
 
 # %%
+import re
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -138,6 +139,13 @@ def greedy_by_hand(net: Net, first: int, n: int) -> list[str]:
 # One thing in the training is there for writing alone. A text begins with the state zero, but in
 # training the state is carried from piece to piece, so the net would hardly ever see that state and
 # begin its first sentence badly. So after each piece a tenth of the rows begin again at zero.
+#
+# *What to notice.* Before training any word follows any other. After 50 steps the order of words is
+# about right, and 18 % of the sentences are; "the girl wait" is one of the wrong ones. Then 53 %
+# after 100 steps, 86 % after 250, 98 % after 1000. What comes last is agreement over a distance:
+# after 100 steps "every big door beside the door beside some clocks that many red cats likes falls"
+# has its last verb right, after so many words, but not the one before. The perplexity, 5.44 by then
+# and 4.93 at the end, does not show that so clearly.
 
 
 # %%
@@ -169,13 +177,22 @@ def share(judged: Sequence[tuple[str, bool]]) -> float:
 # four times as probable. Towards 0 only the most probable is left, which is greedy; a high one
 # makes all tokens alike.
 #
+# *What to notice* in 15_distributions.png: after "the small dogs near the door" the subject is the
+# dogs, so "are" fits and "is" does not. The model gives little to the words that do not fit, but a
+# temperature of 3 brings them up.
+#
 # ## 4. Top-k and top-p
 #
 # A model gives every token some probability. Each wrong one has little, but there are many, and a
 # text has many steps: sooner or later one is drawn. Top-k (Fan et al., 2018) leaves only the k most
-# probable. But how many good continuations there are depends on the place: after "because" there
-# are two in this grammar, "it" and "they", and at the beginning of a sentence there are five. Top-p
-# (Holtzman et al., 2020) adapts: it leaves the fewest tokens whose probabilities have the sum p.
+# probable. But how many good continuations there are depends on the place: at the beginning of a
+# sentence this grammar has five, and after "because" one, "it" or "they" as the subject demands.
+# Top-p (Holtzman et al., 2020) adapts: it leaves the fewest tokens whose sum is at least p.
+#
+# *What to notice* in 15_tradeoff.png, for about 200 sentences of each kind: at temperature 1, 98 %
+# are right; at 1.7 only 59 %. Low temperatures, a small k and a small p are safe, but say the same
+# thing again and again. The best of both is a large p: with 0.9 all sentences are right, and 97 %
+# of them differ from all others, because what is cut off is just the tail of wrong words.
 
 
 # %%
@@ -228,7 +245,8 @@ def draw_tradeoff(found: dict[str, list[tuple[float, float, float]]], folder: Pa
 # ## 5. Characters
 #
 # The second model writes letter by letter. It has read the help texts that every Python brings
-# along (``help("LOOPING")`` and so on), about 450,000 characters, and knows nothing of words.
+# along (``help("LOOPING")`` and so on), and knows nothing of words. Lines of tables and runs of
+# spaces are taken out before, and about 400,000 characters are left.
 #
 # ## 6. Greedy runs in circles
 #
@@ -283,8 +301,8 @@ def draw_surprise(texts: dict[str, tuple[str, Any]], folder: Path) -> None:
         )
         for i, character in enumerate(written[: lines * columns]):
             ax.text(
-                i % columns, i // columns, character if character != "\n" else "\u21b5",
-                ha="center", va="center", family="monospace", fontsize=10,
+                i % columns, i // columns, character, ha="center", va="center",
+                family="monospace", fontsize=10,
             )  # fmt: skip
         ax.set_title(f"{name}: {-np.log(p).mean():.2f} nats a character", loc="left", fontsize=10)
         ax.set_axis_off()
@@ -324,7 +342,7 @@ def main(
     lessons.positive_option("--n-steps", n_steps)
     with pytensor.config.change_flags(floatX="float32"):
         if quick:
-            return lesson(mode or QUICK, seed, 40, 100, figures, quick)
+            return lesson(mode or QUICK, seed, 20, 100, figures, quick)
         return lesson(mode or "NUMBA", seed, n_steps, 2000, figures, quick)
 
 
@@ -406,7 +424,7 @@ def lesson(
         "exact": exact,
         "tradeoff": tradeoff,
     }
-    return found | characters(mode, rng, chance, n_steps, folder, quick)
+    return found | characters(mode, rng, chance, 3 * n_steps // 2, folder, quick)
 
 
 def characters(
@@ -419,7 +437,8 @@ def characters(
 ) -> dict[str, Any]:
     """Do parts 5 to 7."""
     print("\n5. Characters", flush=True)
-    topics = text.python_topics()
+    topics = re.sub(r"(\W)\1{2,}", " ", text.python_topics())  # lines of tables, indentation
+    topics = re.sub(r"\s+", " ", topics)
     vocabulary = text.Vocabulary.build(topics, specials=())
     net = Net(vocabulary, text.Characters(), 32 if quick else 128, rng, mode)
     train_ids, test_ids = text.split(vocabulary.encode(topics), (0.9, 0.1))
@@ -439,7 +458,7 @@ def characters(
     print("\n6. Greedy runs in circles", flush=True)
     n = 60 if quick else 600
     greedy = write("The ", n)
-    p, states = read(net, "\nThe ", greedy)
+    p, states = read(net, "The ", greedy)
     p, states, circle = p[-n:], states[-n:], period(greedy)
     print(f"  The {greedy[:160]!r}")
     print(f"  the circle has {circle} characters" if circle else "  no circle found")
@@ -457,13 +476,16 @@ def characters(
     for width in (1, 4) if quick else (1, 4, 16, 64):
         beams[width] = net.writer.beam_search("The ", n, width)[0]
         written, score = beams[width]
-        print(f"  width {width:>2}  log-probability {score:7.1f}  {written[:60]!r}")
-    samples = {"drawn, temperature 1": write("The ", n, chance()), "greedy": greedy[:n]}
-    samples["drawn, top-p 0.9"] = write("The ", n, chance(), top_p=0.9)
-    samples[f"beam of {max(beams)}"] = beams[max(beams)][0]
-    people = "".join(vocabulary.decode(test_ids)).split("\nThe ", 1)[1][:n]
+        print(f"  width {width:>2}  log-probability {score:7.1f}  The {written[:60]!r}")
+    samples = {
+        "drawn, temperature 1": write("The ", n, chance()),
+        "drawn, top-p 0.9": write("The ", n, chance(), top_p=0.9),
+        "greedy": greedy[:n],
+        f"beam of {max(beams)}": beams[max(beams)][0],
+    }
+    people = "".join(vocabulary.decode(test_ids)).split(". The ", 1)[1][:n]
     texts = {"by people": people, **samples}
-    surprise = {name: (t, read(net, "\nThe ", t)[0][-n:]) for name, t in texts.items()}
+    surprise = {name: (t, read(net, "The ", t)[0][-n:]) for name, t in texts.items()}
     for name, (_, p) in surprise.items():
         print(f"  {name:20}  {-np.log(p).mean():.2f} nats a character")
     draw_surprise(surprise, folder)
@@ -486,8 +508,8 @@ if __name__ == "__main__":
             "mode": "how PyTensor compiles (default: NUMBA; with --quick one that compiles "
             "nothing)",
             "seed": "of weights, sentences and chance",
-            "n_steps": "steps of training, of each model",
+            "n_steps": "steps of training; the second model takes half as many more",
             "figures": "folder for the figures",
-            "quick": "40 steps of training and short texts",
+            "quick": "20 steps of training and short texts",
         },
     )
