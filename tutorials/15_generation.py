@@ -22,6 +22,7 @@ cells from the top; the last one runs the whole lesson.
 """
 
 # %%
+import re
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -34,7 +35,7 @@ import pytensor
 from symrnn import lessons, text
 from symrnn.compiling import QUICK
 from symrnn.models.generation import Writer
-from symrnn.models.language_model import LanguageModel, mean_loss
+from symrnn.models.language_model import LanguageModel
 from symrnn.models.sampling import sampling_probabilities
 from symrnn.tasks.grammar import Grammar, english
 from symrnn.text import EOS
@@ -72,22 +73,24 @@ class Net:
     ) -> None:
         self.vocabulary, self.rate = vocabulary, pytensor.shared(np.float32(0.01), name="rate")
         self.model = LanguageModel(len(vocabulary), 32, n_hidden, rng)
-        self.carried, self.carried_in_use = self.model.carry(BATCH), self.model.carry(BATCH)
+        self.carried = self.model.carry(BATCH)
 
         def rule(loss: Any, params: list[Any]) -> dict[Any, Any]:
             gradients = clip_by_global_norm(pytensor.grad(loss, params), 5.0)
             return adam(gradients, params, self.rate)
 
         self.step = self.model.compile_training(rule, self.carried, mode)
-        self.evaluate = self.model.compile_evaluation(self.carried_in_use, mode)
         self.writer = Writer(self.model, vocabulary, tokenizer, mode)
         self.next_token = self.writer.next_token  # what self.model.compile_next(mode) returns
 
     def loss(self, ids: Any) -> float:
-        """Return the mean loss on a text, nats per token."""
-        for state in self.carried_in_use:
-            state.reset()
-        return mean_loss(self.evaluate, text.streams(ids, BATCH, TIME))
+        """Return the mean of -log p of the tokens of a text, nats; read in rows, step by step."""
+        ((x, t),) = text.streams(ids, BATCH, (len(ids) - 1) // BATCH)  # each (time, batch)
+        state, total = self.model.zeros(BATCH), 0.0
+        for now, following in zip(x, t, strict=True):
+            log_p, *state = self.next_token(now, *state)
+            total -= log_p[range(BATCH), following].sum()
+        return float(total / t.size)
 
     def train(
         self,
@@ -132,6 +135,17 @@ def greedy_by_hand(net: Net, first: int, n: int) -> list[str]:
 # grammar has said, one after the other. And the grammar can tell of every sentence whether it could
 # have said it: a verb must agree with its subject, however many other nouns stand between. So the
 # share of sentences that are accepted measures what has been learnt, and nobody has to judge.
+#
+# One thing in the training is there for writing alone. A text begins with the state zero, but in
+# training the state is carried from piece to piece, so the net would hardly ever see that state and
+# begin its first sentence badly. So after each piece a tenth of the rows begin again at zero.
+#
+# *What to notice.* Before training any word follows any other. After 50 steps the order of words is
+# about right, and 18 % of the sentences are; "the girl wait" is one of the wrong ones. Then 53 %
+# after 100 steps, 86 % after 250, 98 % after 1000. What comes last is agreement over a distance:
+# after 100 steps "every big door beside the door beside some clocks that many red cats likes falls"
+# has its last verb right, after so many words, but not the one before. The perplexity, 5.44 by then
+# and 4.93 at the end, does not show that so clearly.
 
 
 # %%
@@ -149,8 +163,8 @@ def accepted(grammar: Grammar, written: str) -> list[tuple[str, bool]]:
 
 
 def share(judged: Sequence[tuple[str, bool]]) -> float:
-    """Return which part is accepted, in per cent."""
-    return 100 * float(np.mean([fits for _, fits in judged])) if judged else 0.0
+    """Return which part is accepted, in per cent; NaN if no sentence is finished."""
+    return 100 * float(np.mean([fits for _, fits in judged])) if judged else float("nan")
 
 
 # %% [markdown]
@@ -163,13 +177,22 @@ def share(judged: Sequence[tuple[str, bool]]) -> float:
 # four times as probable. Towards 0 only the most probable is left, which is greedy; a high one
 # makes all tokens alike.
 #
+# *What to notice* in 15_distributions.png: after "the small dogs near the door" the subject is the
+# dogs, so "are" fits and "is" does not. The model gives little to the words that do not fit, but a
+# temperature of 3 brings them up.
+#
 # ## 4. Top-k and top-p
 #
 # A model gives every token some probability. Each wrong one has little, but there are many, and a
 # text has many steps: sooner or later one is drawn. Top-k (Fan et al., 2018) leaves only the k most
-# probable. But how many good continuations there are depends on the place: after "because" there
-# are two in this grammar, "it" and "they", and at the beginning of a sentence there are five. Top-p
-# (Holtzman et al., 2020) adapts: it leaves the fewest tokens whose probabilities have the sum p.
+# probable. But how many good continuations there are depends on the place: at the beginning of a
+# sentence this grammar has five, and after "because" one, "it" or "they" as the subject demands.
+# Top-p (Holtzman et al., 2020) adapts: it leaves the fewest tokens whose sum is at least p.
+#
+# *What to notice* in 15_tradeoff.png, for about 200 sentences of each kind: at temperature 1, 98 %
+# are right; at 1.7 only 59 %. Low temperatures, a small k and a small p are safe, but say the same
+# thing again and again. The best of both is a large p: with 0.9 all sentences are right, and 97 %
+# of them differ from all others, because what is cut off is just the tail of wrong words.
 
 
 # %%
@@ -204,21 +227,17 @@ def draw_distributions(net: Net, grammar: Grammar, prompt: str, folder: Path) ->
 
 def draw_tradeoff(found: dict[str, list[tuple[float, float, float]]], folder: Path) -> None:
     """Draw for each way of drawing how many sentences are right and how many different."""
-    figure, ax = plt.subplots(figsize=(7.5, 5), layout="constrained")
-    for (name, points), colour in zip(found.items(), (BLUE, ORANGE, GREEN), strict=True):
-        value, right, different = np.array(points).T
-        ax.plot(different, right, "o-", color=colour, label=name)
-        for v, r, d in zip(value, right, different, strict=True):
-            ax.annotate(
-                f"{v:g}", (d, r), xytext=(5, 5), textcoords="offset points", fontsize=8,
-                color=colour,
-            )  # fmt: skip
-    ax.set(
-        xlabel="different sentences, % of those written", ylabel="accepted by the grammar, %",
-        title="Right or varied",
-    )  # fmt: skip
-    ax.grid(alpha=0.3)
-    ax.legend()
+    figure, axes = plt.subplots(1, 3, figsize=(11, 4), sharey=True, layout="constrained")
+    for ax, (name, points) in zip(axes, found.items(), strict=True):
+        values, right, different = np.array(points).T
+        places = range(len(values))
+        ax.plot(places, right, "o-", color=GREEN, label="accepted by the grammar")
+        ax.plot(places, different, "s--", color=PURPLE, label="different from each other")
+        ax.set_xticks(places, [f"{v:g}" for v in values])
+        ax.set_xlabel(name)
+        ax.grid(alpha=0.3)
+    axes[0].set_ylabel("sentences, %")
+    axes[0].legend(loc="lower center")
     lessons.save_figure(figure, folder, "15_tradeoff")
 
 
@@ -226,7 +245,8 @@ def draw_tradeoff(found: dict[str, list[tuple[float, float, float]]], folder: Pa
 # ## 5. Characters
 #
 # The second model writes letter by letter. It has read the help texts that every Python brings
-# along (``help("LOOPING")`` and so on), about 450,000 characters, and knows nothing of words.
+# along (``help("LOOPING")`` and so on), and knows nothing of words. Lines of tables and runs of
+# spaces are taken out before, and about 400,000 characters are left.
 #
 # ## 6. Greedy runs in circles
 #
@@ -239,7 +259,7 @@ def draw_tradeoff(found: dict[str, list[tuple[float, float, float]]], folder: Pa
 # %%
 def period(written: str) -> int:
     """Return after how many characters the end of a text repeats, at least three times; 0: not."""
-    for p in range(1, len(written) // 3):
+    for p in range(1, len(written) // 3 + 1):
         if written[-3 * p : -p] == written[-2 * p :]:
             return p
     return 0
@@ -281,8 +301,8 @@ def draw_surprise(texts: dict[str, tuple[str, Any]], folder: Path) -> None:
         )
         for i, character in enumerate(written[: lines * columns]):
             ax.text(
-                i % columns, i // columns, character if character != "\n" else "\u21b5",
-                ha="center", va="center", family="monospace", fontsize=10,
+                i % columns, i // columns, character, ha="center", va="center",
+                family="monospace", fontsize=10,
             )  # fmt: skip
         ax.set_title(f"{name}: {-np.log(p).mean():.2f} nats a character", loc="left", fontsize=10)
         ax.set_axis_off()
@@ -293,21 +313,19 @@ def draw_surprise(texts: dict[str, tuple[str, Any]], folder: Path) -> None:
 
 def draw_training(watched: dict[int, Any], best: float, folder: Path) -> None:
     """Draw perplexity and share of right sentences during training."""
-    steps = [*watched]
+    places = range(len(watched))
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    axes[0].plot(steps, [w["perplexity"] for w in watched.values()], "o-", color=BLUE)
+    axes[0].plot(places, [w["perplexity"] for w in watched.values()], "o-", color=BLUE)
     axes[0].axhline(best, color=GREY, linestyle="--", label=f"best possible: {best:.2f}")
     axes[0].set(ylabel="perplexity", yscale="log", yticks=[5, 10, 20, 50])
     axes[0].yaxis.set_major_formatter("{x:g}")
-    axes[0].minorticks_off()
     axes[0].legend()
-    axes[1].plot(steps, [share(w["judged"]) for w in watched.values()], "o-", color=GREEN)
+    axes[1].plot(places, [share(w["judged"]) for w in watched.values()], "o-", color=GREEN)
     axes[1].set(ylabel="sentences accepted by the grammar, %", ylim=(-3, 103))
     for ax in axes:
-        ax.set_xscale("symlog", linthresh=steps[1])
-        ax.set_xticks(steps, steps)
         ax.minorticks_off()
-        ax.set_xlabel("step of training")
+        ax.set_xticks(places, [str(step) for step in watched])
+        ax.set_xlabel("steps of training so far")
         ax.grid(alpha=0.3)
     lessons.save_figure(figure, folder, "15_training")
 
@@ -316,7 +334,7 @@ def draw_training(watched: dict[int, Any], best: float, folder: Path) -> None:
 def main(
     mode: str | None = None,
     seed: int = 1,
-    n_steps: int = 1500,
+    n_steps: int = 1000,
     figures: str = "figures",
     quick: bool = False,
 ) -> dict[str, Any]:
@@ -324,8 +342,8 @@ def main(
     lessons.positive_option("--n-steps", n_steps)
     with pytensor.config.change_flags(floatX="float32"):
         if quick:
-            return lesson(mode or QUICK, seed, 60, 150, figures, quick)
-        return lesson(mode or "NUMBA", seed, n_steps, 3000, figures, quick)
+            return lesson(mode or QUICK, seed, 20, 100, figures, quick)
+        return lesson(mode or "NUMBA", seed, n_steps, 2000, figures, quick)
 
 
 def lesson(
@@ -340,7 +358,7 @@ def lesson(
 
     grammar = english()
     words = Net(text.Vocabulary(grammar.words), text.Words(line_ends="eos"), 64, rng, mode)
-    train_ids, test_ids = grammar.sample(rng, 400_000), grammar.sample(rng, 20_000)
+    train_ids, test_ids = grammar.sample(rng, 400_000), grammar.sample(rng, 10_000)
 
     def judged(**options: Any) -> list[tuple[str, bool]]:
         return accepted(grammar, words.writer.generate("", n_written, chance(), **options))
@@ -357,7 +375,7 @@ def lesson(
 
     def watch(step: int) -> dict[str, Any]:
         found = {
-            "perplexity": np.exp(words.loss(test_ids[: 2000 if quick else 20_000])),
+            "perplexity": np.exp(words.loss(test_ids[: 2000 if quick else 10_000])),
             "judged": judged(),
         }
         right, n = share(found["judged"]), len(found["judged"])
@@ -384,13 +402,13 @@ def lesson(
     print("\n4. Top-k and top-p: right or varied", flush=True)
     ways: dict[str, list[dict[str, Any]]] = {
         "temperature": [{"temperature": t} for t in (0.3, 0.5, 0.7, 1.0, 1.3, 1.7)],
-        "top-k": [{"top_k": k} for k in (1, 2, 4, 8, 20)],
+        "top-k": [{"top_k": k} for k in (2, 4, 8, 20)],
         "top-p": [{"top_p": q} for q in (0.3, 0.6, 0.8, 0.9, 0.97)],
     }
     tradeoff: dict[str, list[tuple[float, float, float]]] = {}
     for name, settings in ways.items():
         tradeoff[name] = []
-        for options in settings[1::2] if quick else settings:
+        for options in settings[1:3] if quick else settings:
             found = judged(**options)
             (value,) = options.values()
             different = 100 * len({s for s, _ in found}) / max(len(found), 1)
@@ -406,7 +424,7 @@ def lesson(
         "exact": exact,
         "tradeoff": tradeoff,
     }
-    return found | characters(mode, rng, chance, n_steps, folder, quick)
+    return found | characters(mode, rng, chance, 3 * n_steps // 2, folder, quick)
 
 
 def characters(
@@ -419,13 +437,14 @@ def characters(
 ) -> dict[str, Any]:
     """Do parts 5 to 7."""
     print("\n5. Characters", flush=True)
-    topics = text.python_topics()
+    topics = re.sub(r"(\W)\1{2,}", " ", text.python_topics())  # lines of tables, indentation
+    topics = re.sub(r"\s+", " ", topics)
     vocabulary = text.Vocabulary.build(topics, specials=())
     net = Net(vocabulary, text.Characters(), 32 if quick else 128, rng, mode)
     train_ids, test_ids = text.split(vocabulary.encode(topics), (0.9, 0.1))
 
     def watch(step: int) -> tuple[float, str]:
-        loss = net.loss(test_ids[: 2000 if quick else 20_000])
+        loss = net.loss(test_ids[: 2000 if quick else 10_000])
         sample = net.writer.generate("The ", 70, chance())
         print(f"  step {step:>5}  loss {loss:.2f}  The {sample!r}", flush=True)
         return loss, sample
@@ -433,13 +452,13 @@ def characters(
     at = [] if quick else [n_steps * k // 100 for k in (5, 20, 50)]
     losses, watched = net.train(train_ids, n_steps, 0.005, rng, at, watch)
     write = net.writer.generate
-    for t in (0.5, 0.8, 1.2):
+    for t in (0.5, 0.8, 1.2)[: 1 if quick else 3]:
         print(f"  temperature {t}: The {write('The ', 70, chance(), temperature=t)!r}")
 
     print("\n6. Greedy runs in circles", flush=True)
-    n = 100 if quick else 600
+    n = 60 if quick else 600
     greedy = write("The ", n)
-    p, states = read(net, "\nThe ", greedy)
+    p, states = read(net, "The ", greedy)
     p, states, circle = p[-n:], states[-n:], period(greedy)
     print(f"  The {greedy[:160]!r}")
     print(f"  the circle has {circle} characters" if circle else "  no circle found")
@@ -453,17 +472,20 @@ def characters(
 
     print("\n7. Beam search", flush=True)
     beams = {}
-    n = 30 if quick else 150
+    n = 20 if quick else 150
     for width in (1, 4) if quick else (1, 4, 16, 64):
         beams[width] = net.writer.beam_search("The ", n, width)[0]
         written, score = beams[width]
-        print(f"  width {width:>2}  log-probability {score:7.1f}  {written[:60]!r}")
-    samples = {"drawn, temperature 1": write("The ", n, chance()), "greedy": greedy[:n]}
-    samples["drawn, top-p 0.9"] = write("The ", n, chance(), top_p=0.9)
-    samples[f"beam of {max(beams)}"] = beams[max(beams)][0]
-    people = "".join(vocabulary.decode(test_ids)).split("\nThe ", 1)[1][:n]
+        print(f"  width {width:>2}  log-probability {score:7.1f}  The {written[:60]!r}")
+    samples = {
+        "drawn, temperature 1": write("The ", n, chance()),
+        "drawn, top-p 0.9": write("The ", n, chance(), top_p=0.9),
+        "greedy": greedy[:n],
+        f"beam of {max(beams)}": beams[max(beams)][0],
+    }
+    people = "".join(vocabulary.decode(test_ids)).split(". The ", 1)[1][:n]
     texts = {"by people": people, **samples}
-    surprise = {name: (t, read(net, "\nThe ", t)[0][-n:]) for name, t in texts.items()}
+    surprise = {name: (t, read(net, "The ", t)[0][-n:]) for name, t in texts.items()}
     for name, (_, p) in surprise.items():
         print(f"  {name:20}  {-np.log(p).mean():.2f} nats a character")
     draw_surprise(surprise, folder)
@@ -486,8 +508,8 @@ if __name__ == "__main__":
             "mode": "how PyTensor compiles (default: NUMBA; with --quick one that compiles "
             "nothing)",
             "seed": "of weights, sentences and chance",
-            "n_steps": "steps of training, of each model",
+            "n_steps": "steps of training; the second model takes half as many more",
             "figures": "folder for the figures",
-            "quick": "100 steps of training and short texts",
+            "quick": "20 steps of training and short texts",
         },
     )

@@ -49,15 +49,16 @@ class Writer:
 
     Examples
     --------
+    >>> from symrnn.compiling import QUICK
     >>> from symrnn.text import Characters
     >>> from symrnn.updates import adam
     >>> vocabulary = Vocabulary.build("hello\n")
     >>> model = LanguageModel(len(vocabulary), 4, 16, np.random.default_rng(1))
     >>> step = model.compile_training(lambda loss, params: adam(loss, params, 0.05),
-    ...                               model.carry(batch_size=1), mode="FAST_COMPILE")
+    ...                               model.carry(batch_size=1), mode=QUICK)
     >>> ids = vocabulary.encode("hello\n" * 3)[:, None]  # (time, batch)
     >>> losses = [step(ids[:-1], ids[1:]) for _ in range(40)]
-    >>> writer = Writer(model, vocabulary, Characters(), mode="FAST_COMPILE")
+    >>> writer = Writer(model, vocabulary, Characters(), mode=QUICK)
     >>> writer.generate("he", n=10)
     'llo\nhello\n'
     >>> [(text, p > 0.9) for text, p in writer.next_words("he", k=1)]
