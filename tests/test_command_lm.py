@@ -278,7 +278,7 @@ BAD = {
         ("train latin.txt", "latin.txt is not written in utf-8: byte 11, which is 0xf6,"),
         ("train text.txt --encoding klingon", "'klingon' is no encoding"),
         ("train short.txt", "tokens in 32 rows give 0 steps each, fewer than the 64 of a batch"),
-        ("train text.txt --batch 4 --steps 200", "fewer than the 200 of a batch"),
+        ("train text.txt --batch 4 --steps 200", "the text for validation is too short: 136 tok"),
         ("train text.txt --out char.safetensors", "char.safetensors exists: go on with it"),
         ("train text.txt --out text.txt/model", "text.txt/model cannot be written"),
         ("train text.txt --hidden 0", "every size must be at least 1"),

@@ -122,8 +122,12 @@ class LanguageRun:
         ValueError
             If a text is too short.
         """
-        self._in_rows(validation)
-        return len(streams(training, self.settings.batch_size, self.settings.n_steps))
+        batches = streams(training, self.settings.batch_size, self.settings.n_steps)
+        try:
+            self._in_rows(validation)
+        except ValueError as error:
+            raise ValueError(f"the text for validation is too short: {error}") from error
+        return len(batches)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all to one file; see `symrnn.checkpoint.save`.
