@@ -1,6 +1,7 @@
 """Shared weights: of the right shape and dtype, and with the name that equations and graphs use."""
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -126,3 +127,9 @@ def check_positive(name: str, value: Any, or_zero: bool = False) -> None:
     if not (0 < number < np.inf or (or_zero and number == 0)):
         wanted = "a number, 0 or positive" if or_zero else "a positive number"
         raise ValueError(f"{name} is {value}, but must be {wanted}")
+
+
+def check_whole(name: str, value: Any) -> None:
+    """Raise ValueError if `value` is not a whole number from 1."""
+    if not isinstance(value, Integral) or value < 1:
+        raise ValueError(f"{name} is {value}, but must be a whole number, at least 1")

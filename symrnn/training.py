@@ -1,7 +1,4 @@
-"""The training loop: calls a compiled step on batch after batch, shows progress, stops cleanly.
-
-And early stopping, which says when to, and keeps the best weights.
-"""
+"""The training loop: calls a compiled step on batch after batch, shows progress, stops cleanly."""
 
 import signal
 import threading
@@ -9,7 +6,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from numbers import Integral
 from types import FrameType
 from typing import Any
 
@@ -18,7 +14,7 @@ from numpy.random import Generator, RandomState
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from symrnn.parameters import check_parameters
+from symrnn.parameters import check_whole
 
 Batch = tuple[Any, ...]
 
@@ -110,7 +106,7 @@ def train(
         Called after every step with its number, from 1, and its loss.
     each_epoch
         Called after every whole epoch with its number, from 1, and its mean loss. True as its
-        result ends training: here is the place for `EarlyStopping`.
+        result ends training: see `symrnn.validation`.
 
     Returns
     -------
@@ -163,7 +159,7 @@ def train(
                     return history
                 if callable(batches) or not history.epoch_loss:
                     check_batch(function, batch)
-                loss = _loss(_call(function, batch))
+                loss = scalar_loss(_call(function, batch))
                 if not np.isfinite(loss):
                     raise NonFiniteLossError(loss, len(history.loss) + 1, history)
                 history.loss.append(loss)
@@ -192,12 +188,7 @@ def _check_length(epochs: Any, steps: Any) -> None:
     if (epochs is None) == (steps is None):
         raise ValueError("give either epochs or steps")
     name, value = ("epochs", epochs) if steps is None else ("steps", steps)
-    _check_whole(name, value)
-
-
-def _check_whole(name: str, value: Any) -> None:
-    if not isinstance(value, Integral) or value < 1:
-        raise ValueError(f"{name} is {value}, but must be a whole number, at least 1")
+    check_whole(name, value)
 
 
 def _says_stop(answer: Any) -> bool:
@@ -207,94 +198,6 @@ def _says_stop(answer: Any) -> bool:
             f"each_epoch returned {answer!r}, but must return True to stop, else False or None"
         )
     return bool(answer)
-
-
-class EarlyStopping:
-    """Stop when the validation loss does not fall any more; keep the best weights (Prechelt, 1998).
-
-    To be called with the validation loss after every epoch. It says True, stop, when `patience`
-    losses in a row have not been below the best one.
-
-    Parameters
-    ----------
-    params
-        What to keep a copy of: a list of shared float variables. Batch normalisation's running
-        statistics belong to it: ``[*params, *norm.statistics]``.
-    patience
-        After how many epochs without a better loss to stop, a whole number from 1.
-
-    Attributes
-    ----------
-    best_loss : float
-        The lowest loss so far; infinite before the first.
-    best_epoch : int
-        When it was told, counted from 1; 0 before the first.
-    epoch : int
-        How many losses have been told.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `params` is not as said, or empty, or `patience` is no whole number from 1; when called,
-        if the loss is not one finite number.
-
-    Examples
-    --------
-    >>> import pytensor
-    >>> w = pytensor.shared(np.array(0.0), name="w")
-    >>> stopping = EarlyStopping([w], patience=2)
-    >>> for epoch, loss in enumerate([0.9, 0.5, 0.6, 0.5], start=1):
-    ...     w.set_value(epoch)
-    ...     print(epoch, stopping(loss))
-    1 False
-    2 False
-    3 False
-    4 True
-    >>> stopping.restore()
-    >>> float(w.get_value()), stopping.best_epoch, stopping.best_loss
-    (2.0, 2, 0.5)
-
-    With a compiled function `validate` that returns the loss without changing a weight::
-
-        stopping = EarlyStopping(params, patience=10)
-        train(step, batches, epochs=200, each_epoch=lambda *_: stopping(validate(X, t)))
-        stopping.restore()
-    """
-
-    def __init__(self, params: Sequence[Any], patience: int) -> None:
-        _check_whole("patience", patience)
-        self.params, self.patience = check_parameters(params), patience
-        self.best_loss, self.best_epoch, self.epoch = float("inf"), 0, 0
-        self._best: list[NDArray[Any]] = []
-
-    def __call__(self, loss: Any) -> bool:
-        """Take note of an epoch's validation loss; return whether to stop."""
-        loss = _loss(loss)
-        if not np.isfinite(loss):
-            raise ValueError(
-                f"the validation loss is {loss} after epoch {self.epoch + 1}: look at the "
-                "validation data, or train with a lower learning rate or clipped gradients"
-            )
-        self.epoch += 1
-        if loss < self.best_loss:
-            self.best_loss, self.best_epoch = loss, self.epoch
-            self._best = [p.get_value() for p in self.params]
-        return bool(self.epoch - self.best_epoch >= self.patience)
-
-    def restore(self) -> None:
-        """Set `params` to what they were when the loss was best.
-
-        Raises
-        ------
-        RuntimeError
-            If no loss has been told yet.
-        """
-        if not self._best:
-            raise RuntimeError(
-                "there are no best weights yet: call this with the validation loss after each epoch"
-            )
-        for p, value in zip(self.params, self._best, strict=True):
-            p.set_value(value)
 
 
 def minibatches(
@@ -432,8 +335,14 @@ def _call(function: Callable[..., Any], batch: Batch) -> Any:
         raise
 
 
-def _loss(result: Any) -> float:
-    """Return the loss in what a training step returned, its result or the first of them."""
+def scalar_loss(result: Any) -> float:
+    """Return the loss in what a compiled function returned: its result, or the first of them.
+
+    Raises
+    ------
+    ValueError
+        If that is not one number.
+    """
     if isinstance(result, list | tuple):
         result = result[0] if result else None
     if result is None or np.ndim(result):

@@ -125,7 +125,8 @@ def unroll(
     if initial_state is not None:
         start = checked_state(cell, initial_state, start, x)
     renewed = _renewed(cell, x, there)
-    loop = _scan if backward == "autodiff" else _fast_scan
+    one_step = x.type.shape[0] == 1  # known when the graph is built: there is nothing to loop over
+    loop = _scan if backward == "autodiff" or one_step else _fast_scan
     outputs, final = loop(cell, cell.project(x), start, renewed, truncate)
     if there is not None:
         outputs = pt.switch(there, outputs, 0)
@@ -249,6 +250,7 @@ def _scan(
         sequences=[_named("zx", zx), *given, *cuts],
         outputs_info=list(start),
         non_sequences=[W_h],
+        n_steps=1 if zx.type.shape[0] == 1 else None,
         strict=False,  # a cell's own weights, such as peepholes, are found in its step
         return_list=True,
         return_updates=False,

@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
@@ -7,7 +9,7 @@ from pytensor.tensor.elemwise import Elemwise
 from threadpoolctl import threadpool_info
 
 from symrnn.cells import LSTMCell
-from symrnn.compiling import FAST, QUICK, compile_in_background
+from symrnn.compiling import FAST, QUICK, compile_in_background, compile_to_disk
 from symrnn.layers import LayerNorm
 from symrnn.unroll import unroll
 from symrnn.updates import gradient_descent
@@ -137,3 +139,13 @@ def test_it_switches_to_numba():
     step.wait()
     assert step.mode == "NUMBA"
     assert step(value) < first
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="fork")
+def test_compile_to_disk_calls_a_function_in_a_copy_of_the_process_alone(capfd):
+    total, x = pytensor.shared(0.0), pt.dscalar("x")
+    step = pytensor.function([x], total, updates={total: total + x})
+    assert compile_to_disk(step, [2.0])
+    assert total.get_value() == 0
+    assert not compile_to_disk(step, ["no number"])
+    assert capfd.readouterr() == ("", "")

@@ -8,6 +8,7 @@ import pytensor.tensor as pt
 import pytest
 from pytensor.gradient import verify_grad
 from pytensor.graph.replace import clone_replace
+from pytensor.scan.op import Scan
 
 from symrnn import text
 from symrnn.cells import ElmanCell, GRUCell, LSTMCell
@@ -32,7 +33,7 @@ def model(**options):
     settings = {"n_embed": 4, "n_hidden": 5, "rng": np.random.default_rng(1)} | options
     made = LanguageModel(V, **settings)
     for p in made.params:  # biases too
-        p.set_value(np.random.default_rng(2).normal(0, 0.5, p.get_value().shape))
+        p.set_value(np.random.default_rng(2).normal(0, 0.5, p.get_value().shape).astype(p.dtype))
     return made
 
 
@@ -151,9 +152,9 @@ def by_next(m_start, n):
     """The mean loss of the first n steps, from single steps with the state carried by hand."""
     step, state, losses = m_start.compile_next(mode=QUICK), m_start.zeros(B), []
     for t in range(n):
-        p, *state = step(X[t], *state)
-        np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-12)
-        losses.append(-np.log(p[np.arange(B), X[t + 1]]))
+        log_p, *state = step(X[t], *state)
+        np.testing.assert_allclose(np.exp(log_p).sum(axis=1), 1, rtol=1e-12)
+        losses.append(-log_p[np.arange(B), X[t + 1]])
     return np.mean(losses)
 
 
@@ -162,6 +163,22 @@ def test_single_steps_give_the_probabilities_of_the_whole(cell):
     m = model(cell=cell, n_layers=2, dropout=0.5)  # no dropout in use
     whole = m.compile_evaluation(m.carry(B), mode=QUICK)(X[:-1], X[1:])
     assert by_next(m, T) == pytest.approx(float(whole), rel=1e-12)
+
+
+def test_a_single_step_is_no_loop_and_safe_for_large_logits():
+    m = model(n_layers=2)
+    m.params[-1].set_value(np.linspace(0, 1e4, V))
+    step = m.compile_next(mode=QUICK)
+    assert not [n for n in step.maker.fgraph.apply_nodes if isinstance(n.op, Scan)]
+    log_p, *_ = step(X[0], *m.zeros(B))
+    np.testing.assert_allclose(log_p, np.tile(np.linspace(-1e4, 0, V), (B, 1)), atol=10)
+
+
+def test_a_single_step_has_the_dtype_of_the_weights():
+    with pytensor.config.change_flags(floatX="float32"):
+        m = model(cell=GRUCell)
+    log_p, h = m.compile_next(mode=QUICK)(X[0], *m.zeros(B))
+    assert (log_p.dtype, h.dtype) == ("float32", "float32")
 
 
 @pytest.mark.parametrize("variational", [False, True])

@@ -11,7 +11,6 @@ import pytest
 
 from symrnn.losses import sum_squared_error
 from symrnn.training import (
-    EarlyStopping,
     NonFiniteLossError,
     check_batch,
     minibatches,
@@ -110,61 +109,6 @@ def test_ctrl_c_in_each_epoch_ends_training():
 def test_what_each_epoch_returns_must_be_an_answer():
     with pytest.raises(TypeError, match=r"each_epoch returned 0.3, but must return True to stop"):
         train(float, [(1,)], epochs=2, progress=False, each_epoch=lambda *_: 0.3)
-
-
-def test_early_stopping_waits_for_patience_epochs_and_restores_the_best():
-    w, b = pytensor.shared(np.zeros(2), name="w"), pytensor.shared(np.array(0.0), name="b")
-    stopping = EarlyStopping([w, b], patience=3)
-    losses = [5, 3, 4, 3, 2, 2, 9, 2, 1]  # equal to the best is not better
-    validation = iter(losses)
-
-    def step():
-        w.set_value(w.get_value() + 1)
-        b.set_value(b.get_value() - 1)
-        return 0.0
-
-    history = train(
-        step, [()], epochs=99, progress=False, each_epoch=lambda *_: stopping(next(validation))
-    )
-    assert history.stopped
-    assert len(history.epoch_loss) == stopping.epoch == 8
-    assert (stopping.best_loss, stopping.best_epoch) == (2, 5)
-    assert w.get_value().tolist() == [8, 8]
-    stopping.restore()
-    assert (w.get_value().tolist(), float(b.get_value())) == ([5, 5], -5)
-    w.set_value([0.0, 0.0])  # the copy is its own, and may be restored again
-    stopping.restore()
-    assert w.get_value().tolist() == [5, 5]
-
-
-def test_early_stopping_takes_what_a_compiled_function_returns():
-    w = pytensor.shared(np.array(0.0), name="w")
-    stopping = EarlyStopping([w], patience=1)
-    assert [stopping(loss) for loss in (np.array(2.0), [np.array(1.0), "more"], np.float32(1))] == [
-        False,
-        False,
-        True,
-    ]
-
-
-def test_early_stopping_refuses_what_is_no_loss_no_weight_and_no_patience():
-    w = pytensor.shared(np.array(0.0), name="w")
-    stopping = EarlyStopping([w], patience=2)
-    with pytest.raises(RuntimeError, match="no best weights yet"):
-        stopping.restore()
-    stopping(1.0)
-    for loss in (np.nan, np.inf):
-        with pytest.raises(ValueError, match=rf"the validation loss is {loss} after epoch 2"):
-            stopping(loss)
-    with pytest.raises(ValueError, match="the loss, one number"):
-        stopping(np.ones(3))
-    for patience in (0, -1, 2.5, None):
-        with pytest.raises(ValueError, match=f"patience is {patience}, but must be a whole number"):
-            EarlyStopping([w], patience)
-    with pytest.raises(ValueError, match="params is empty"):
-        EarlyStopping([], 2)
-    with pytest.raises(TypeError, match=r"must be a list: write \[w\]"):
-        EarlyStopping(w, 2)
 
 
 def test_seconds_are_those_that_passed():

@@ -43,9 +43,10 @@ from symrnn.losses import categorical_cross_entropy
 from symrnn.noise import Noise
 from symrnn.plots import loss_bands
 from symrnn.tasks.rotation import best_guess, rotation
-from symrnn.training import EarlyStopping, minibatches, train
+from symrnn.training import minibatches, train
 from symrnn.unroll import unroll
 from symrnn.updates import adamw
+from symrnn.validation import EarlyStopping
 from symrnn.wrappers import LayerNormalised, VariationalDropout
 
 Array = np.ndarray[Any, Any]

@@ -83,8 +83,8 @@ class LanguageModel:
     >>> losses[0] > 1, losses[-1] < 0.1
     (True, True)
     >>> next_token = model.compile_next(mode="FAST_COMPILE")
-    >>> p, *state = next_token(np.array([0]), *model.zeros(batch_size=1))
-    >>> p.shape, int(p.argmax())
+    >>> log_p, *state = next_token(np.array([0]), *model.zeros(batch_size=1))
+    >>> log_p.shape, int(log_p.argmax())
     ((1, 3), 1)
     """
 
@@ -224,16 +224,19 @@ class LanguageModel:
         Returns
         -------
         function
-            ``(tokens, *state) -> [p, *state]``: tokens ``(batch,)``, the state as a list of arrays
-            ``(batch, n_hidden)`` (at first those of `zeros`), and p ``(batch, n_tokens)``, the
-            probabilities of the next token.
+            ``(tokens, *state) -> [log_p, *state]``: tokens ``(batch,)``, int64; the state as arrays
+            ``(batch, n_hidden)``, at first those of `zeros`; and log_p ``(batch, n_tokens)``, the
+            log probability of each token as the next one.
         """
         tokens = pt.lvector("tokens")
-        before = [c.State(*(pt.matrix(name) for name in c.State._fields)) for c in self.cells]  # type: ignore[attr-defined]
+        before = [
+            c.State(*(pt.matrix(name, dtype=c.W_h.dtype) for name in c.State._fields))  # type: ignore[attr-defined]
+            for c in self.cells
+        ]
         z, after = self.logits(tokens[None], before)
         return pytensor.function(
             [tokens, *(v for state in before for v in state)],
-            [pt.special.softmax(z[0], axis=-1), *(v for state in after for v in state)],
+            [pt.special.log_softmax(z[0], axis=-1), *(v for state in after for v in state)],
             mode=mode,
         )
 

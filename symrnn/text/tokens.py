@@ -121,9 +121,13 @@ class Tokenizer(ABC):
         """Return all options, as JSON can hold them; `tokenizer_from` makes the same tokeniser."""
         return {"tokens": type(self).__name__.lower(), **asdict(self)}
 
-    @abstractmethod
     def detokenize(self, tokens: Iterable[str]) -> str:
         """Return a text of these tokens."""
+        return "".join(self.detokenize_pieces(tokens))
+
+    @abstractmethod
+    def detokenize_pieces(self, tokens: Iterable[str]) -> Iterator[str]:
+        """Yield for each token what it adds to the text, as soon as it comes."""
 
     @abstractmethod
     def _tokens(self, text: str) -> Sequence[str]:
@@ -172,9 +176,9 @@ class Characters(Tokenizer):
     def _is_cut(self, character: str) -> bool:
         return character.isspace() or "\u3400" <= character <= "\u9fff"
 
-    def detokenize(self, tokens: Iterable[str]) -> str:
-        """Join the characters; ``<eos>`` becomes a line end."""
-        return "".join("\n" if token == EOS else token for token in tokens)
+    def detokenize_pieces(self, tokens: Iterable[str]) -> Iterator[str]:
+        """Yield the characters; ``<eos>`` becomes a line end."""
+        return ("\n" if token == EOS else token for token in tokens)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,17 +237,16 @@ class Words(Tokenizer):
         needs_end = self.line_ends == "eos" and text and text[-1] not in "\r\n"
         return text + "\n" if needs_end else text
 
-    def detokenize(self, tokens: Iterable[str]) -> str:
-        r"""Join tokens so that they read well; ``\n`` and ``<eos>`` become line ends.
+    def detokenize_pieces(self, tokens: Iterable[str]) -> Iterator[str]:
+        r"""Yield tokens so that they read well; ``\n`` and ``<eos>`` become line ends.
 
         White space that `tokenize` left out is guessed: none before a full stop or after an
         opening bracket, and straight quotes open and close in turn.
         """
-        parts: list[str] = []
         glued, quotes = True, set[str]()  # whether the next token follows without a space
         for token in tokens:
             if token in ("\n", EOS):
-                parts.append("\n")
+                yield "\n"
                 glued, quotes = True, set()
                 continue
             before, after = token in _CLOSING, token in _OPENING
@@ -252,9 +255,8 @@ class Words(Tokenizer):
                 quotes ^= {token}
             if self.punctuation == "keep":
                 before = after = False
-            parts.append(token if glued or before else " " + token)
+            yield token if glued or before else " " + token
             glued = after
-        return "".join(parts)
 
 
 _CLOSING = frozenset(".,;:!?…%)]}”’»-/、。，！？；：）」")

@@ -1,0 +1,52 @@
+"""The command line: ``python -m symrnn lm train TEXT...`` and what else `symrnn.commands` has."""
+
+import argparse
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import pytensor
+
+from symrnn import __version__
+from symrnn.commands import lm_options
+from symrnn.training import NonFiniteLossError
+
+
+class Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong, and nothing else."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(
+            allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """End the program with status 2."""
+        self.exit(2, f"{self.prog}: error: {message} (--help shows all options)\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status: 0, 2 after an error, 130 after Ctrl-C."""
+    parser = Parser(prog="python -m symrnn", description="Recurrent nets as symbolic graphs.")
+    parser.add_argument("--version", action="version", version=f"symrnn {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    lm_options.add_commands(commands)
+    options = parser.parse_args(arguments)
+    logging.getLogger("pytensor.tensor.blas").setLevel(logging.ERROR)
+    try:
+        with pytensor.config.change_flags(floatX="float32"), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="PyTensor could not link to a BLAS")
+            warnings.filterwarnings("ignore", message="(.|\n)*Cannot cache compiled function")
+            return int(options.run(options) or 0)
+    except (OSError, ValueError, NonFiniteLossError) as error:
+        print(f"{parser.prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; what was saved before is whole.", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What `python -m symrnn` can do, a file for each command."""

@@ -1,0 +1,248 @@
+"""``python -m symrnn lm``: train a language model on text files, and use it.
+
+Each function here is a command, and takes what `symrnn.commands.lm_options` has read.
+"""
+
+import argparse
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from symrnn.commands.progress import Progress, in_words
+from symrnn.models.generation import Writer
+from symrnn.models.language_run import LanguageRun
+from symrnn.models.language_settings import Settings, compiled_mode
+from symrnn.parameters import check_positive
+from symrnn.text import (
+    UNK,
+    Characters,
+    Tokenizer,
+    Vocabulary,
+    Words,
+    count_tokens,
+    encode_files,
+    read_pieces,
+    text_files,
+)
+
+
+def train(options: argparse.Namespace) -> int:
+    """``lm train``."""
+    _check_out(options.out, options.force)
+    tokenizer = _tokenizer(options)
+    _say(f"reading {', '.join(map(str, options.texts))}")
+    counts = count_tokens(read_pieces(options.texts, options.encoding), tokenizer)
+    words = options.level == "word"
+    limited = options.vocab_size is not None or options.min_count > 1
+    vocabulary = Vocabulary.build(
+        counts, options.vocab_size or (10_000 if words else None), options.min_count,
+        specials=(UNK,) if words or limited or options.validation else (),
+    )  # fmt: skip
+    settings = Settings(**{f.name: getattr(options, f.name) for f in fields(Settings)})
+    source = {
+        "texts": [os.path.abspath(path) for path in options.texts],
+        "validation": [os.path.abspath(path) for path in options.validation],
+        "encoding": options.encoding,
+    }
+    run = LanguageRun(settings, tokenizer, vocabulary, source)
+    return _train(run, options.out, options)
+
+
+def resume(options: argparse.Namespace) -> int:
+    """``lm resume``."""
+    run = LanguageRun.load(options.model)
+    if options.epochs is not None:
+        run.settings = replace(run.settings, epochs=options.epochs)
+    for name in ("texts", "validation"):
+        if given := getattr(options, name):
+            run.source[name] = [os.path.abspath(path) for path in given]
+    return _train(run, options.model, options)
+
+
+def _train(run: LanguageRun, path: Path, options: argparse.Namespace) -> int:
+    """Train from where a run is."""
+    if options.minutes is not None:
+        check_positive("minutes", options.minutes)
+    parts = corpus(run, path.with_suffix(".tokens"))
+    s, n_batches = run.settings, run.n_batches(*parts[:2])
+    if run.stopped or run.n_done >= s.epochs * n_batches:
+        _say(f"{path} is trained to its end, {run.n_done} steps; to train more: --epochs N")
+        return 0
+    n_weights = sum(p.get_value(borrow=True).size for p in run.model.params)
+    _say(
+        f"{len(parts[0]):,} tokens for training, {len(parts[1]):,} for validation; vocabulary of "
+        f"{len(run.vocabulary):,}; {n_weights:,} weights; {n_batches:,} steps an epoch"
+    )
+    if s.mode == "NUMBA":
+        _say("compiling; the first time this takes a minute or more")
+    progress = Progress(run, n_batches, path.with_suffix(".png"))
+    limit = float("inf") if options.minutes is None else 60 * options.minutes
+    try:
+        history = run.train(
+            parts[0], parts[1], path, options.save_every, limit, progress.each_step,
+            progress.each_validation,
+        )  # fmt: skip
+    finally:
+        progress.close()
+    _say_how_it_ended(run, path, s.epochs * n_batches)
+    return 130 if history.interrupted else 0
+
+
+def _say_how_it_ended(run: LanguageRun, path: Path, n_steps: int) -> None:
+    if run.losses:
+        best = run.losses[run.stopping.best_epoch - 1]
+        _say(
+            f"best validation loss: {in_words(best['validation'], run)}, at step "
+            f"{best['step']}; curves in {path.with_suffix('.png')}"
+        )
+    if run.stopped:
+        _say(f"stopped early at step {run.n_done}: the validation loss falls no more")
+    elif run.n_done < n_steps:
+        how = f"python -m symrnn lm resume --model {path}"
+        _say(f"stopped at step {run.n_done} of {n_steps}; to go on: {how}")
+    _say(f"saved: {path}")
+
+
+def corpus(run: LanguageRun, folder: Path) -> Sequence[Any]:
+    """Return the tokens of a run's texts, mapped into memory: training, validation, perhaps test.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If the texts are not there, cannot be read, or are not those of the run so far.
+    """
+    source = run.source
+    found = _hash([*source["texts"], *source["validation"]])
+    if source.setdefault("sha256", found) != found:
+        raise ValueError(
+            f"the texts {', '.join([*source['texts'], *source['validation']])} are not those that "
+            "the training began with: put these back, or train a new model"
+        )
+
+    def encoded(paths: list[str]) -> Any:
+        return encode_files(paths, run.tokenizer, run.vocabulary, folder, source["encoding"])
+
+    if source["validation"]:
+        return encoded(source["texts"]), encoded(source["validation"])
+    return run.parts(encoded(source["texts"]))
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """``lm evaluate``."""
+    run = LanguageRun.load(options.model)
+    run.use_best()
+    if options.mode is not None:
+        run.settings = replace(run.settings, mode=options.mode)
+    with tempfile.TemporaryDirectory(prefix="symrnn_") as folder:
+        if options.texts:
+            given = options.texts, run.tokenizer, run.vocabulary, folder, options.encoding
+            parts = {", ".join(options.texts): encode_files(*given)}
+        else:
+            _, *rest = corpus(run, options.model.with_suffix(".tokens"))
+            parts = dict(zip(("validation", "test"), rest, strict=False))
+        for name, tokens in parts.items():
+            loss = run.evaluate(tokens)
+            unknown = sum(
+                int((tokens[k : k + 2**20] == run.vocabulary.unk).sum())
+                for k in range(0, len(tokens), 2**20)
+            )
+            print(
+                f"{name}: {in_words(loss, run)}; {len(tokens):,} tokens, "
+                f"{100 * unknown / len(tokens):.2g}% {UNK}"
+            )
+
+
+def generate(options: argparse.Namespace) -> None:
+    """``lm generate``."""
+    draws = (options.temperature, options.top_k, options.top_p, options.seed)
+    chosen = [options.greedy, options.beam is not None, draws != (None,) * 4]
+    if sum(chosen) > 1:
+        raise ValueError(
+            "--greedy and --beam draw nothing: take one of them alone, or --temperature, --top-k, "
+            "--top-p and --seed"
+        )
+    if options.seed is not None and options.seed < 0:
+        raise ValueError(f"seed is {options.seed}, but must be 0 or more")
+    run, n = _load_best(options), options.length
+    if n is None:
+        n = 500 if isinstance(run.tokenizer, Characters) else 100
+    mode = options.mode or ("QUICK" if n <= 2000 else "NUMBA")
+    writer = Writer(run.model, run.vocabulary, run.tokenizer, compiled_mode(mode))
+    if options.beam is not None:
+        pieces: Any = [writer.beam_search(options.prompt, n, options.beam)[0][0]]
+    elif options.greedy:
+        pieces = writer.stream(options.prompt, n)
+    else:
+        temperature = 1.0 if options.temperature is None else options.temperature
+        rng = np.random.default_rng(options.seed)
+        pieces = writer.stream(options.prompt, n, rng, temperature, options.top_k, options.top_p)
+    print(options.prompt, end="")
+    for piece in pieces:
+        print(piece, end="", flush=True)
+    print()
+
+
+def next_tokens(options: argparse.Namespace) -> None:
+    """``lm next``."""
+    run = _load_best(options)
+    writer = Writer(run.model, run.vocabulary, run.tokenizer, compiled_mode(options.mode))
+    offered = len(run.vocabulary) - (run.vocabulary.unk is not None)
+    k = min(10, offered) if options.k is None else options.k
+    for token, p in writer.next_words(options.prompt, k):
+        shown = token if token.isprintable() and not token.isspace() else repr(token)
+        print(f"{p:8.4f}  {shown}")
+
+
+def _load_best(options: argparse.Namespace) -> LanguageRun:
+    """Load a model to write with; say which words of the prompt it does not know."""
+    run = LanguageRun.load(options.model)
+    run.use_best()
+    tokens = run.tokenizer.tokenize(options.prompt, unfinished=True)
+    unknown = list(dict.fromkeys(token for token in tokens if token not in run.vocabulary))
+    if unknown and run.vocabulary.unk is not None:
+        _say(f"not in the vocabulary, so read as {UNK}: {' '.join(unknown)}")
+    return run
+
+
+def _tokenizer(options: argparse.Namespace) -> Tokenizer:
+    if options.level == "word":
+        return Words(
+            lower=options.lower, punctuation=options.punctuation, line_ends=options.line_ends
+        )
+    return Characters(lower=options.lower)
+
+
+def _check_out(path: Path, force: bool) -> None:
+    """Check before the long work that the model can be written, and overwrites none."""
+    if path.exists() and not force:
+        raise ValueError(
+            f"{path} exists: go on with it (lm resume --model {path}), give another --out, or "
+            "--force to overwrite it"
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        probe = path.with_name(f".{path.name}.{os.getpid()}.probe")
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OSError(f"{path} cannot be written ({error.strerror}): give another --out") from error
+
+
+def _hash(paths: Sequence[str]) -> str:
+    """Return what tells whether texts are the same."""
+    total = hashlib.sha256()
+    for file in text_files(paths):
+        with file.open("rb") as stream:
+            total.update(hashlib.file_digest(stream, "sha256").digest())
+    return total.hexdigest()
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,195 @@
+"""The options of ``python -m symrnn lm`` and their help."""
+
+from pathlib import Path
+from typing import Any
+
+from symrnn.commands import lm
+from symrnn.models.language_settings import CELLS, MODES, RULES, SCHEDULES, Settings
+from symrnn.text import UNK
+
+MODEL = "model.safetensors"
+
+EXAMPLES = """examples:
+  python -m symrnn lm train shakespeare.txt
+  python -m symrnn lm generate "ROMEO:" --length 300 --temperature 0.8
+  python -m symrnn lm train stories/ --level word --lower --tied --embed 256 --out words.safetensors
+  python -m symrnn lm next "some of them looks like" --model words.safetensors
+
+Ctrl-C saves a training, and this goes on with it:
+  python -m symrnn lm resume
+"""
+
+TRAIN = f"""{EXAMPLES}
+Beside the model lie a picture of its curves (model.png), and a folder with the numbers of the
+text's tokens (model.tokens), which you may delete after training.
+"""
+
+
+def add_commands(commands: Any) -> None:
+    """Add ``lm`` and what comes after it to a command line."""
+    text = "Language models: what comes next in a text, character by character or word by word."
+    parser = commands.add_parser("lm", help=text, description=text, epilog=EXAMPLES)
+    inside = parser.add_subparsers(metavar="COMMAND", required=True)
+    for add in (_add_train, _add_resume, _add_evaluate, _add_generate, _add_next):
+        add(inside)
+
+
+def _add(commands: Any, name: str, run: Any, text: str, epilog: str | None = None) -> Any:
+    parser = commands.add_parser(name, help=text, description=text, epilog=epilog)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_model(parser: Any, mode: str | None, default: str) -> None:
+    parser.add_argument(
+        "--model", type=Path, default=Path(MODEL), metavar="FILE", help=f"(default: {MODEL})"
+    )
+    parser.add_argument(
+        "--mode", choices=MODES, default=mode, help=f"of PyTensor (default: {default})"
+    )
+
+
+def _add_train(commands: Any) -> None:
+    text = "Train a new model on text files, or folders of them."
+    parser = _add(commands, "train", lm.train, text, TRAIN)
+    parser.add_argument("texts", nargs="+", metavar="TEXT", help="file, or folder with *.txt")
+
+    of_text = parser.add_argument_group("the text")
+    levels = ("char", "word")
+    of_text.add_argument("--level", choices=levels, default="char", help="(default: char)")
+    of_text.add_argument("--lower", action="store_true", help="make all letters small")
+    of_text.add_argument(
+        "--punctuation", choices=("separate", "drop", "keep"), default="separate",
+        help="words: marks are tokens (default), are dropped, or stay on their words",
+    )  # fmt: skip
+    of_text.add_argument(
+        "--line-ends", choices=("drop", "keep", "eos"), default="drop",
+        help="words: line ends are white space (default), tokens, or ends of sentences",
+    )  # fmt: skip
+    of_text.add_argument(
+        "--vocab-size", type=int, metavar="N",
+        help=f"at most so many tokens; others become {UNK} (default: 10000 words, all characters)",
+    )  # fmt: skip
+    of_text.add_argument(
+        "--min-count", type=int, default=1, metavar="N", help="leave out rarer tokens (default: 1)"
+    )
+    of_text.add_argument("--encoding", default="utf-8", help="of the files (default: utf-8)")
+    of_text.add_argument(
+        "--validation",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="validate on this file (or several, with the option again)",
+    )
+    of_text.add_argument(
+        "--split", type=float, nargs="+", default=[0.9, 0.1], metavar="PART",
+        help="else: parts for training, validation, and if you like test (default: 0.9 0.1)",
+    )  # fmt: skip
+
+    net = parser.add_argument_group("the net")
+    _option(net, "--cell", "cell", "", choices=sorted(CELLS))
+    _option(net, "--embed", "n_embed", "numbers in a token's vector")
+    _option(net, "--hidden", "n_hidden", "units of a layer")
+    _option(net, "--layers", "n_layers", "recurrent layers")
+    _option(net, "--dropout", "dropout", "share of features left out in training")
+    _option(net, "--variational", "variational", "the same features at all steps of a batch")
+    _option(net, "--tied", "tied", "one matrix for vectors and output: --embed as --hidden")
+
+    training = parser.add_argument_group("the training")
+    _option(training, "--epochs", "epochs", "times to go through the text")
+    _option(training, "--batch", "batch_size", "rows of the text side by side")
+    _option(training, "--steps", "n_steps", "tokens of a row at once: how far back gradients go")
+    _option(training, "--rule", "rule", "", choices=sorted(RULES))
+    _option(training, "--rate", "rate", "learning rate")
+    _option(
+        training, "--schedule", "schedule",
+        "constant; cosine: down to 0 with the last step; plateau: divided by 4 when the validation "
+        "loss does not fall", choices=SCHEDULES,
+    )  # fmt: skip
+    _option(training, "--clip", "clip", "largest norm of the gradients")
+    training.add_argument(
+        "--patience", type=int, metavar="N", help="stop after N validations without a better loss"
+    )
+    _option(training, "--validate-every", "validate_every", "steps, besides each epoch's end")
+    _option(training, "--validation-tokens", "validation_tokens", "validate on so many at most")
+    _option(training, "--seed", "seed", "for first weights and dropout")
+    _option(training, "--mode", "mode", "of PyTensor", choices=MODES)
+    _add_saving(training)
+    training.add_argument(
+        "--out", type=Path, default=Path(MODEL), metavar="FILE", help=f"(default: {MODEL})"
+    )
+    training.add_argument("--force", action="store_true", help="overwrite --out")
+
+
+def _option(group: Any, flag: str, name: str, text: str, **options: Any) -> None:
+    """Add an option that is one of the `Settings`, with their default."""
+    default = getattr(Settings(), name)
+    if isinstance(default, bool):
+        group.add_argument(flag, dest=name, action="store_true", help=text)
+        return
+    if "choices" not in options:
+        options |= {"metavar": "N" if isinstance(default, int) else "X"}
+    group.add_argument(
+        flag, dest=name, type=type(default), default=default,
+        help=f"{text} (default: {default})".strip(), **options,
+    )  # fmt: skip
+
+
+def _add_saving(parser: Any) -> None:
+    parser.add_argument("--minutes", type=float, metavar="M", help="save and stop after so long")
+    parser.add_argument(
+        "--save-every", type=float, default=30, metavar="S", help="seconds (default: 30)"
+    )
+
+
+def _add_resume(commands: Any) -> None:
+    parser = _add(commands, "resume", lm.resume, "Go on with a training that was stopped.")
+    parser.add_argument(
+        "texts", nargs="*", metavar="TEXT", help="where the same texts are now, if they have moved"
+    )
+    parser.add_argument("--validation", action="append", metavar="FILE", help="likewise")
+    parser.add_argument(
+        "--epochs", type=int, metavar="N", help="so many in all; a cosine is stretched to them"
+    )
+    parser.add_argument(
+        "--model", type=Path, default=Path(MODEL), metavar="FILE", help=f"(default: {MODEL})"
+    )
+    _add_saving(parser)
+
+
+def _add_evaluate(commands: Any) -> None:
+    parser = _add(commands, "evaluate", lm.evaluate, "Say how well a model predicts texts.")
+    parser.add_argument(
+        "texts", nargs="*", metavar="TEXT",
+        help="files or folders (default: the parts for validation and test of its own text)",
+    )  # fmt: skip
+    parser.add_argument("--encoding", default="utf-8", help="of the files (default: utf-8)")
+    _add_model(parser, None, "as trained")
+
+
+def _add_generate(commands: Any) -> None:
+    parser = _add(commands, "generate", lm.generate, "Let a model write.")
+    parser.add_argument("prompt", nargs="?", default="", metavar="PROMPT", help="how it begins")
+    parser.add_argument("--length", type=int, metavar="N", help="tokens (default: 500, words: 100)")
+    parser.add_argument(
+        "--temperature", type=float, metavar="T", help="below 1 tamer, above 1 wilder (default: 1)"
+    )
+    parser.add_argument("--top-k", type=int, metavar="K", help="only the K most probable tokens")
+    parser.add_argument(
+        "--top-p", type=float, metavar="P", help="only the most probable that make up P together"
+    )
+    parser.add_argument("--greedy", action="store_true", help="always the most probable token")
+    parser.add_argument(
+        "--beam", type=int, metavar="W", help="look for the most probable text, keeping W"
+    )
+    parser.add_argument(
+        "--seed", type=int, metavar="N", help="the same text each time (default: another)"
+    )
+    _add_model(parser, None, "QUICK, and NUMBA for more than 2000 tokens")
+
+
+def _add_next(commands: Any) -> None:
+    parser = _add(commands, "next", lm.next_tokens, "Say which tokens come next, and how probably.")
+    parser.add_argument("prompt", metavar="PROMPT", help="what the text is so far")
+    parser.add_argument("-k", type=int, metavar="K", help="how many (default: 10)")
+    _add_model(parser, "QUICK", "QUICK")

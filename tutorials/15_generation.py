@@ -1,0 +1,515 @@
+"""Lesson 15: writing - what a language model says when it is let go on
+
+What you learn
+    To let a trained language model write: one compiled step, with the state carried in and out.
+    Greedy choice, and why it runs in circles. Sampling: temperature, top-k and top-p, and what
+    they do to the probabilities. Beam search, which finds texts that are more probable, and duller.
+
+What you should see
+    Seven numbered parts and four figures: 15_training.png, 15_distributions.png, 15_tradeoff.png
+    and 15_surprise.png. Two small models write before, during and after their training: one has
+    learnt words from a grammar that can judge every sentence, the other characters from the help
+    texts of Python.
+
+How long it takes (measured on two cores)
+    TODO
+
+What you need to know
+    NumPy, and the lessons on language models, 13 and 14.
+
+The file is a script and a notebook: editors that know `# %%` cells open it as one. There, run the
+cells from the top; the last one runs the whole lesson.
+"""
+
+# %%
+import re
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytensor
+
+from symrnn import lessons, text
+from symrnn.compiling import QUICK
+from symrnn.models.generation import Writer
+from symrnn.models.language_model import LanguageModel
+from symrnn.models.sampling import sampling_probabilities
+from symrnn.tasks.grammar import Grammar, english
+from symrnn.text import EOS
+from symrnn.training import train
+from symrnn.updates import adam, clip_by_global_norm
+
+BLUE, ORANGE, GREEN, PURPLE, GREY = "#2b6cb0", "#c2570c", "#2f7a4f", "#805ad5", "#718096"
+BATCH, TIME = 32, 50  # rows of text side by side, and steps of one piece
+
+# %% [markdown]
+# ## 1. One step at a time
+#
+# A language model says how probable each token is as the next one. To write, one of them is chosen,
+# given to the model as its next input, and so on:
+#
+#     log p, state  <-  next_token(token, state)
+#     token         <-  a choice made from log p
+#
+# The state is all that the model knows of the text so far. It comes out of one call and goes into
+# the next, so a step costs the same however long the text is. The simplest choice is the most
+# probable token, always: that is called greedy.
+
+
+# %%
+class Net:
+    """A language model with all that this lesson does with it."""
+
+    def __init__(
+        self,
+        vocabulary: text.Vocabulary,
+        tokenizer: text.Tokenizer,
+        n_hidden: int,
+        rng: np.random.Generator,
+        mode: Any,
+    ) -> None:
+        self.vocabulary, self.rate = vocabulary, pytensor.shared(np.float32(0.01), name="rate")
+        self.model = LanguageModel(len(vocabulary), 32, n_hidden, rng)
+        self.carried = self.model.carry(BATCH)
+
+        def rule(loss: Any, params: list[Any]) -> dict[Any, Any]:
+            gradients = clip_by_global_norm(pytensor.grad(loss, params), 5.0)
+            return adam(gradients, params, self.rate)
+
+        self.step = self.model.compile_training(rule, self.carried, mode)
+        self.writer = Writer(self.model, vocabulary, tokenizer, mode)
+        self.next_token = self.writer.next_token  # what self.model.compile_next(mode) returns
+
+    def loss(self, ids: Any) -> float:
+        """Return the mean of -log p of the tokens of a text, nats; read in rows, step by step."""
+        ((x, t),) = text.streams(ids, BATCH, (len(ids) - 1) // BATCH)  # each (time, batch)
+        state, total = self.model.zeros(BATCH), 0.0
+        for now, following in zip(x, t, strict=True):
+            log_p, *state = self.next_token(now, *state)
+            total -= log_p[range(BATCH), following].sum()
+        return float(total / t.size)
+
+    def train(
+        self,
+        ids: Any,
+        n_steps: int,
+        rate: float,
+        rng: np.random.Generator,
+        at: Sequence[int],
+        watch: Any,
+    ) -> Any:
+        """Train; return the losses, and what `watch` returned before, at some steps, and after."""
+        found = {0: watch(0)}
+        self.rate.set_value(np.float32(rate))
+
+        def look(step: int, loss: float) -> None:
+            done = step / n_steps
+            self.rate.set_value(np.float32(rate * (0.05 + 0.95 * np.cos(np.pi / 2 * done) ** 2)))
+            forgets = np.flatnonzero(rng.random(BATCH) < 0.1)
+            for state in self.carried:
+                state.reset(forgets)
+            if step in at or step == n_steps:
+                found[step] = watch(step)
+
+        pieces = text.streams(ids, BATCH, TIME)
+        history = train(self.step, pieces, steps=n_steps, each_step=look, label="training")
+        return history.loss, found
+
+
+def greedy_by_hand(net: Net, first: int, n: int) -> list[str]:
+    """Write n tokens after a first one, each the most probable."""
+    ids, state = [first], net.model.zeros(batch_size=1)
+    for _ in range(n):
+        log_p, *state = net.next_token(np.array(ids[-1:]), *state)
+        ids.append(int(log_p[0].argmax()))
+    return net.vocabulary.decode(ids[1:])
+
+
+# %% [markdown]
+# ## 2. Before, during and after training
+#
+# The first model learns from the grammar of lesson 13. It knows nothing but the words that the
+# grammar has said, one after the other. And the grammar can tell of every sentence whether it could
+# have said it: a verb must agree with its subject, however many other nouns stand between. So the
+# share of sentences that are accepted measures what has been learnt, and nobody has to judge.
+#
+# One thing in the training is there for writing alone. A text begins with the state zero, but in
+# training the state is carried from piece to piece, so the net would hardly ever see that state and
+# begin its first sentence badly. So after each piece a tenth of the rows begin again at zero.
+#
+# *What to notice.* Before training any word follows any other. After 50 steps the order of words is
+# about right, and 18 % of the sentences are; "the girl wait" is one of the wrong ones. Then 53 %
+# after 100 steps, 86 % after 250, 98 % after 1000. What comes last is agreement over a distance:
+# after 100 steps "every big door beside the door beside some clocks that many red cats likes falls"
+# has its last verb right, after so many words, but not the one before. The perplexity, 5.44 by then
+# and 4.93 at the end, does not show that so clearly.
+
+
+# %%
+def accepted(grammar: Grammar, written: str) -> list[tuple[str, bool]]:
+    """Return the finished sentences of a text, and whether the grammar makes such a sentence."""
+    found = []
+    for sentence in written.split("\n")[:-1]:
+        try:
+            grammar.log_probabilities(grammar.encode([*sentence.split(), EOS]))
+        except ValueError:
+            found.append((sentence, False))
+        else:
+            found.append((sentence, True))
+    return found
+
+
+def share(judged: Sequence[tuple[str, bool]]) -> float:
+    """Return which part is accepted, in per cent; NaN if no sentence is finished."""
+    return 100 * float(np.mean([fits for _, fits in judged])) if judged else float("nan")
+
+
+# %% [markdown]
+# ## 3. Temperature
+#
+#     q_i = p_i^(1/T) / sum over j of p_j^(1/T)
+#
+# T = 1 draws each token as often as the model says. A lower temperature sharpens the distribution:
+# at T = 1/2 all probabilities are squared, so what was twice as probable as something else is now
+# four times as probable. Towards 0 only the most probable is left, which is greedy; a high one
+# makes all tokens alike.
+#
+# *What to notice* in 15_distributions.png: after "the small dogs near the door" the subject is the
+# dogs, so "are" fits and "is" does not. The model gives little to the words that do not fit, but a
+# temperature of 3 brings them up.
+#
+# ## 4. Top-k and top-p
+#
+# A model gives every token some probability. Each wrong one has little, but there are many, and a
+# text has many steps: sooner or later one is drawn. Top-k (Fan et al., 2018) leaves only the k most
+# probable. But how many good continuations there are depends on the place: at the beginning of a
+# sentence this grammar has five, and after "because" one, "it" or "they" as the subject demands.
+# Top-p (Holtzman et al., 2020) adapts: it leaves the fewest tokens whose sum is at least p.
+#
+# *What to notice* in 15_tradeoff.png, for about 200 sentences of each kind: at temperature 1, 98 %
+# are right; at 1.7 only 59 %. Low temperatures, a small k and a small p are safe, but say the same
+# thing again and again. The best of both is a large p: with 0.9 all sentences are right, and 97 %
+# of them differ from all others, because what is cut off is just the tail of wrong words.
+
+
+# %%
+def draw_distributions(net: Net, grammar: Grammar, prompt: str, folder: Path) -> None:
+    """Draw what temperature, top-k and top-p do to the next word."""
+    likely = net.writer.next_words(prompt, k=12)
+    words = [word for word, _ in likely]
+    everything = dict(net.writer.next_words(prompt, k=len(grammar.words)))
+    log_p = np.log([*everything.values()])
+    settings: list[dict[str, Any]] = [
+        {"temperature": 0.3}, {"temperature": 1.0}, {"temperature": 3.0},
+        {"top_k": 4}, {"top_p": 0.9}, {"temperature": 0.5, "top_p": 0.9},
+    ]  # fmt: skip
+    exact = grammar.next_words(prompt.split())
+    figure, axes = plt.subplots(2, 3, figsize=(11, 6), sharey=True, layout="constrained")
+    for ax, options in zip(axes.flat, settings, strict=True):
+        q = sampling_probabilities(log_p, **options)[: len(words)]
+        colours = [GREEN if word in exact else ORANGE for word in words]
+        ax.bar(words, q, color=colours)
+        ax.bar(words, np.exp(log_p[: len(words)]), edgecolor="k", fill=False, linewidth=0.8)
+        name = ", ".join(f"{k.replace('_', '-')} {v:g}" for k, v in options.items())
+        ax.set_title(name)
+        ax.tick_params(axis="x", rotation=60)
+        ax.grid(axis="y", alpha=0.3)
+    for ax in axes[:, 0]:
+        ax.set_ylabel("probability")
+    figure.suptitle(
+        f'"{prompt} ..." : what is drawn (bars) and what the model says (outlines); green: fits'
+    )
+    lessons.save_figure(figure, folder, "15_distributions")
+
+
+def draw_tradeoff(found: dict[str, list[tuple[float, float, float]]], folder: Path) -> None:
+    """Draw for each way of drawing how many sentences are right and how many different."""
+    figure, axes = plt.subplots(1, 3, figsize=(11, 4), sharey=True, layout="constrained")
+    for ax, (name, points) in zip(axes, found.items(), strict=True):
+        values, right, different = np.array(points).T
+        places = range(len(values))
+        ax.plot(places, right, "o-", color=GREEN, label="accepted by the grammar")
+        ax.plot(places, different, "s--", color=PURPLE, label="different from each other")
+        ax.set_xticks(places, [f"{v:g}" for v in values])
+        ax.set_xlabel(name)
+        ax.grid(alpha=0.3)
+    axes[0].set_ylabel("sentences, %")
+    axes[0].legend(loc="lower center")
+    lessons.save_figure(figure, folder, "15_tradeoff")
+
+
+# %% [markdown]
+# ## 5. Characters
+#
+# The second model writes letter by letter. It has read the help texts that every Python brings
+# along (``help("LOOPING")`` and so on), and knows nothing of words. Lines of tables and runs of
+# spaces are taken out before, and about 400,000 characters are left.
+#
+# ## 6. Greedy runs in circles
+#
+# The greedy text soon repeats itself, for ever. There is no chance in it: the next token follows
+# from the state, and the next state from both. The net forgets, so after the same words its state
+# is nearly the same as it was the last time, and the same words follow. Each round draws it nearer
+# to the circle.
+
+
+# %%
+def period(written: str) -> int:
+    """Return after how many characters the end of a text repeats, at least three times; 0: not."""
+    for p in range(1, len(written) // 3 + 1):
+        if written[-3 * p : -p] == written[-2 * p :]:
+            return p
+    return 0
+
+
+def read(net: Net, first: str, written: str) -> tuple[Any, Any]:
+    """Return the probability of each character, given those before it, and the states h."""
+    state, p, states = net.model.zeros(batch_size=1), [], []
+    ids = net.vocabulary.encode(first + written)
+    for now, following in pairwise(ids):
+        log_p, *state = net.next_token(np.array([now]), *state)
+        p.append(np.exp(log_p[0, following]))
+        states.append(state[0][0])
+    return np.array(p), np.array(states)
+
+
+# %% [markdown]
+# ## 7. Beam search
+#
+# Greedy takes the best next token, which is not the way to the best text. Beam search keeps the
+# `width` most probable beginnings, continues all of them in all ways, in one call of the compiled
+# step, and again keeps the best. A wide beam finds texts that are more probable than the greedy
+# one. And more probable than what people write: each good sentence has a word in it that was not
+# to be expected.
+
+
+# %%
+def draw_surprise(texts: dict[str, tuple[str, Any]], folder: Path) -> None:
+    """Draw texts, each character on a ground that says how probable it was."""
+    columns, lines = 75, 2
+    figure, axes = plt.subplots(
+        len(texts), 1, figsize=(11, 1.2 * len(texts) + 0.3), layout="constrained"
+    )
+    for ax, (name, (written, p)) in zip(axes, texts.items(), strict=True):
+        ground = np.full(lines * columns, np.nan)
+        ground[: len(p)] = p[: lines * columns]
+        shown = ax.imshow(
+            ground.reshape(lines, columns), cmap="Oranges_r", vmin=-0.4, vmax=1, aspect="auto"
+        )
+        for i, character in enumerate(written[: lines * columns]):
+            ax.text(
+                i % columns, i // columns, character, ha="center", va="center",
+                family="monospace", fontsize=10,
+            )  # fmt: skip
+        ax.set_title(f"{name}: {-np.log(p).mean():.2f} nats a character", loc="left", fontsize=10)
+        ax.set_axis_off()
+    bar = figure.colorbar(shown, ax=axes, label="probability of the character", fraction=0.02)
+    bar.ax.set_ylim(0, 1)
+    lessons.save_figure(figure, folder, "15_surprise")
+
+
+def draw_training(watched: dict[int, Any], best: float, folder: Path) -> None:
+    """Draw perplexity and share of right sentences during training."""
+    places = range(len(watched))
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    axes[0].plot(places, [w["perplexity"] for w in watched.values()], "o-", color=BLUE)
+    axes[0].axhline(best, color=GREY, linestyle="--", label=f"best possible: {best:.2f}")
+    axes[0].set(ylabel="perplexity", yscale="log", yticks=[5, 10, 20, 50])
+    axes[0].yaxis.set_major_formatter("{x:g}")
+    axes[0].legend()
+    axes[1].plot(places, [share(w["judged"]) for w in watched.values()], "o-", color=GREEN)
+    axes[1].set(ylabel="sentences accepted by the grammar, %", ylim=(-3, 103))
+    for ax in axes:
+        ax.minorticks_off()
+        ax.set_xticks(places, [str(step) for step in watched])
+        ax.set_xlabel("steps of training so far")
+        ax.grid(alpha=0.3)
+    lessons.save_figure(figure, folder, "15_training")
+
+
+# %%
+def main(
+    mode: str | None = None,
+    seed: int = 1,
+    n_steps: int = 1000,
+    figures: str = "figures",
+    quick: bool = False,
+) -> dict[str, Any]:
+    """Run the lesson; return what its parts found."""
+    lessons.positive_option("--n-steps", n_steps)
+    with pytensor.config.change_flags(floatX="float32"):
+        if quick:
+            return lesson(mode or QUICK, seed, 20, 100, figures, quick)
+        return lesson(mode or "NUMBA", seed, n_steps, 2000, figures, quick)
+
+
+def lesson(
+    mode: Any, seed: int, n_steps: int, n_written: int, figures: str, quick: bool
+) -> dict[str, Any]:
+    """Do what `main` says."""
+    folder = lessons.figure_folder(figures, quick)
+    rng = np.random.default_rng(seed)
+
+    def chance() -> np.random.Generator:
+        return np.random.default_rng([seed, 1])  # the same chances for all that is compared
+
+    grammar = english()
+    words = Net(text.Vocabulary(grammar.words), text.Words(line_ends="eos"), 64, rng, mode)
+    train_ids, test_ids = grammar.sample(rng, 400_000), grammar.sample(rng, 10_000)
+
+    def judged(**options: Any) -> list[tuple[str, bool]]:
+        return accepted(grammar, words.writer.generate("", n_written, chance(), **options))
+
+    print("1. One step at a time: an untrained net writes, greedily", flush=True)
+    first = words.vocabulary.eos
+    assert first is not None
+    by_hand = greedy_by_hand(words, first, 12)
+    print(f"  {' '.join(by_hand)}")
+    written = words.writer.generate("", 12)
+    assert written == words.writer.tokenizer.detokenize(by_hand)
+
+    print("\n2. Before, during and after training", flush=True)
+
+    def watch(step: int) -> dict[str, Any]:
+        found = {
+            "perplexity": np.exp(words.loss(test_ids[: 2000 if quick else 10_000])),
+            "judged": judged(),
+        }
+        right, n = share(found["judged"]), len(found["judged"])
+        print(f"  step {step:>5}  perplexity {found['perplexity']:6.2f}", end="")
+        print(f"  {right:5.1f} % of {n} sentences are right, the first ones:")
+        for sentence, fits in found["judged"][:3]:
+            print(f"    {'right' if fits else 'wrong'}  {sentence}"[:96])
+        return found
+
+    at = [n_steps // 4] if quick else [n_steps * k // 100 for k in (2, 5, 10, 25, 50)]
+    losses, watched = words.train(train_ids, n_steps, 0.01, rng, at, watch)
+    draw_training(watched, grammar.perplexity, folder)
+    print(f"  the best possible perplexity is {grammar.perplexity:.2f}")
+
+    print("\n3. Temperature")
+    prompt = "the small dogs near the door"
+    exact = grammar.next_words(prompt.split())
+    print(f'  after "{prompt}"')
+    offered = words.writer.next_words(prompt, k=6)
+    for word, p in offered:
+        print(f"    {word:8}  model {p:.3f}  grammar {exact.get(word, 0):.3f}")
+    draw_distributions(words, grammar, prompt, folder)
+
+    print("\n4. Top-k and top-p: right or varied", flush=True)
+    ways: dict[str, list[dict[str, Any]]] = {
+        "temperature": [{"temperature": t} for t in (0.3, 0.5, 0.7, 1.0, 1.3, 1.7)],
+        "top-k": [{"top_k": k} for k in (2, 4, 8, 20)],
+        "top-p": [{"top_p": q} for q in (0.3, 0.6, 0.8, 0.9, 0.97)],
+    }
+    tradeoff: dict[str, list[tuple[float, float, float]]] = {}
+    for name, settings in ways.items():
+        tradeoff[name] = []
+        for options in settings[1:3] if quick else settings:
+            found = judged(**options)
+            (value,) = options.values()
+            different = 100 * len({s for s, _ in found}) / max(len(found), 1)
+            tradeoff[name].append((value, share(found), different))
+            print(f"  {name:11} {value:4g}  right {share(found):5.1f} %", end="")
+            print(f"  different {different:5.1f} %  of {len(found)}")
+    draw_tradeoff(tradeoff, folder)
+    found = {
+        "by_hand": by_hand,
+        "watched": watched,
+        "losses": losses,
+        "offered": offered,
+        "exact": exact,
+        "tradeoff": tradeoff,
+    }
+    return found | characters(mode, rng, chance, 3 * n_steps // 2, folder, quick)
+
+
+def characters(
+    mode: Any,
+    rng: np.random.Generator,
+    chance: Callable[[], np.random.Generator],
+    n_steps: int,
+    folder: Path,
+    quick: bool,
+) -> dict[str, Any]:
+    """Do parts 5 to 7."""
+    print("\n5. Characters", flush=True)
+    topics = re.sub(r"(\W)\1{2,}", " ", text.python_topics())  # lines of tables, indentation
+    topics = re.sub(r"\s+", " ", topics)
+    vocabulary = text.Vocabulary.build(topics, specials=())
+    net = Net(vocabulary, text.Characters(), 32 if quick else 128, rng, mode)
+    train_ids, test_ids = text.split(vocabulary.encode(topics), (0.9, 0.1))
+
+    def watch(step: int) -> tuple[float, str]:
+        loss = net.loss(test_ids[: 2000 if quick else 10_000])
+        sample = net.writer.generate("The ", 70, chance())
+        print(f"  step {step:>5}  loss {loss:.2f}  The {sample!r}", flush=True)
+        return loss, sample
+
+    at = [] if quick else [n_steps * k // 100 for k in (5, 20, 50)]
+    losses, watched = net.train(train_ids, n_steps, 0.005, rng, at, watch)
+    write = net.writer.generate
+    for t in (0.5, 0.8, 1.2)[: 1 if quick else 3]:
+        print(f"  temperature {t}: The {write('The ', 70, chance(), temperature=t)!r}")
+
+    print("\n6. Greedy runs in circles", flush=True)
+    n = 60 if quick else 600
+    greedy = write("The ", n)
+    p, states = read(net, "The ", greedy)
+    p, states, circle = p[-n:], states[-n:], period(greedy)
+    print(f"  The {greedy[:160]!r}")
+    print(f"  the circle has {circle} characters" if circle else "  no circle found")
+    apart = []
+    if circle:
+        apart = [
+            float(np.linalg.norm(states[i] - states[i - circle]))
+            for i in range(n - 1, circle, -circle)
+        ][::-1]
+        print("  from round to round the state moves by", *(f"{d:.1e}" for d in apart[:6]))
+
+    print("\n7. Beam search", flush=True)
+    beams = {}
+    n = 20 if quick else 150
+    for width in (1, 4) if quick else (1, 4, 16, 64):
+        beams[width] = net.writer.beam_search("The ", n, width)[0]
+        written, score = beams[width]
+        print(f"  width {width:>2}  log-probability {score:7.1f}  The {written[:60]!r}")
+    samples = {
+        "drawn, temperature 1": write("The ", n, chance()),
+        "drawn, top-p 0.9": write("The ", n, chance(), top_p=0.9),
+        "greedy": greedy[:n],
+        f"beam of {max(beams)}": beams[max(beams)][0],
+    }
+    people = "".join(vocabulary.decode(test_ids)).split(". The ", 1)[1][:n]
+    texts = {"by people": people, **samples}
+    surprise = {name: (t, read(net, "The ", t)[0][-n:]) for name, t in texts.items()}
+    for name, (_, p) in surprise.items():
+        print(f"  {name:20}  {-np.log(p).mean():.2f} nats a character")
+    draw_surprise(surprise, folder)
+    lessons.show_figures()
+    return {
+        "character_losses": losses,
+        "samples": watched,
+        "greedy": greedy,
+        "circle": circle,
+        "apart": apart,
+        "beams": beams,
+        "surprise": surprise,
+    }
+
+
+if __name__ == "__main__":
+    lessons.run(
+        main,
+        help={
+            "mode": "how PyTensor compiles (default: NUMBA; with --quick one that compiles "
+            "nothing)",
+            "seed": "of weights, sentences and chance",
+            "n_steps": "steps of training; the second model takes half as many more",
+            "figures": "folder for the figures",
+            "quick": "20 steps of training and short texts",
+        },
+    )
