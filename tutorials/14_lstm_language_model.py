@@ -27,10 +27,9 @@ import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: small products, one thread
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -40,17 +39,22 @@ import pytensor.tensor as pt
 from symrnn import explain, lessons, text
 from symrnn.cells import ElmanCell, LSTMCell, LSTMState
 from symrnn.compiling import QUICK
-from symrnn.models.language_model import LanguageModel, mean_loss
+from symrnn.layers import Dropout
+from symrnn.losses import categorical_cross_entropy
+from symrnn.models.language_model import LanguageModel, Rule, mean_loss
 from symrnn.noise import Noise
 from symrnn.plots import loss_bands
+from symrnn.states import CarriedState
 from symrnn.tasks.grammar import english
 from symrnn.training import train
+from symrnn.unroll import unroll
 from symrnn.updates import adam, clip_by_global_norm
+from symrnn.wrappers import VariationalDropout
 
 Array = np.ndarray[Any, Any]
 Rng = np.random.Generator
 
-N_HIDDEN, RATE = 64, 0.01
+N_TOKENS, N_HIDDEN, RATE = 500, 64, 0.015
 
 # %% [markdown]
 # ## 1. The model
@@ -95,10 +99,10 @@ def look_inside(model: LanguageModel) -> None:
 
 # %%
 class Kind(NamedTuple):
-    """A kind of net: options of `LanguageModel`, and whether it forgets along time (part 5)."""
+    """A kind of net: options of `LanguageModel`, and dropout along time (parts 5 and 6)."""
 
     options: dict[str, Any]
-    forgetful: bool = False
+    along_time: Literal["nothing", "new masks", "one mask"] = "nothing"
 
 
 class Run(NamedTuple):
@@ -115,18 +119,21 @@ class Net:
     def __init__(self, kind: Kind, n_tokens: int, mode: Any) -> None:
         self.kind, self.n_tokens = kind, n_tokens
         self.model = self.new(np.random.default_rng(0))
-        self.carried, self.carried_valid = self.model.carry(10), self.model.carry(40)
+        self.carried, self.carried_valid = self.model.carry(10), self.model.carry(60)
         self.rate = pytensor.shared(np.float32(RATE), name="rate")
 
         def rule(loss: Any, params: list[Any]) -> dict[Any, Any]:
             gradients = clip_by_global_norm(pytensor.grad(loss, params), 5.0)
             return adam(gradients, params, self.rate)
 
-        cells = self.model.cells
-        if kind.forgetful:
-            self.model.cells = [Forgetful(c, DROPPED, self.model.noise) for c in cells]
-        self.step = self.model.compile_training(rule, self.carried, mode)
-        self.model.cells = cells  # in use nothing is dropped
+        if kind.along_time == "one mask":
+            self.step = variational_step(self.model, rule, self.carried[0], mode)
+        else:
+            cells = self.model.cells
+            if kind.along_time == "new masks":
+                self.model.cells = [Forgetful(c, DROPPED, self.model.noise) for c in cells]
+            self.step = self.model.compile_training(rule, self.carried, mode)
+            self.model.cells = cells  # in use nothing is dropped
         self.evaluate = self.model.compile_evaluation(self.carried_valid, QUICK)
         self.first = {v: v.get_value() for v in self.step.get_shared()}
 
@@ -173,8 +180,8 @@ class Data(NamedTuple):
 
     @property
     def valid_batches(self) -> Any:
-        """Forty rows, in pieces of 50 steps."""
-        return text.streams(self.valid, 40, 50)
+        """Sixty rows, in pieces of 50 steps."""
+        return text.streams(self.valid, 60, 50)
 
 
 # %%
@@ -190,12 +197,12 @@ def bigram_perplexity(data: Data, n_tokens: int, before: float = 50.0) -> float:
 def on_the_grammar(mode: Any, seed: int, n_words: int, kinds: Sequence[str]) -> dict[str, float]:
     """Return perplexities on the grammar: the best possible one, bigrams, and trained nets."""
     grammar, rng = english(), np.random.default_rng(seed)
-    data = Data(grammar.sample(rng, n_words), grammar.sample(rng, 20_001))
+    data = Data(grammar.sample(rng, n_words), grammar.sample(rng, 15_001))
     found = {"best possible": float(np.exp(-grammar.log_probabilities(data.valid)[1:].mean()))}
     found["bigrams, counted"] = bigram_perplexity(data, len(grammar.words), before=1)
     for name in kinds:
         net = Net(CELLS[name], len(grammar.words), mode)
-        found[name] = float(net.learn(data, seed, 3, slower=0.3).valid[-1])
+        found[name] = float(net.learn(data, seed, 3, slower=0.2).valid[-1])
     return found
 
 
@@ -238,7 +245,25 @@ def python_words(seed: int, n_train: int, n_valid: int, n_tokens: int) -> tuple[
 # A second layer reads h of the first, a third that of the second: h_t^k = LSTM(h_t^{k-1}, ...).
 #
 # *What to notice.* TODO
-#
+
+
+# %%
+def share_of_the_last_word(model: LanguageModel, x: Array, other: Array) -> list[float]:
+    """Return how much another last word changes the last h of each layer, as a part of its size.
+
+    x has the shape (time, batch), other (batch,).
+    """
+    both = np.concatenate([x, x], axis=1)
+    both[-1, x.shape[1] :] = other
+    layers = [model.embedding(pt.constant(both))]
+    for cell in model.cells:
+        layers.append(unroll(cell, layers[-1])[0])
+    last = pytensor.function([], [h[-1] for h in layers[1:]], mode=QUICK)()
+    pairs = (np.split(h, 2) for h in last)
+    return [float(np.sqrt(((a - b) ** 2).mean() / (a**2 + b**2).mean())) for a, b in pairs]
+
+
+# %% [markdown]
 # ## 5. Dropout, and why not along time
 #
 # Dropout D leaves out half of what goes into the LSTM, and half of what comes out of it, and
@@ -315,6 +340,26 @@ class Forgetful:
 # units that are left out are the same at all steps. Then dropout can be put along time too: half of
 # the units are not there, and the others remember.
 #
+# The graph is made by hand here, for one layer. `VariationalDropout` makes of any cell one that
+# brings its mask along as part of the state. It is applied to h, on the way to the next step and to
+# the output; c stays whole.
+
+
+# %%
+def variational_step(model: LanguageModel, rule: Rule, carried: CarriedState, mode: Any) -> Any:
+    """Compile a step of training with one mask for all steps of a batch."""
+    x, t = pt.lmatrix("x"), pt.lmatrix("t")  # (time, batch)
+    drop = Dropout(DROPPED, model.noise, per_sequence=True)
+    cell = VariationalDropout(model.cells[0], DROPPED, model.noise)
+    e = drop(model.embedding(x), training=True)
+    h, final = unroll(cell, e, cell.start(carried.state))  # h: (time, batch, hidden), less units
+    assert model.output is not None  # no tied weights here
+    loss = categorical_cross_entropy(model.output(h), t)
+    updates = rule(loss, model.params) | carried.updates(cell.inner(final)) | model.noise.updates
+    return pytensor.function([x, t], loss, updates=updates, mode=mode)
+
+
+# %% [markdown]
 # *What to notice.* TODO
 #
 # ## 7. Tied weights
@@ -336,8 +381,8 @@ KINDS = {
     "2 layers": Kind({"n_layers": 2}),
     "3 layers": Kind({"n_layers": 3}),
     "dropout": Kind({"dropout": DROPPED}),
-    "dropout along time": Kind({"dropout": DROPPED}, forgetful=True),
-    "variational dropout": Kind({"dropout": DROPPED, "variational": True}),
+    "dropout along time": Kind({"dropout": DROPPED}, "new masks"),
+    "variational dropout": Kind({}, "one mask"),
     "tied weights": Kind({"tied": True}),
 }
 PANELS = {
@@ -349,16 +394,22 @@ PANELS = {
 
 
 def improvements(
-    mode: Any, data: Data, n_tokens: int, seeds: Sequence[int], epochs: int, kinds: Sequence[str]
+    nets: dict[str, Net],
+    data: Data,
+    seeds: Sequence[int],
+    epochs: int,
+    kinds: Sequence[str],
+    mode: Any,
 ) -> dict[str, list[Run]]:
-    """Train every kind from every seed; print a table."""
+    """Train every kind from every seed; print a table. Nets that are not there yet are made."""
     each = 7 * len(seeds)
     print(f"  {'':22}{'':7}  validation perplexity")
     print(f"  {'':22}weights  {'best, each seed':{each + 9}}epoch   last  training  seconds")
     found = {}
     for name in kinds:
-        net = Net(KINDS[name], n_tokens, mode)
-        runs = found[name] = [net.learn(data, seed, epochs) for seed in seeds]
+        if name not in nets:
+            nets[name] = Net(KINDS[name], N_TOKENS, mode)
+        runs = found[name] = [nets[name].learn(data, seed, epochs) for seed in seeds]
         best = [r.valid.min() for r in runs]
         at = "/".join(str(r.valid.argmin() + 1) for r in runs)
         last, training, seconds = (
@@ -366,7 +417,7 @@ def improvements(
             for v in zip(*((r.valid[-1], r.train[-1], r.seconds) for r in runs), strict=True)
         )
         print(
-            f"  {name:22}{net.n_weights:7}  {np.mean(best):6.1f} ="
+            f"  {name:22}{nets[name].n_weights:7}  {np.mean(best):6.1f} ="
             + "".join(f"{b:7.1f}" for b in best)
             + f"  {at:>8}{last:7.1f}{training:10.1f}{seconds:9.1f}",
             flush=True,
@@ -383,10 +434,11 @@ def draw_memory(alive: dict[float, Array], folder: Path) -> None:
         for ax, seen, curve in zip(axes, (part, square), (expected, 1 / expected), strict=True):
             ax.plot(steps, curve, color=colour, alpha=0.5)
             ax.plot(steps[seen > 0], seen[seen > 0], "o", color=colour, label=f"p = {rate}")
+    axes[0].set_ylim(1e-5, 1.5)
     axes[0].set(title="units that still hold a value", ylabel="part of all")
     axes[1].set(title="mean square of all values, at first 1", ylabel="mean square")
     for ax in axes:
-        ax.set(xlabel="steps", yscale="log")
+        ax.set(xlabel="steps", yscale="log", xticks=(1, 5, 10, 15, 20))
         ax.grid(alpha=0.3)
         ax.legend()
     lessons.save_figure(figure, folder, "14_memory")
@@ -417,17 +469,17 @@ def main(
     seed: int = 1,
     n_seeds: int = 2,
     epochs: int = 12,
-    n_train: int = 12_000,
+    n_train: int = 10_000,
     figures: str = "figures",
     quick: bool = False,
 ) -> dict[str, Any]:
     """Run the lesson; return what its parts found."""
-    for flag, value in (("--n-seeds", n_seeds), ("--epochs", epochs)):
+    for flag, value in (("--n-seeds", n_seeds), ("--epochs", epochs), ("--n-train", n_train)):
         lessons.positive_option(flag, value)
     with pytensor.config.change_flags(floatX="float32"):
         if quick:
             kinds = ("baseline", "dropout along time")
-            return lesson(mode or QUICK, [seed], 2, 1000, 2000, ("LSTM",), kinds, figures, quick)
+            return lesson(mode or QUICK, [seed], 2, 1000, 2000, (), kinds, figures, quick)
         seeds = range(seed, seed + n_seeds)
         return lesson(
             mode or "NUMBA", seeds, epochs, n_train, 200_000, (*CELLS,), (*KINDS,), figures, quick
@@ -448,8 +500,8 @@ def lesson(
     """Do what `main` says."""
     folder = lessons.figure_folder(figures, quick)
     print("1. The model")
-    model = LanguageModel(N_TOKENS, N_HIDDEN, N_HIDDEN, np.random.default_rng(seeds[0]))
-    look_inside(model)
+    nets = {"baseline": Net(KINDS["baseline"], N_TOKENS, mode)}
+    look_inside(nets["baseline"].model)
 
     print("\n2. A text whose best perplexity is known", flush=True)
     grammar = on_the_grammar(mode, seeds[0], n_grammar, cells)
@@ -458,18 +510,24 @@ def lesson(
         print(f"  {name:18}{perplexity:7.3f}  {above:6.1%} above the best")
 
     print("\n3. A small text")
-    data, vocabulary = python_words(seeds[0], n_train, 4001, N_TOKENS)
+    data, vocabulary = python_words(seeds[0], n_train, 3001, N_TOKENS)
     unknown = [100 * (part == vocabulary.unk).mean() for part in data]
     print(f"  {len(data.train)} words to learn from, {len(data.valid)} to validate with")
     print(f"  {len(vocabulary)} in the vocabulary; {unknown[0]:.0f} % and {unknown[1]:.0f} % <unk>")
     print("  " + " ".join(vocabulary.decode(data.train[:40])))
-    evaluate = model.compile_evaluation(model.carry(40), QUICK)
-    untrained = float(np.exp(mean_loss(evaluate, data.valid_batches)))
+    untrained = float(np.exp(mean_loss(nets["baseline"].evaluate, data.valid_batches)))
     bigrams = bigram_perplexity(data, N_TOKENS)
     print(f"  perplexity of the net before training {untrained:.0f}, of bigrams {bigrams:.1f}")
 
+    print("\n4. Depth")
+    deep = LanguageModel(N_TOKENS, N_HIDDEN, N_HIDDEN, np.random.default_rng(seeds[0]), n_layers=3)
+    x, t = data.valid_batches[0]
+    share = share_of_the_last_word(deep, x, t[-1])
+    print("  part of h that hangs on the last word, before training, layer by layer: ", end="")
+    print(", ".join(f"{100 * s:.0f} %" for s in share))
+
     print("\n5. What a mask at each step leaves of a value")
-    alive = keep_a_value((0.1, 0.25, 0.5), 20, 10_000, seeds[0])
+    alive = keep_a_value((0.1, 0.25, 0.5), 20, 100_000, seeds[0])
     print("  after steps      1       5      10      20")
     for rate, (part, _) in alive.items():
         print(f"  p = {rate:<9}" + "".join(f"{part[t - 1]:8.4f}" for t in (1, 5, 10, 20)))
@@ -477,20 +535,19 @@ def lesson(
     draw_memory(alive, folder)
 
     print(f"\n4.-7. Each improvement by itself: {epochs} epochs, seeds {[*seeds]}", flush=True)
-    found = improvements(mode, data, N_TOKENS, seeds, epochs, kinds)
+    found = improvements(nets, data, seeds, epochs, kinds, mode)
     draw_improvements(found, folder)
     lessons.show_figures()
     return {
-        "model": model,
+        "nets": nets,
         "grammar": grammar,
         "data": data,
         "bigrams": bigrams,
+        "share": share,
         "alive": alive,
         "found": found,
     }
 
-
-N_TOKENS = 500
 
 if __name__ == "__main__":
     lessons.run(
