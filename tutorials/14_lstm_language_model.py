@@ -210,7 +210,11 @@ CELLS = {"Elman": Kind({"cell": ElmanCell}), "LSTM": Kind({"cell": LSTMCell})}
 
 
 # %% [markdown]
-# *What to notice.* TODO
+# *What to notice.* Validation is one sample of the grammar, in which whoever knows all its rules has
+# the perplexity 4.88. Counted pairs of words have 7.16, because verb and subject often stand far
+# apart. The Elman net is 4.6 % above the best possible, the LSTM 1.8 %. So it is not the
+# net that keeps a language model from being perfect, if there are words enough: here 200,000 for a
+# vocabulary of 52.
 #
 # ## 3. A small text
 #
@@ -218,10 +222,15 @@ CELLS = {"Elman": Kind({"cell": ElmanCell}), "LSTM": Kind({"cell": LSTMCell})}
 # paragraphs are there twice, in two topics. One of each is kept, or a net could find in validation
 # what it has learnt by heart. The paragraphs are shuffled, because they stand in alphabetical order
 # of their topics, and cut into words, without punctuation and capital letters. We keep the 500 most
-# frequent words; what is left out is the word <unk>.
+# frequent words; what is left out is the word <unk>, a quarter of the validation text. (The text
+# differs a little between versions of Python, and so do the numbers below, which are from 3.11.)
 #
-# 12,000 words to learn from are very few, and so on purpose: what is in question is what helps
-# a net that has more weights than words. The baseline is the net of part 1. TODO
+# The net has ten times as many weights as there are words to learn from, 10,000. So it can learn
+# them by heart, as in lesson 11: after twelve epochs its perplexity is 17 on them, and on the
+# validation text lowest after five, 58.7, and then 78.6. Whoever trains it keeps the weights of the
+# best epoch (early stopping), so the best is what we compare. It is no better than counting pairs,
+# 59.0. Each of the following parts changes one thing in this baseline. The table and the figure
+# come at the end, for all.
 
 
 # %%
@@ -244,7 +253,13 @@ def python_words(seed: int, n_train: int, n_valid: int, n_tokens: int) -> tuple[
 #
 # A second layer reads h of the first, a third that of the second: h_t^k = LSTM(h_t^{k-1}, ...).
 #
-# *What to notice.* TODO
+# *What to notice.* It does not help here: the second layer makes the perplexity 65.2, the third 71.3.
+# They learn more slowly. After twelve epochs even the training perplexity is still 59.0 and 83.2, where
+# the baseline has 17. One reason can be seen before any training. We change the last word of 50
+# and ask how much of the last h hangs on it. In the first layer it is a third, in the second 5 %,
+# in the third 1 %: each layer takes a mean over several steps, and so the upper ones have to
+# learn first to let the present word through. The nets that gained by depth had a hundred times as
+# many words and more.
 
 
 # %%
@@ -332,7 +347,14 @@ class Forgetful:
 
 
 # %% [markdown]
-# *What to notice.* TODO
+# *What to notice.* Dropout on the way in and out is worth much: 53.2 in place of 58.7. The
+# net overfits no more within twelve epochs, its best is the last one. It learns more slowly, for
+# half of what it needs is missing. (The table has the perplexities in training as they were,
+# with dropout at work.)
+#
+# With new masks along time too the best is @N, and it learns most slowly of all. It still learns
+# something, because the next word of such a text hangs mostly on the last two or three, and those
+# get through. But it has to do without whatever a longer memory is good for.
 #
 # ## 6. Variational dropout
 #
@@ -360,7 +382,7 @@ def variational_step(model: LanguageModel, rule: Rule, carried: CarriedState, mo
 
 
 # %% [markdown]
-# *What to notice.* TODO
+# *What to notice.* @V
 #
 # ## 7. Tied weights
 #
@@ -372,7 +394,10 @@ def variational_step(model: LanguageModel, rule: Rule, carried: CarriedState, mo
 #
 # The graph then uses E twice, and its gradient is the sum of both.
 #
-# *What to notice.* TODO
+# *What to notice.* A third of the weights less, 65,524 in place of 97,524, and the perplexity is the
+# same: @TI and 58.7, closer than two starts of the baseline are to each other. It overfits more
+# slowly, @TL at the end in place of 78.6. So what is gained here is size. With a vocabulary of 10,000
+# words nearly all weights are in E and W, and tying takes away half of them.
 
 
 # %%
