@@ -1,3 +1,7 @@
+import importlib.util
+import json
+from pathlib import Path
+
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
@@ -8,10 +12,14 @@ from pytensor.graph.replace import clone_replace
 from symrnn import text
 from symrnn.cells import ElmanCell, GRUCell, LSTMCell
 from symrnn.compiling import QUICK
+from symrnn.interop import from_torch, to_torch
 from symrnn.models.language_model import LanguageModel, mean_loss
 from symrnn.tasks.grammar import english
 from symrnn.updates import adam, gradient_descent
 
+FIXTURE = Path(__file__).parent / "fixtures" / "torch_language_model.json"
+TORCH = json.loads(FIXTURE.read_text(encoding="utf-8"))
+CELLS = {"lstm": LSTMCell, "gru": GRUCell, "elman": ElmanCell}
 V, T, B = 7, 6, 3
 X = np.random.default_rng(0).integers(V, size=(T + 1, B))
 
@@ -68,6 +76,61 @@ def test_gradients_pass_verify_grad(tied):
     verify_grad(of, values, rng=np.random.default_rng(3), mode=QUICK, no_debug_ref=False)
 
 
+def like_torch(case):
+    """The model with a case's weights."""
+    m = LanguageModel(
+        **TORCH["sizes"],
+        n_hidden=case["n_hidden"],
+        rng=np.random.default_rng(1),
+        cell=CELLS[case["cell"]],
+        tied=case["tied"],
+    )
+    weights = {name: np.array(w) for name, w in case["weights"].items()}
+    names = [name for name in weights if name.startswith("recurrent.")]
+    from_torch(m.cells, {name.removeprefix("recurrent."): weights[name] for name in names})
+    m.embedding.W.set_value(weights["embedding.weight"])
+    if case["tied"]:
+        m.b.set_value(weights["output.bias"])
+    else:
+        m.output.W.set_value(weights["output.weight"].T)
+        m.output.b.set_value(weights["output.bias"])
+    return m
+
+
+@pytest.mark.parametrize("case", TORCH["cases"], ids=lambda c: f"{c['cell']}-tied-{c['tied']}")
+def test_loss_and_gradients_equal_torch(case):
+    m, tokens = like_torch(case), np.array(case["tokens"])
+    x, t, loss, _ = m._loss(m.carry(tokens.shape[1]), training=False)
+    function = pytensor.function([x, t], [loss, *pytensor.grad(loss, m.params)], mode=QUICK)
+    got_loss, *gradients = function(tokens[:-1], tokens[1:])
+    assert got_loss == pytest.approx(case["loss"], abs=1e-9)
+    for p, gradient in zip(m.params, gradients, strict=True):
+        p.set_value(gradient)  # so that each gradient can be read as torch names its weights
+    ours = {f"recurrent.{name}": value for name, value in to_torch(m.cells).items()}
+    ours["embedding.weight"] = m.embedding.W.get_value()
+    ours["output.bias"] = m.b.get_value() if case["tied"] else m.output.b.get_value()
+    if not case["tied"]:
+        ours["output.weight"] = m.output.W.get_value().T
+    assert ours.keys() == case["gradients"].keys()
+    for name, expected in case["gradients"].items():
+        if "bias_hh" in name:  # torch's second bias; we have it for a GRU's n alone
+            n = len(m.cells[0].W_h.get_value()) if case["cell"] == "gru" else 0
+            ours[name], expected = ours[name][-n:] if n else [], expected[-n:] if n else []
+        np.testing.assert_allclose(ours[name], expected, rtol=0, atol=1e-9, err_msg=name)
+
+
+@pytest.mark.slow
+def test_torch_itself_still_gives_the_fixture():
+    pytest.importorskip("torch")
+    spec = importlib.util.spec_from_file_location("script", FIXTURE.with_suffix(".py"))
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    for live, stored in zip(script.everything()["cases"], TORCH["cases"], strict=True):
+        assert live["loss"] == pytest.approx(stored["loss"], rel=1e-12)
+        for name, gradient in stored["gradients"].items():
+            np.testing.assert_allclose(live["gradients"][name], gradient, rtol=0, atol=1e-12)
+
+
 def test_a_text_in_pieces_has_the_losses_of_the_whole_until_the_state_is_reset():
     m = model(n_layers=2, cell=GRUCell)
     whole = m.compile_evaluation(m.carry(B), mode=QUICK)(X[:-1], X[1:])
@@ -111,6 +174,32 @@ def test_dropout_is_new_at_each_call_and_the_same_at_all_steps_if_variational(va
     first, second = draw(), draw()
     assert (first != second).any()
     assert (first == first[0]).all() == variational
+
+
+def test_variational_dropout_keeps_its_mask_along_time_and_carries_the_state_without_it():
+    m = model(dropout=0.5, variational=True, cell=ElmanCell)
+    carried = m.carry(B)
+    h_0 = np.random.default_rng(4).normal(size=(B, 5))
+    carried[0].state.h.set_value(h_0)
+    x = pt.constant(X[:-1])
+    z, (final,) = m.logits(x, [c.state for c in carried], training=True)
+    draw = pytensor.function([], [z, final.h], updates=m.noise.updates, mode=QUICK)
+    E, W_x, W_h, b, W, b_out = (p.get_value() for p in m.params)
+    found = 0
+    z_drawn, h_final = draw()
+    for b_i in range(B):  # which of the 2^9 masks gives these numbers?
+        for bits in range(2**9):
+            kept = np.array([bits >> k & 1 for k in range(9)]) * 2.0
+            m_e, m_h = kept[:4], kept[4:]
+            h, rows = h_0[b_i], []
+            for t in range(T):
+                h = np.tanh((m_e * E[X[t, b_i]]) @ W_x + (m_h * h) @ W_h + b)
+                rows.append((m_h * h) @ W + b_out)
+            if np.allclose(rows, z_drawn[:, b_i], atol=1e-10):
+                found += 1
+                np.testing.assert_allclose(h_final[b_i], h, rtol=1e-10)
+                break
+    assert found == B
 
 
 def test_tied_weights_are_those_of_the_embedding():

@@ -16,6 +16,7 @@ from symrnn.noise import Noise
 from symrnn.parameters import shared_parameter
 from symrnn.states import CarriedState
 from symrnn.unroll import stack
+from symrnn.wrappers import VariationalDropout
 
 Rule = Callable[[TensorVariable, list[Any]], dict[Any, Any]]
 """An update rule with its settings: ``lambda loss, params: adam(loss, params, 0.003)``."""
@@ -31,7 +32,8 @@ class LanguageModel:
         z_t     = D(h_t^K) W + b                with tied weights D(h_t^K) E^T + b
         p(x_{t+1} = i | x_1 ... x_t) = softmax(z_t)_i
 
-    D is dropout in training, and nothing in use.
+    D is dropout in training, and nothing in use. (With `variational`, ``W_h`` too sees
+    ``D(h_{t-1}^k)``.)
 
     Parameters
     ----------
@@ -49,8 +51,9 @@ class LanguageModel:
     dropout
         Which part of the features is left out in training, within [0, 1).
     variational
-        True leaves out the same features at all steps of a batch (Gal and Ghahramani, 2016), on the
-        way into and between the layers. False draws new ones at each step.
+        False draws new ones at each step, on the way into the first layer, between the layers and
+        to the output, but not along time. True leaves out the same ones at all steps of a batch,
+        and in the product with W_h too (Gal and Ghahramani, 2016).
     tied
         True takes the embedding's weights for the output too (Inan et al., 2017; Press and Wolf,
         2017): ``n_embed * n_tokens`` weights less, and `n_hidden` must be `n_embed`.
@@ -104,7 +107,7 @@ class LanguageModel:
                 f"tied weights need as many hidden units as a token's vector has numbers, but "
                 f"n_hidden is {n_hidden} and n_embed {n_embed}"
             )
-        self.n_tokens, self.tied = n_tokens, tied
+        self.n_tokens, self.tied, self.variational = n_tokens, tied, variational
         self.embedding = Embedding(n_tokens, n_embed, rng, name="embedding")
         widths = [n_embed, *[n_hidden] * n_layers]
         self.cells = [
@@ -143,16 +146,32 @@ class LanguageModel:
             The state of each layer after the last step.
         """
 
-        def drop(h: TensorVariable) -> TensorVariable:
-            return self.dropout(h, training=training) if self.dropout.rate else h
+        rate = self.dropout.rate if training else 0.0
 
-        h, states = stack(self.cells, drop(self.embedding(x)), initial_state, between=drop)
-        h = drop(h)
+        def drop(h: TensorVariable) -> TensorVariable:
+            return self.dropout(h, training=True) if rate else h
+
+        e = drop(self.embedding(x))
+        if rate and self.variational:
+            h, states = self._variational(e, initial_state)
+        else:
+            h, states = stack(self.cells, e, initial_state, between=drop)
+            h = drop(h)
         if self.output is not None:
             return self.output(h), states
         time, batch, _ = h.shape
         z = h.reshape((time * batch, h.shape[2])) @ self.embedding.W.T + self.b
         return z.reshape((time, batch, self.n_tokens)), states
+
+    def _variational(
+        self, e: TensorVariable, initial_state: Sequence[Any] | None
+    ) -> tuple[TensorVariable, list[Any]]:
+        """The layers with one mask each for all steps: on what goes up and what goes on."""
+        cells = [VariationalDropout(cell, self.dropout.rate, self.noise) for cell in self.cells]
+        if initial_state is not None:
+            initial_state = [c.start(s) for c, s in zip(cells, initial_state, strict=True)]
+        h, states = stack(cells, e, initial_state)
+        return h, [c.inner(s) for c, s in zip(cells, states, strict=True)]
 
     def carry(self, batch_size: int) -> list[CarriedState]:
         """Return states that go from one call of a function to the next: of `batch_size` texts."""
