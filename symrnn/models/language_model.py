@@ -145,6 +145,7 @@ class LanguageModel:
         states
             The state of each layer after the last step.
         """
+
         rate = self.dropout.rate if training else 0.0
 
         def drop(h: TensorVariable) -> TensorVariable:
