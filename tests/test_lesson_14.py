@@ -1,0 +1,144 @@
+import re
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+import pytest
+from conftest import load_lesson, run_lesson
+
+from symrnn.cells import LSTMCell
+from symrnn.compiling import QUICK
+from symrnn.lessons import OptionError
+from symrnn.noise import Noise
+from symrnn.unroll import unroll
+
+lesson = load_lesson("14")
+
+
+@pytest.fixture
+def single():
+    with pytensor.config.change_flags(floatX="float32"):
+        yield
+
+
+def test_the_quick_run_prints_and_draws_all_parts(quick):
+    found, printed, folder = quick
+    assert sorted(p.name for p in folder.iterdir()) == ["14_improvements.png", "14_memory.png"]
+    for part in ("1. ", "2. ", "3. ", "4. ", "5. ", "4.-7. "):
+        assert f"\n{part}" in "\n" + printed
+    lines = re.findall(r"^  (\S.*?) +(\d+) +(\d+\.\d) =", printed, re.M)
+    assert [name for name, *_ in lines] == [*found["found"]] == ["baseline", "dropout along time"]
+    for name, weights, best in lines:
+        (run,) = found["found"][name]
+        assert int(weights) == 2 * 500 * 64 + 500 + 2 * 64 * 256 + 256
+        assert run.valid.min() == pytest.approx(float(best), abs=0.051)
+
+
+def test_an_untrained_net_gives_all_words_about_the_same_probability(quick):
+    before = float(re.search(r"before training (\d+)", quick[1])[1])
+    assert before == pytest.approx(500, rel=0.02)
+
+
+def test_a_net_that_is_started_anew_repeats_its_training(quick, single):
+    """Weights, states, Adam's memory and the generators of the masks are all put back."""
+    net, data = quick[0]["nets"]["dropout along time"], quick[0]["data"]
+    first, other, again = (net.learn(data, seed, 2) for seed in (1, 2, 1))
+    np.testing.assert_array_equal(first.valid, again.valid)
+    np.testing.assert_array_equal(first.train, again.train)
+    assert not np.allclose(first.valid, other.valid)
+
+
+def test_nothing_is_dropped_in_use(quick):
+    net, batch = quick[0]["nets"]["dropout along time"], quick[0]["data"].valid_batches[0]
+    losses = []
+    for _ in range(2):
+        for carried in net.carried_valid:
+            carried.reset()
+        losses.append(float(net.evaluate(*batch)))
+    assert losses[0] == losses[1]
+
+
+def test_new_masks_along_time_are_those_of_a_plain_loop():
+    """The masks come in beside the gates: what NumPy makes of both is what the scan makes."""
+    rng = np.random.default_rng(1)
+    cell = LSTMCell(3, 4, rng)
+    forgetful = lesson.Forgetful(cell, 0.5, Noise(rng))
+    x = pt.constant(rng.normal(size=(6, 2, 3)))
+    drawn = forgetful.project(x)
+    forgetful.project = lambda _: drawn  # so that it is not drawn again
+    h, state = unroll(forgetful, x)
+    zx, h, c = pytensor.function([], [drawn, h, state.c], mode=QUICK)()
+    z, m = zx[..., :16], zx[..., 16:]
+    assert {*np.unique(m)} == {0.0, 2.0}
+    assert (m != m[0]).any()
+    h_t = c_t = np.zeros((2, 4))
+    for z_t, m_t, expected in zip(z, m, h, strict=True):
+        i, f, g, o = np.split(z_t + h_t @ cell.W_h.get_value(), 4, axis=1)
+        i, f, o = (1 / (1 + np.exp(-gate)) for gate in (i, f, o))
+        c_t = f * c_t + i * np.tanh(g)
+        h_t, c_t = m_t * o * np.tanh(c_t), m_t * c_t
+        np.testing.assert_allclose(expected, h_t, atol=1e-12)
+    np.testing.assert_allclose(c, c_t, atol=1e-12)
+
+
+def test_a_value_survives_t_masks_with_the_power_t(quick):
+    for rate, (part, square) in quick[0]["alive"].items():
+        expected = (1 - rate) ** np.arange(1, 21)
+        deviation = np.sqrt(expected * (1 - expected) / 100_000)
+        assert (np.abs(part - expected) < 4.5 * deviation).all()
+        # each survivor has been multiplied by 1 / (1 - rate) at each step
+        np.testing.assert_allclose(square, part / expected**2, rtol=1e-3)
+
+
+def test_the_last_word_is_lost_from_layer_to_layer(quick):
+    one, two, three = quick[0]["share"]
+    assert 0.5 > one > 2 * two > 4 * three > 0
+
+
+def test_bigrams_are_those_of_a_count_by_hand():
+    train, valid = np.array([0, 1, 0, 1, 1, 0, 2]), np.array([0, 1, 2])
+    single = np.array([4, 4, 2]) / 10
+    p_01 = (2 + 3 * single[1]) / (3 + 3)  # of three pairs that begin with 0, two go on with 1
+    p_12 = (0 + 3 * single[2]) / (3 + 3)
+    expected = np.exp(-(np.log(p_01) + np.log(p_12)) / 2)
+    found = lesson.bigram_perplexity(lesson.Data(train, valid), 3, before=3)
+    assert found == pytest.approx(expected)
+
+
+def test_no_paragraph_is_in_both_parts(monkeypatch):
+    topics = "\n\n".join(f"Word{k} is\n here ." for k in [*range(50), *range(50)])
+    monkeypatch.setattr(lesson.text, "python_topics", lambda: topics)
+    data, vocabulary = lesson.python_words(1, 120, 80, 100)
+    assert len(data.train) + len(data.valid) == 200  # 50 times word, is, here, <eos>
+    words = vocabulary.decode(data.train)
+    assert words.count(lesson.text.EOS) == 30
+    assert len({w for w in words if w.startswith("word")}) == 30
+    assert (data.valid == vocabulary.unk).sum() == 20  # none of those words was in the first part
+
+
+def test_options_that_cannot_be_used_are_named(tmp_path):
+    for options in ({"n_seeds": 0}, {"epochs": 0}, {"n_train": 0}):
+        (name,) = options
+        with pytest.raises(OptionError, match="--" + name.replace("_", "-")):
+            run_lesson(lesson, tmp_path, **options)
+
+
+@pytest.mark.slow
+@pytest.mark.numba
+def test_the_full_run_shows_what_the_lesson_says(tmp_path):
+    """Python's text differs a little between its versions, so the limits are wide."""
+    found, _ = run_lesson(lesson, tmp_path, n_seeds=1)
+    grammar = found["grammar"]
+    assert grammar["LSTM"] < 1.02 * grammar["best possible"]
+    assert grammar["LSTM"] < grammar["Elman"] < grammar["bigrams, counted"]
+    runs = {name: run for name, (run,) in found["found"].items()}
+    best = {name: run.valid.min() for name, run in runs.items()}
+    baseline = runs["baseline"]
+    assert baseline.train[-1] < 25 < best["baseline"] < found["bigrams"]
+    assert baseline.valid[-1] > 1.2 * best["baseline"]  # it overfits
+    assert min(best, key=best.get) in ("dropout", "variational dropout")
+    assert max(best["dropout"], best["variational dropout"]) < 0.95 * best["baseline"]
+    assert best["dropout"] < 0.97 * best["dropout along time"]
+    assert best["baseline"] < best["2 layers"] < best["3 layers"]
+    assert abs(best["tied weights"] / best["baseline"] - 1) < 0.05
+    assert found["nets"]["tied weights"].n_weights == found["nets"]["baseline"].n_weights - 32_000

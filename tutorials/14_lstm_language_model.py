@@ -1,0 +1,578 @@
+"""Lesson 14: the LSTM language model - and what each improvement is worth on its own
+
+What you learn
+    What is in a language model with LSTM layers, and where its weights are. How near it comes to
+    the best that anybody can do. Then four improvements, each alone against the same baseline:
+    more layers, dropout, variational dropout, tied weights; and why dropout is not put on the way
+    from one step to the next in the same manner as between layers.
+
+What you should see
+    Seven numbered parts, a table of seven nets, and two figures: 14_memory.png and
+    14_improvements.png.
+
+How long it takes (measured on two cores)
+    About 75 seconds; the first time some five minutes more, because numba compiles eight graphs,
+    which it then keeps on disk. With --quick 6 seconds.
+
+What you need to know
+    Lesson 8 has the LSTM, lesson 11 overfitting and dropout, lesson 13 language models, perplexity
+    and truncated backpropagation through time.
+
+The file is a script and a notebook: editors that know `# %%` cells open it as one. There, run the
+cells from the top; the last one runs the whole lesson.
+"""
+
+# %%
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: small products, one thread
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+
+from symrnn import explain, lessons, text
+from symrnn.cells import ElmanCell, LSTMCell, LSTMState
+from symrnn.compiling import QUICK
+from symrnn.models.language_model import LanguageModel, mean_loss
+from symrnn.noise import Noise
+from symrnn.plots import loss_bands
+from symrnn.tasks.grammar import english
+from symrnn.training import train
+from symrnn.unroll import unroll
+from symrnn.updates import adam, clip_by_global_norm
+
+Array = np.ndarray[Any, Any]
+Rng = np.random.Generator
+
+N_TOKENS, N_HIDDEN, RATE = 500, 64, 0.015
+
+# %% [markdown]
+# ## 1. The model
+#
+# It is the net of lesson 13 with other cells. A word's number picks a row of the embedding E, one
+# or more LSTM layers read it, and an output layer says how probable each word is as the next:
+#
+#     e_t = E[x_t]     h_t, c_t = LSTM(e_t, h_{t-1}, c_{t-1})     p_t = softmax(h_t W + b)
+#
+# `LanguageModel` makes this graph. It hides nothing: `logits` returns a variable like any other,
+# and `explain.describe` finds the scan in it.
+#
+# *What to notice.* Two thirds of the weights are in E and W, a row and a column for each word. The
+# LSTM itself has a third. And a net that has learnt nothing yet gives all 500 words about the same
+# probability, so its loss is near log 500 = 6.21.
+
+
+# %%
+def look_inside(model: LanguageModel) -> None:
+    """Print the scan, and the shapes of all weights."""
+    z, _ = model.logits(pt.lmatrix("x"))  # x: (time, batch), z: (time, batch, words)
+    print(explain.describe(z))
+    total = sum(w.get_value().size for w in model.params)
+    for w in model.params:
+        shape = w.get_value().shape
+        print(f"  {w.name:14}{shape!s:>12}{np.prod(shape):8}{np.prod(shape) / total:7.0%}")
+    print(f"  {'all':14}{'':12}{total:8}")
+
+
+# %% [markdown]
+# ## 2. Training, and a text whose best perplexity is known
+#
+# A step of training is truncated backpropagation through time: 20 steps of 10 texts side by side,
+# and the states go on into the next batch. The rule is Adam with the rate 0.01, the gradient's norm
+# clipped at 5. Published language models of this kind were trained with plain gradient descent and
+# rates such as 20, divided when validation worsens. That rate has to be found anew for each net;
+# Adam's fits all of ours, and no schedule hides when a net begins to overfit.
+#
+# A net is compiled once and started from several seeds, as in lesson 11: weights, Adam's memory
+# and the masks' generators are put back.
+
+
+# %%
+class Kind(NamedTuple):
+    """A kind of net: options of `LanguageModel`, and whether it forgets along time (part 5)."""
+
+    options: dict[str, Any]
+    forgetful: bool = False
+
+
+class Run(NamedTuple):
+    """One training: perplexity after each epoch on both parts, and how long it took."""
+
+    train: Array
+    valid: Array
+    seconds: float
+
+
+class Net:
+    """A language model with a compiled step of training, and a function that evaluates it."""
+
+    def __init__(self, kind: Kind, n_tokens: int, mode: Any) -> None:
+        self.kind, self.n_tokens = kind, n_tokens
+        self.model = self.new(np.random.default_rng(0))
+        self.carried, self.carried_valid = self.model.carry(10), self.model.carry(60)
+        self.rate = pytensor.shared(np.float32(RATE), name="rate")
+
+        def rule(loss: Any, params: list[Any]) -> dict[Any, Any]:
+            gradients = clip_by_global_norm(pytensor.grad(loss, params), 5.0)
+            return adam(gradients, params, self.rate)
+
+        cells = self.model.cells
+        if kind.forgetful:
+            self.model.cells = [Forgetful(c, DROPPED, self.model.noise) for c in cells]
+        self.step = self.model.compile_training(rule, self.carried, mode)
+        self.model.cells = cells  # in use nothing is dropped
+        self.evaluate = self.model.compile_evaluation(self.carried_valid, QUICK)
+        self.first = {v: v.get_value() for v in self.step.get_shared()}
+
+    def new(self, rng: Rng) -> LanguageModel:
+        """Return a model with new weights."""
+        return LanguageModel(self.n_tokens, N_HIDDEN, N_HIDDEN, rng, **self.kind.options)
+
+    def start(self, seed: int) -> None:
+        """Put everything back, and draw new weights."""
+        for variable, value in self.first.items():
+            variable.set_value(value)
+        fresh = self.new(np.random.default_rng(seed)).params
+        for weight, new in zip(self.model.params, fresh, strict=True):
+            weight.set_value(new.get_value())
+
+    def learn(self, data: "Data", seed: int, epochs: int, slower: float = 1.0) -> Run:
+        """Train from a new start; multiply the rate with `slower` after each epoch."""
+        self.start(seed)
+        valid: list[float] = []
+        batches = text.streams(data.train, 10, 20)
+
+        def each_epoch(*_: Any) -> None:
+            for carried in (*self.carried, *self.carried_valid):
+                carried.reset()
+            valid.append(mean_loss(self.evaluate, data.valid_batches))
+            self.rate.set_value(np.float32(self.rate.get_value() * slower))
+
+        history = train(self.step, batches, epochs, label="words", each_epoch=each_epoch)
+        if history.interrupted:
+            raise KeyboardInterrupt
+        return Run(np.exp(history.epoch_loss), np.exp(valid), history.seconds)
+
+    @property
+    def n_weights(self) -> int:
+        """How many numbers are trained."""
+        return sum(w.get_value().size for w in self.model.params)
+
+
+class Data(NamedTuple):
+    """A text as numbers of words: to learn from, and to validate with."""
+
+    train: Array
+    valid: Array
+
+    @property
+    def valid_batches(self) -> Any:
+        """Sixty rows, in pieces of 50 steps."""
+        return text.streams(self.valid, 60, 50)
+
+
+# %%
+def bigram_perplexity(data: Data, n_tokens: int, before: float = 50.0) -> float:
+    """Return what counting pairs of words gives; `before` pairs are as in the text as a whole."""
+    single = np.bincount(data.train, minlength=n_tokens) + 1
+    pairs = np.zeros((n_tokens, n_tokens)) + before * single / single.sum()
+    np.add.at(pairs, (data.train[:-1], data.train[1:]), 1)
+    p = pairs / pairs.sum(axis=1, keepdims=True)
+    return float(np.exp(-np.log(p[data.valid[:-1], data.valid[1:]]).mean()))
+
+
+def on_the_grammar(mode: Any, seed: int, n_words: int, kinds: Sequence[str]) -> dict[str, float]:
+    """Return perplexities on the grammar: the best possible one, bigrams, and trained nets."""
+    grammar, rng = english(), np.random.default_rng(seed)
+    data = Data(grammar.sample(rng, n_words), grammar.sample(rng, 15_001))
+    found = {"best possible": float(np.exp(-grammar.log_probabilities(data.valid)[1:].mean()))}
+    found["bigrams, counted"] = bigram_perplexity(data, len(grammar.words), before=1)
+    for name in kinds:
+        net = Net(CELLS[name], len(grammar.words), mode)
+        found[name] = float(net.learn(data, seed, 3, slower=0.2).valid[-1])
+    return found
+
+
+CELLS = {"Elman": Kind({"cell": ElmanCell}), "LSTM": Kind({"cell": LSTMCell})}
+
+
+# %% [markdown]
+# *What to notice.* Validation is one sample of the grammar, in which whoever knows all its rules
+# has the perplexity 4.88. Counted pairs of words have 7.16, because verb and subject often stand
+# far apart. The Elman net is 4.6 % above the best possible, the LSTM 1.8 %. So it is not the net
+# that keeps a language model from being perfect, if there are words enough: here 200,000 for a
+# vocabulary of 52.
+#
+# ## 3. A small text
+#
+# From here on we take real English, the help on the language that every Python carries. Many of its
+# paragraphs are there twice, in two topics. One of each is kept, or a net could find in validation
+# what it has learnt by heart. The paragraphs are shuffled, because they stand in alphabetical order
+# of their topics, and cut into words, without punctuation and capital letters. We keep the 500 most
+# frequent words; what is left out is the word <unk>, a quarter of the validation text. (The text
+# differs a little between versions of Python, and so do the numbers below, which are from 3.11.)
+#
+# The net has ten times as many weights as there are words to learn from, 10,000. So it can learn
+# them by heart, as in lesson 11: after twelve epochs its perplexity is 17 on them, and on the
+# validation text lowest after five, 58.7, and then 78.6. Whoever trains it keeps the weights of the
+# best epoch (early stopping), so the best is what we compare. It is no better than counting pairs,
+# 59.0. Each of the following parts changes one thing in this baseline. The table and the figure
+# come at the end, for all.
+
+
+# %%
+def python_words(seed: int, n_train: int, n_valid: int, n_tokens: int) -> tuple[Data, Any]:
+    """Return two parts of Python's own help, and the vocabulary, made from the first part."""
+    paragraphs = (" ".join(p.split()) for p in text.python_topics().split("\n\n"))
+    once = list(dict.fromkeys(paragraphs))
+    order = np.random.default_rng(seed).permutation(len(once))
+    words = text.Words(lower=True, punctuation="drop", line_ends="eos")
+    tokens = words.tokenize("\n".join(once[k] for k in order))[: n_train + n_valid]
+    vocabulary = text.Vocabulary.build(
+        tokens[:n_train], max_size=n_tokens, specials=(text.UNK, text.EOS)
+    )
+    ids = vocabulary.encode(tokens)
+    return Data(ids[:n_train], ids[n_train:]), vocabulary
+
+
+# %% [markdown]
+# ## 4. Depth
+#
+# A second layer reads h of the first, a third that of the second: h_t^k = LSTM(h_t^{k-1}, ...).
+#
+# *What to notice.* It does not help here: two layers have 65.2, three 71.3. They learn more
+# slowly. After twelve epochs even the training perplexity is still 59.0 and 83.2, where
+# the baseline has 17. One reason can be seen before any training. We change the last word of 50
+# and ask how much of the last h hangs on it. In the first layer it is a third, in the second 5 %,
+# in the third 1 %: each layer takes a mean over several steps, and so the upper ones have to
+# learn first to let the present word through. The nets that gained by depth had a hundred times as
+# many words and more. (Time alone does not mend it. We tried 12,000 words, the rate 0.01 and 15
+# epochs: two layers turned up again at 70, one at 62.)
+
+
+# %%
+def share_of_the_last_word(model: LanguageModel, x: Array, other: Array) -> list[float]:
+    """Return how much another last word changes the last h of each layer, as a part of its size.
+
+    x has the shape (time, batch), other (batch,).
+    """
+    both = np.concatenate([x, x], axis=1)
+    both[-1, x.shape[1] :] = other
+    layers = [model.embedding(pt.constant(both))]
+    for cell in model.cells:
+        layers.append(unroll(cell, layers[-1])[0])
+    last = pytensor.function([], [h[-1] for h in layers[1:]], mode=QUICK)()
+    pairs = (np.split(h, 2) for h in last)
+    return [float(np.sqrt(((a - b) ** 2).mean() / (a**2 + b**2).mean())) for a, b in pairs]
+
+
+# %% [markdown]
+# ## 5. Dropout, and why not along time
+#
+# Dropout D leaves out half of what goes into the LSTM, and half of what comes out of it, and
+# doubles the rest (Zaremba et al., 2014):
+#
+#     e_t = D(E[x_t])     h_t, c_t = LSTM(e_t, h_{t-1}, c_{t-1})     p_t = softmax(D(h_t) W + b)
+#
+# The way from h_{t-1} and c_{t-1} to the next step is left alone. To see why, put D there as well.
+# A unit's value then goes through a mask at each step. After T steps it is still there with the
+# probability (1 - p)^T: for p = 1/2 and ten steps, once in a thousand times. And then it has been
+# doubled ten times. So the mean is right, and useless: what arrives is almost always nothing, and
+# else a thousandfold. The scan below keeps values by itself, as an LSTM with f = 1 and i = 0 would.
+
+
+# %%
+DROPPED = 0.5
+
+
+def keep_a_value(
+    rates: Sequence[float], n_steps: int, n_units: int, seed: int
+) -> tuple[dict[float, Array], Any]:
+    """Return which part of units that hold 1 is still there, and the mean square of all."""
+    alive = {}
+    for rate in rates:
+        noise = Noise(np.random.default_rng(seed))
+        masks = noise.mask(1 - rate, (n_steps, n_units)).astype("float32") / np.float32(1 - rate)
+        c = pytensor.scan(
+            lambda m, c: m * c,
+            sequences=[masks],
+            outputs_info=[pt.ones(n_units, dtype="float32")],
+            return_updates=False,
+        )
+        result = [pt.neq(c, 0).mean(axis=1), (c**2).mean(axis=1)]
+        alive[rate] = pytensor.function([], result, updates=noise.updates, mode=QUICK)()
+    return alive
+
+
+class Forgetful:
+    """An LSTM with new masks at every step on all that goes to the next one; for training.
+
+    ``h_t, c_t = m_t * LSTM(x_t, h_{t-1}, c_{t-1})`` with ``m_t ~ Bernoulli(1 - rate) / (1 - rate)``
+
+    The masks come in as a fifth gate, beside i, f, g and o: `project` draws them for all steps.
+    """
+
+    additive, elementwise = False, True  # see symrnn.cells
+
+    def __init__(self, cell: LSTMCell, rate: float, noise: Noise) -> None:
+        self.cell, self.rate, self.noise, self.name = cell, rate, noise, cell.name
+        self.n_in, self.n_hidden, self.State = cell.n_in, cell.n_hidden, cell.State
+        self.n_gates, self.n_recurrent_gates = cell.n_gates + 1, cell.n_gates
+        self.params, self.W_x, self.W_h = cell.params, cell.W_x, cell.W_h
+        self.initial_state, self.renewed = cell.initial_state, cell.renewed
+
+    def project(self, x: Any) -> Any:
+        """Return ``x W_x + b``, and beside it the masks."""
+        zx = self.cell.project(x)
+        m = self.noise.mask(1 - self.rate, (*zx.shape[:2], self.n_hidden)).astype(zx.dtype)
+        return pt.concatenate([zx, m / np.asarray(1 - self.rate, zx.dtype)], axis=2)
+
+    def step(self, zx: Any, zh: Any, h: Any, c: Any) -> LSTMState:
+        """Return the LSTM's new state, less what the mask leaves out."""
+        *zx, m = zx
+        h, c = self.cell.step(tuple(a + b for a, b in zip(zx, zh, strict=True)), h, c)
+        return LSTMState(m * h, m * c)
+
+
+# %% [markdown]
+# *What to notice.* Dropout on the way in and out is worth much: 53.2 in place of 58.7. The
+# net overfits no more within twelve epochs, its best is the last one. It learns more slowly, for
+# half of what it needs is missing. (The table has the perplexities in training as they were,
+# with dropout at work.)
+#
+# With new masks along time too the best is 57.3, and it learns most slowly of all. It still learns
+# something, because the next word of such a text hangs mostly on the last two or three, and those
+# get through. But it has to do without whatever a longer memory is good for.
+#
+# ## 6. Variational dropout
+#
+# Gal and Ghahramani (2016) draw one mask for a whole sequence, here for the steps of a batch. The
+# units that are left out are the same at all steps. Then dropout can be put along time too: half of
+# the units are not there, and the others remember.
+#
+# `LanguageModel(variational=True)` does so with `VariationalDropout`, a wrapper that makes of any
+# cell one that brings its mask along as part of the state:
+#
+#     e_t = m_e * E[x_t]     k_t, c_t = LSTM(e_t, h_{t-1}, c_{t-1})     h_t = m * k_t
+#
+# It acts on h, on the way to the next step and to the output; c stays whole. For one layer the
+# graph can be written in three lines, with `drop = Dropout(rate, noise, per_sequence=True)`:
+#
+#     cell = VariationalDropout(lstm, rate, noise)
+#     h, final = unroll(cell, drop(embedding(x), training=True), cell.start(carried.state))
+#     z, updates = output(h), carried.updates(cell.inner(final)) | noise.updates
+#
+# *What to notice.* The best of all: 52.3 in place of 58.7. But 0.9 is all that there is between
+# it and dropout without time, and it comes from the second start: from the first both have 53.3.
+# The step from new masks along time, 57.3, to one mask is not so small. The net can do with half
+# of its units, but not with units that forget.
+#
+# ## 7. Tied weights
+#
+# E says what a word means when it comes in, W which h makes it likely to come next. Words that mean
+# similar things should be similar in both. So why not take one matrix for both (Inan et al., 2017;
+# Press and Wolf, 2017):
+#
+#     p_t = softmax(h_t E^T + b)
+#
+# The graph then uses E twice, and its gradient is the sum of both.
+#
+# *What to notice.* A third of the weights less, 65,524 in place of 97,524, and the perplexity is
+# the same: 59.0 and 58.7, nearer together than the two starts of the baseline, 59.1 and 58.2. It
+# overfits more slowly, 71.7 at the end in place of 78.6. So what is gained here is size. With a
+# vocabulary of 10,000 words nearly all weights are in E and W, and tying takes away half of them.
+
+
+# %%
+KINDS = {
+    "baseline": Kind({}),
+    "2 layers": Kind({"n_layers": 2}),
+    "3 layers": Kind({"n_layers": 3}),
+    "dropout": Kind({"dropout": DROPPED}),
+    "dropout along time": Kind({"dropout": DROPPED}, forgetful=True),
+    "variational dropout": Kind({"dropout": DROPPED, "variational": True}),
+    "tied weights": Kind({"tied": True}),
+}
+PANELS = {
+    "depth": ("2 layers", "3 layers"),
+    "dropout": ("dropout",),
+    "dropout along time": ("dropout along time", "variational dropout"),
+    "tied weights": ("tied weights",),
+}
+
+
+def improvements(
+    nets: dict[str, Net],
+    data: Data,
+    seeds: Sequence[int],
+    epochs: int,
+    kinds: Sequence[str],
+    mode: Any,
+) -> dict[str, list[Run]]:
+    """Train every kind from every seed; print a table. Nets that are not there yet are made."""
+    each = 7 * len(seeds)
+    print(f"  {'':22}{'':7}  validation perplexity")
+    print(f"  {'':22}weights  {'best, each seed':{each + 9}}epoch   last  training  seconds")
+    found = {}
+    for name in kinds:
+        if name not in nets:
+            nets[name] = Net(KINDS[name], N_TOKENS, mode)
+        runs = found[name] = [nets[name].learn(data, seed, epochs) for seed in seeds]
+        best = [r.valid.min() for r in runs]
+        at = "/".join(str(r.valid.argmin() + 1) for r in runs)
+        last, training, seconds = (
+            np.mean(v)
+            for v in zip(*((r.valid[-1], r.train[-1], r.seconds) for r in runs), strict=True)
+        )
+        print(
+            f"  {name:22}{nets[name].n_weights:7}  {np.mean(best):6.1f} ="
+            + "".join(f"{b:7.1f}" for b in best)
+            + f"  {at:>8}{last:7.1f}{training:10.1f}{seconds:9.1f}",
+            flush=True,
+        )
+    return found
+
+
+def draw_memory(alive: dict[float, Array], folder: Path) -> None:
+    """Draw which part of the units is still there after each step, and their mean square."""
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    for (rate, (part, square)), colour in zip(alive.items(), ("C0", "C1", "C3"), strict=True):
+        steps = np.arange(1, len(part) + 1)
+        expected = (1 - rate) ** steps
+        for ax, seen, curve in zip(axes, (part, square), (expected, 1 / expected), strict=True):
+            ax.plot(steps, curve, color=colour, alpha=0.5)
+            ax.plot(steps[seen > 0], seen[seen > 0], "o", color=colour, label=f"p = {rate}")
+    axes[0].set_ylim(1e-5, 1.5)
+    axes[0].set(title="units that still hold a value", ylabel="part of all")
+    axes[1].set(title="mean square of all values, at first 1", ylabel="mean square")
+    for ax in axes:
+        ax.set(xlabel="steps", yscale="log", xticks=(1, 5, 10, 15, 20))
+        ax.grid(alpha=0.3)
+        ax.legend()
+    lessons.save_figure(figure, folder, "14_memory")
+
+
+def draw_improvements(found: dict[str, list[Run]], folder: Path) -> None:
+    """Draw validation perplexities by epoch: a panel an improvement, each beside the baseline."""
+    shown = {title: [k for k in names if k in found] for title, names in PANELS.items()}
+    shown = {title: names for title, names in shown.items() if names}
+    figure, axes = plt.subplots(
+        1, len(shown), figsize=(3.4 * len(shown), 4), sharey=True, squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    for ax, (title, names) in zip(axes.flat, shown.items(), strict=True):
+        curves = {name: np.array([r.valid for r in found[name]]) for name in ("baseline", *names)}
+        loss_bands(curves, ax, log=False)
+        for k, runs in enumerate(curves.values()):
+            middle = np.median(runs, axis=0)
+            ax.plot(middle.argmin() + 1, middle.min(), "o", color=ax.lines[k].get_color())
+        ax.set(title=title, xlabel="epoch", ylabel="")
+    axes[0, 0].set_ylabel("validation perplexity")
+    lessons.save_figure(figure, folder, "14_improvements")
+
+
+# %%
+def main(
+    mode: str | None = None,
+    seed: int = 1,
+    n_seeds: int = 2,
+    epochs: int = 12,
+    n_train: int = 10_000,
+    figures: str = "figures",
+    quick: bool = False,
+) -> dict[str, Any]:
+    """Run the lesson; return what its parts found."""
+    for flag, value in (("--n-seeds", n_seeds), ("--epochs", epochs), ("--n-train", n_train)):
+        lessons.positive_option(flag, value)
+    with pytensor.config.change_flags(floatX="float32"):
+        if quick:
+            kinds = ("baseline", "dropout along time")
+            return lesson(mode or QUICK, [seed], 2, 1000, 2000, (), kinds, figures, quick)
+        seeds = range(seed, seed + n_seeds)
+        return lesson(
+            mode or "NUMBA", seeds, epochs, n_train, 200_000, (*CELLS,), (*KINDS,), figures, quick
+        )
+
+
+def lesson(
+    mode: Any,
+    seeds: Sequence[int],
+    epochs: int,
+    n_train: int,
+    n_grammar: int,
+    cells: Sequence[str],
+    kinds: Sequence[str],
+    figures: str,
+    quick: bool,
+) -> dict[str, Any]:
+    """Do what `main` says."""
+    folder = lessons.figure_folder(figures, quick)
+    print("1. The model")
+    nets = {"baseline": Net(KINDS["baseline"], N_TOKENS, mode)}
+    look_inside(nets["baseline"].model)
+
+    print("\n2. A text whose best perplexity is known", flush=True)
+    grammar = on_the_grammar(mode, seeds[0], n_grammar, cells)
+    for name, perplexity in grammar.items():
+        above = perplexity / grammar["best possible"] - 1
+        print(f"  {name:18}{perplexity:7.3f}  {above:6.1%} above the best")
+
+    print("\n3. A small text")
+    data, vocabulary = python_words(seeds[0], n_train, 3001, N_TOKENS)
+    unknown = [100 * (part == vocabulary.unk).mean() for part in data]
+    print(f"  {len(data.train)} words to learn from, {len(data.valid)} to validate with")
+    print(f"  {len(vocabulary)} in the vocabulary; {unknown[0]:.0f} % and {unknown[1]:.0f} % <unk>")
+    print("  " + " ".join(vocabulary.decode(data.train[:40])))
+    untrained = float(np.exp(mean_loss(nets["baseline"].evaluate, data.valid_batches)))
+    bigrams = bigram_perplexity(data, N_TOKENS)
+    print(f"  perplexity of the net before training {untrained:.0f}, of bigrams {bigrams:.1f}")
+
+    print("\n4. Depth")
+    deep = LanguageModel(N_TOKENS, N_HIDDEN, N_HIDDEN, np.random.default_rng(seeds[0]), n_layers=3)
+    x, t = data.valid_batches[0]
+    share = share_of_the_last_word(deep, x, t[-1])
+    print("  part of h that hangs on the last word, before training, layer by layer: ", end="")
+    print(", ".join(f"{100 * s:.0f} %" for s in share))
+
+    print("\n5. What a mask at each step leaves of a value")
+    alive = keep_a_value((0.1, 0.25, 0.5), 20, 100_000, seeds[0])
+    print("  after steps      1       5      10      20")
+    for rate, (part, _) in alive.items():
+        print(f"  p = {rate:<9}" + "".join(f"{part[t - 1]:8.4f}" for t in (1, 5, 10, 20)))
+        print("  (1 - p)^T    " + "".join(f"{(1 - rate) ** t:8.4f}" for t in (1, 5, 10, 20)))
+    draw_memory(alive, folder)
+
+    print(f"\n4.-7. Each improvement by itself: {epochs} epochs, seeds {[*seeds]}", flush=True)
+    found = improvements(nets, data, seeds, epochs, kinds, mode)
+    draw_improvements(found, folder)
+    lessons.show_figures()
+    return {
+        "nets": nets,
+        "grammar": grammar,
+        "data": data,
+        "bigrams": bigrams,
+        "share": share,
+        "alive": alive,
+        "found": found,
+    }
+
+
+if __name__ == "__main__":
+    lessons.run(
+        main,
+        help={
+            "mode": "how PyTensor compiles (default: NUMBA; with --quick, nothing is compiled)",
+            "seed": "of the first training, and of the data",
+            "n_seeds": "how often each net is trained",
+            "epochs": "of each training",
+            "n_train": "words to learn from",
+            "figures": "folder for the figures",
+            "quick": "two nets, 1000 words and no compilation: too little to learn anything",
+        },
+    )
