@@ -160,7 +160,7 @@ def main() -> None:
     add = parser.add_argument
     add("--cells", nargs="+", choices=["lstm", "gru", "elman"], default=["lstm", "gru"])
     add(
-        "--sizes", nargs="+", type=parse_sizes, default=SIZES, 
+        "--sizes", nargs="+", type=parse_sizes, default=SIZES,
         metavar="STEPS,BATCH,EMBED,HIDDEN,LAYERS",
     )  # fmt: skip
     add("--peers", nargs="+", choices=[*PEERS], default=[*PEERS])
