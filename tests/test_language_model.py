@@ -219,6 +219,16 @@ def test_variational_dropout_keeps_its_mask_along_time_and_carries_the_state_wit
     assert found == B
 
 
+def test_two_trainings_can_be_compiled_of_one_model_with_dropout():
+    m = model(dropout=0.5)
+    first = m.compile_training(sgd, m.carry(B), mode=QUICK)
+    second = m.compile_training(sgd, m.carry(2), mode=QUICK)
+    before = [p.get_value() for p in m.params]
+    assert np.isfinite(first(X[:-1], X[1:]))
+    assert np.isfinite(second(X[:-1, :2], X[1:, :2]))
+    assert all((p.get_value() != b).any() for p, b in zip(m.params, before, strict=True))
+
+
 def test_tied_weights_are_those_of_the_embedding():
     tied, apart = model(tied=True, n_hidden=4), model(n_hidden=4)
     assert [p.name for p in tied.params][-1] == "output.b"

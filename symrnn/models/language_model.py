@@ -197,8 +197,10 @@ class LanguageModel:
             ``(x, t) -> loss``: tokens and those that follow them, each ``(time, batch)``, and the
             mean cross-entropy in nats, before the update. Its exponential is the perplexity.
         """
+        others = set(self.noise.updates)  # masks of graphs that were built before
         x, t, loss, updates = self._loss(carried, training=True)
-        updates |= rule(loss, self.params) | self.noise.updates
+        masks = {rng: after for rng, after in self.noise.updates.items() if rng not in others}
+        updates |= rule(loss, self.params) | masks
         return pytensor.function([x, t], loss, updates=updates, mode=mode)
 
     def compile_evaluation(self, carried: Sequence[CarriedState], mode: Any = None) -> Any:
