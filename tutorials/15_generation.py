@@ -12,8 +12,8 @@ What you should see
     texts of Python.
 
 How long it takes (measured on two cores)
-    About 40 seconds, most of it in training the second model; the first time half a minute more, for
-    compiling. With --quick 7.
+    About 40 seconds, most of it in training the second model; the first time half a minute more,
+    for compiling. With --quick 7.
 
 What you need to know
     NumPy, and the lessons on language models, 13 and 14.
@@ -249,9 +249,9 @@ def draw_tradeoff(found: dict[str, list[tuple[float, float, float]]], folder: Pa
 # along (``help("LOOPING")`` and so on), and knows nothing of words. Lines of tables and runs of
 # spaces are taken out before, and about 400,000 characters are left.
 #
-# *What to notice.* First come the frequent letters, then spaces at the right distances, short words,
-# and names with underscores and brackets. Most long words do not exist: this is a small net after
-# half a minute. Temperature 0.5 keeps to words that do, and 1.2 invents more of them.
+# *What to notice.* First come the frequent letters and spaces at about the right distances, then
+# short words, and names with underscores, quotes and brackets. Even at the end some of the longer
+# words do not exist: this is a small net after half a minute.
 #
 # ## 6. Greedy runs in circles
 #
@@ -260,8 +260,8 @@ def draw_tradeoff(found: dict[str, list[tuple[float, float, float]]], folder: Pa
 # is nearly the same as it was the last time, and the same words follow. Each round draws it nearer
 # to the circle.
 #
-# *What to notice.* After a few words the text is a circle of 25 characters. The state, compared with
-# that of one round before, moves by 0.07 at first, then by 0.02, 0.01, 0.004: it comes to rest.
+# *What to notice.* The text is a circle of 25 characters from the first word on. The state, compared
+# with that of one round before, moves by 0.07, then by 0.02, 0.01, 0.004: it comes to rest.
 
 
 # %%
@@ -292,14 +292,14 @@ def read(net: Net, first: str, written: str) -> tuple[Any, Any]:
 # step, and again keeps the best.
 #
 # *What to notice.* Of 150 characters, greedy finds a text with the log-probability -80.4, a beam of
-# 4 one with -60.4. That one begins better than the others, and is as dull: it repeats itself too.
+# 4 one with -60.4, which is as dull: it repeats itself too.
 # Wider is not always better: beams of 16 and 64 end at -79.1 and -78.6. Their many beginnings are
 # all more probable at first than the one that pays later, and push it out. Only a beam that holds
 # every text is sure to find the best.
 #
 # 15_surprise.png compares texts, each character on a ground that says how probable it was. What
-# people wrote costs the model 1.59 nats a character, what it draws itself 1.36; the greedy text 0.54
-# and the one of the beam 0.40. People do not write what is most probable: then nothing would be
+# people wrote costs the model 1.59 nats a character, what it draws itself 1.36; the greedy text
+# 0.54, and that of the beam 0.40. People do not write what is most probable: then nothing would be
 # said. So what is looked for by probability is dull, and a bit of chance makes it better (Holtzman
 # et al., 2020). Where there is one right answer, as in translation, beam search is of more use.
 
