@@ -260,8 +260,8 @@ def draw_tradeoff(found: dict[str, list[tuple[float, float, float]]], folder: Pa
 # is nearly the same as it was the last time, and the same words follow. Each round draws it nearer
 # to the circle.
 #
-# *What to notice.* The text is a circle of 25 characters from the first word on. The state, compared
-# with that of one round before, moves by 0.07, then by 0.02, 0.01, 0.004: it comes to rest.
+# *What to notice.* The text is a circle of 25 characters from the first word on. The state,
+# compared to that of one round before, moves by 0.07, then by 0.02, 0.01, 0.004: it comes to rest.
 
 
 # %%
@@ -292,10 +292,9 @@ def read(net: Net, first: str, written: str) -> tuple[Any, Any]:
 # step, and again keeps the best.
 #
 # *What to notice.* Of 150 characters, greedy finds a text with the log-probability -80.4, a beam of
-# 4 one with -60.4, which is as dull: it repeats itself too.
-# Wider is not always better: beams of 16 and 64 end at -79.1 and -78.6. Their many beginnings are
-# all more probable at first than the one that pays later, and push it out. Only a beam that holds
-# every text is sure to find the best.
+# 4 one with -60.4, which is as dull. Wider is not always better: beams of 16 and 64 end at -79.1
+# and -78.6. Their many beginnings are all more probable at first than the one that pays later, and
+# push it out. Only a beam that holds every text is sure to find the best.
 #
 # 15_surprise.png compares texts, each character on a ground that says how probable it was. What
 # people wrote costs the model 1.59 nats a character, what it draws itself 1.36; the greedy text
@@ -427,12 +426,11 @@ def lesson(
     for name, settings in ways.items():
         tradeoff[name] = []
         for options in settings[1:3] if quick else settings:
-            found = judged(**options)
-            (value,) = options.values()
-            different = 100 * len({s for s, _ in found}) / max(len(found), 1)
-            tradeoff[name].append((value, share(found), different))
-            print(f"  {name:11} {value:4g}  right {share(found):5.1f} %", end="")
-            print(f"  different {different:5.1f} %  of {len(found)}")
+            (value,), sentences = options.values(), judged(**options)
+            different = 100 * len({s for s, _ in sentences}) / max(len(sentences), 1)
+            tradeoff[name].append((value, share(sentences), different))
+            print(f"  {name:11} {value:4g}  right {share(sentences):5.1f} %", end="")
+            print(f"  different {different:5.1f} %  of {len(sentences)}")
     draw_tradeoff(tradeoff, folder)
     found = {
         "by_hand": by_hand,
