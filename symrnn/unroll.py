@@ -250,7 +250,7 @@ def _scan(
         sequences=[_named("zx", zx), *given, *cuts],
         outputs_info=list(start),
         non_sequences=[W_h],
-        n_steps=1 if zx.type.shape[0] == 1 else None,
+        n_steps=1 if zx.type.shape[0] == 1 else None,  # for one step it makes no loop
         strict=False,  # a cell's own weights, such as peepholes, are found in its step
         return_list=True,
         return_updates=False,
