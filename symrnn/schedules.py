@@ -130,6 +130,29 @@ def cosine(t: Any, rate: float, n_steps: int, last_rate: float = 0.0) -> TensorV
     return last_rate + (rate - last_rate) * (1 + pt.cos(np.pi * done)) / 2
 
 
+def linear_to_zero(t: Any, rate: float, n_steps: int, n_last: int) -> TensorVariable:
+    """Keep the rate, and let it fall to 0 in a straight line over the last steps.
+
+    ``eta_t = eta_0 min(1, (n - t) / m)`` for ``t <= n``, then 0. With `warm_up` before it, this is
+    known as warm-up, stable, decay (Hu et al., 2024).
+
+    Parameters
+    ----------
+    t
+        Step counter, an integer scalar variable.
+    rate
+        eta_0, positive.
+    n_steps, n_last
+        n and m, how many steps there are in all, and in how many of them the rate falls: at least
+        1, and m not above n.
+    """
+    check_positive("rate", rate)
+    n, m = _count("n_steps", n_steps), _count("n_last", n_last)
+    if m > n:
+        raise ValueError(f"n_last is {n_last}, but there are only {n_steps} steps in all")
+    return rate * pt.clip((n - _float(t)) / m, 0.0, 1.0)
+
+
 def warm_up(t: Any, rate: Any, n_steps: int) -> TensorVariable:
     """Let a rate grow in a straight line over the first steps (Goyal et al., 2017).
 

@@ -55,15 +55,19 @@ def stop_at(n):
 
 
 KINDS = {
-    "plateau": {"schedule": "plateau", "rule": "rmsprop", "rate": 0.5, "patience": 6},
-    "cosine": {"schedule": "cosine", "variational": True, "n_layers": 2, "cell": "gru"},
+    "plateau": {"schedule": "plateau", "rule": "rmsprop", "rate": 0.5, "patience": 7, "reset": 0},
+    "linear": {
+        "schedule": "linear",
+        "variational": True,
+        "n_layers": 2,
+        "cell": "gru",
+        "reset": 0.3,
+        "epochs": 2.5,
+    },
 }
 
 
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(k, marks=[pytest.mark.slow] * (k == "cosine")) for k in KINDS],
-)
+@pytest.fixture(scope="module", params=KINDS)
 def two(request, tmp_path_factory):
     """A run that was never stopped, and another one; a file with the start of both."""
     start = tmp_path_factory.mktemp("start") / "model"
@@ -94,12 +98,12 @@ def test_the_undisturbed_run_has_what_a_resumption_could_lose(two):
     rates = [entry["rate"] for entry in run.losses]
     assert run.n_batches(*texts(run)) == 27
     due = [8, 16, 24, 27, 35, 43, 51, 54, 62, 70, 78, 81]
-    assert steps == due[: len(steps)]
-    if kind == "cosine":
-        assert len(steps) == 12
-        wave = [0.05 * (1 + np.cos(np.pi * (step - 1) / 81)) / 2 for step in steps]
-        np.testing.assert_allclose(rates, wave, rtol=1e-12)
+    if kind == "linear":
+        assert steps == [*due[:9], 68]
+        falling = [0.05 * min(1, (68 - (step - 1)) / 34) for step in steps]
+        np.testing.assert_allclose(rates, falling, rtol=1e-12)
     else:  # the rate falls, and early stopping ends it within an epoch
+        assert steps == due[: len(steps)]
         assert run.stopped
         assert 54 < run.n_done < 81
         assert len(set(rates)) >= 3
@@ -134,7 +138,7 @@ def test_a_run_that_is_stopped_again_and_again_and_saves_at_each_step_loses_noth
         go_back(run, path)
         path = tmp_path / "model"
         run.train(*texts(run), path, save_every=0, each_step=stop_at(13))
-        n_starts, finished = n_starts + 1, run.stopped or run.n_done == 81
+        n_starts, finished = n_starts + 1, run.stopped or run.n_done == 68
     assert n_starts >= 5
     assert bits(run) == expected
 
@@ -202,7 +206,7 @@ def test_losses_are_those_of_the_model_and_the_best_weights_are_kept(two, tmp_pa
         assert entry["training"] == pytest.approx(np.mean(losses[a:b]))
     values = [entry["validation"] for entry in run.losses]
     assert run.stopping.best_loss == min(values)
-    assert kind == "cosine" or min(values) < values[-1]
+    assert kind == "linear" or min(values) < values[-1]
     again = LanguageRun.load(path)
     again.use_best()
     for p, best in zip(again.model.params, at_best, strict=True):
@@ -289,10 +293,11 @@ def test_settings_out_of_range_are_named():
         ({"rule": "x"}, "rule is 'x'"),
         ({"schedule": "x"}, "schedule is 'x'"),
         ({"mode": "x"}, "mode is 'x', but must be one of NUMBA, FAST_COMPILE, QUICK"),
-        ({"epochs": 0}, "epochs is 0, but must be a whole number"),
+        ({"epochs": 0}, "epochs is 0, but must be a positive number"),
         ({"batch_size": 1.5}, "batch_size is 1.5"),
         ({"rate": 0}, "rate is 0, but must be a positive number"),
         ({"clip": -1}, "clip is -1"),
+        ({"reset": 1}, r"reset is 1, but must be in \[0, 1\)"),
     ):
         with pytest.raises(ValueError, match=message):
             Settings(**options)

@@ -18,6 +18,10 @@ FORMULAS = {
         lambda t: schedules.inverse_time(t, 0.3, 0.7, every=5),
         0.3 / (1 + 0.7 * N / 5),
     ),
+    "linear_to_zero": (
+        lambda t: schedules.linear_to_zero(t, 0.3, n_steps=8, n_last=4),
+        0.3 * np.clip((8 - N) / 4, 0, 1),
+    ),
     "cosine": (
         lambda t: schedules.cosine(t, 0.3, n_steps=8, last_rate=0.1),
         0.1 + 0.2 * (1 + np.cos(np.pi * np.minimum(N / 8, 1))) / 2,
@@ -76,6 +80,8 @@ def test_rates_have_floatx(name):
         (lambda t: schedules.natural_exponential(t, 1, -2), "decay is -2"),
         (lambda t: schedules.inverse_time(t, 1, 0), "decay is 0"),
         (lambda t: schedules.cosine(t, 1, 0), "n_steps is 0"),
+        (lambda t: schedules.linear_to_zero(t, 1, 4, 5), "n_last is 5"),
+        (lambda t: schedules.linear_to_zero(t, 1, 4, 0), "n_last is 0"),
         (lambda t: schedules.cosine(t, 1, 10, last_rate=2), "last_rate is 2"),
         (lambda t: schedules.warm_up(t, 0, 10), "rate is 0"),
         (lambda t: schedules.warm_up(t, 1, 0), "n_steps is 0"),

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from symrnn.commands.progress import Progress, in_words
+from symrnn.memory import keep_freed_memory
 from symrnn.models.generation import Writer
 from symrnn.models.language_run import LanguageRun
 from symrnn.models.language_settings import Settings, compiled_mode
@@ -72,7 +73,8 @@ def _train(run: LanguageRun, path: Path, options: argparse.Namespace) -> int:
         check_positive("minutes", options.minutes)
     parts = corpus(run, path.with_suffix(".tokens"))
     s, n_batches = run.settings, run.n_batches(*parts[:2])
-    if run.stopped or run.n_done >= s.epochs * n_batches:
+    n_steps = run.n_steps(n_batches)
+    if run.stopped or run.n_done >= n_steps:
         _say(f"{path} is trained to its end, {run.n_done} steps; to train more: --epochs N")
         return 0
     n_weights = sum(p.get_value(borrow=True).size for p in run.model.params)
@@ -82,6 +84,7 @@ def _train(run: LanguageRun, path: Path, options: argparse.Namespace) -> int:
     )
     if s.mode == "NUMBA":
         _say("compiling; the first time this takes a minute or more")
+    keep_freed_memory()
     progress = Progress(run, n_batches, path.with_suffix(".png"))
     limit = float("inf") if options.minutes is None else 60 * options.minutes
     try:
@@ -91,7 +94,7 @@ def _train(run: LanguageRun, path: Path, options: argparse.Namespace) -> int:
         )  # fmt: skip
     finally:
         progress.close()
-    _say_how_it_ended(run, path, s.epochs * n_batches)
+    _say_how_it_ended(run, path, n_steps)
     return 130 if history.interrupted else 0
 
 

@@ -103,9 +103,10 @@ def _add_train(commands: Any) -> None:
     _option(training, "--rate", "rate", "learning rate")
     _option(
         training, "--schedule", "schedule",
-        "constant; cosine: down to 0 with the last step; plateau: divided by 4 when the validation "
-        "loss does not fall", choices=SCHEDULES,
+        "constant; linear: down to 0 over the second half; cosine: down to 0 from the start; "
+        "plateau: divided by 4 when the validation loss does not fall", choices=SCHEDULES,
     )  # fmt: skip
+    _option(training, "--reset", "reset", "share of the rows that begin anew before each batch")
     _option(training, "--clip", "clip", "largest norm of the gradients")
     training.add_argument(
         "--patience", type=int, metavar="N", help="stop after N validations without a better loss"
@@ -149,7 +150,10 @@ def _add_resume(commands: Any) -> None:
     )
     parser.add_argument("--validation", action="append", metavar="FILE", help="likewise")
     parser.add_argument(
-        "--epochs", type=int, metavar="N", help="so many in all; a cosine is stretched to them"
+        "--epochs",
+        type=float,
+        metavar="X",
+        help="so many in all; the schedule is stretched to them",
     )
     parser.add_argument(
         "--model", type=Path, default=Path(MODEL), metavar="FILE", help=f"(default: {MODEL})"

@@ -40,7 +40,7 @@ class Progress:
     def __init__(self, run: LanguageRun, n_batches: int, picture: Path) -> None:
         self.run, self.n_batches, self.picture = run, n_batches, picture
         self.n_tokens = run.settings.batch_size * run.settings.n_steps  # of a step
-        self.n_steps = run.settings.epochs * n_batches
+        self.n_steps = run.n_steps(n_batches)
         self.drawn = -REDRAW
         self.bar: tqdm[Any] | None = None  # made with the first step: compiling is not timed
         self.started, self.first = 0.0, 0  # when, and after which step

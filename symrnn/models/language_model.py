@@ -10,6 +10,7 @@ from numpy.random import Generator
 from pytensor.tensor.variable import TensorVariable
 
 from symrnn.cells import Cell, LSTMCell
+from symrnn.initializers import Initializer, uniform
 from symrnn.layers import Dense, Dropout, Embedding
 from symrnn.losses import categorical_cross_entropy
 from symrnn.noise import Noise
@@ -57,6 +58,9 @@ class LanguageModel:
     tied
         True takes the embedding's weights for the output too (Inan et al., 2017; Press and Wolf,
         2017): ``n_embed * n_tokens`` weights less, and `n_hidden` must be `n_embed`.
+    W_embed
+        Makes the first vectors of the tokens, from `symrnn.initializers`. Large ones, such as
+        ``partial(normal, std=1.0)``, let models of characters learn much faster.
 
     Attributes
     ----------
@@ -99,6 +103,7 @@ class LanguageModel:
         dropout: float = 0.0,
         variational: bool = False,
         tied: bool = False,
+        W_embed: Initializer = uniform,
     ) -> None:
         if n_layers < 1:
             raise ValueError(f"n_layers is {n_layers}, but must be 1 or more")
@@ -108,7 +113,7 @@ class LanguageModel:
                 f"n_hidden is {n_hidden} and n_embed {n_embed}"
             )
         self.n_tokens, self.tied, self.variational = n_tokens, tied, variational
-        self.embedding = Embedding(n_tokens, n_embed, rng, name="embedding")
+        self.embedding = Embedding(n_tokens, n_embed, rng, W_embed, name="embedding")
         widths = [n_embed, *[n_hidden] * n_layers]
         self.cells = [
             cell(widths[k], widths[k + 1], rng, name=f"layer{k + 1}") for k in range(n_layers)

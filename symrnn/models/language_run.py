@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -18,9 +19,10 @@ from numpy.typing import NDArray
 
 from symrnn import checkpoint
 from symrnn.compiling import QUICK, compile_to_disk
+from symrnn.initializers import normal, uniform
 from symrnn.models.language_model import LanguageModel, mean_loss
 from symrnn.models.language_settings import CELLS, RULES, Settings, compiled_mode
-from symrnn.schedules import advance, cosine, step_counter, warm_up
+from symrnn.schedules import advance, cosine, linear_to_zero, step_counter, warm_up
 from symrnn.text import Tokenizer, Vocabulary, split, streams, tokenizer_from
 from symrnn.training import History, train
 from symrnn.updates import clip_by_global_norm
@@ -85,6 +87,7 @@ class LanguageRun:
         self.model = LanguageModel(
             len(vocabulary), s.n_embed, s.n_hidden, np.random.default_rng(s.seed), s.n_layers,
             CELLS[s.cell], s.dropout, s.variational, s.tied,
+            uniform if s.tied else partial(normal, std=1.0),
         )  # fmt: skip
         self.carried = self.model.carry(s.batch_size)
         self.t = step_counter(name="step")
@@ -128,6 +131,10 @@ class LanguageRun:
         except ValueError as error:
             raise ValueError(f"the text for validation is too short: {error}") from error
         return len(batches)
+
+    def n_steps(self, n_batches: int) -> int:
+        """Return how many steps the whole training has, of so many an epoch."""
+        return max(1, round(self.settings.epochs * n_batches))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all to one file; see `symrnn.checkpoint.save`.
@@ -240,12 +247,13 @@ class LanguageRun:
         s = self.settings
         batches = streams(training, s.batch_size, s.n_steps)
         validation = validation[: s.validation_tokens]
-        left = s.epochs * self.n_batches(training, validation) - self.n_done
+        n_steps = self.n_steps(self.n_batches(training, validation))
+        left = n_steps - self.n_done
         if left <= 0 or self.stopped:
             return History()
         new = self._step is None
         if new:
-            self._compile(s.epochs * len(batches))
+            self._compile(n_steps)
         if self._saved is not None:  # only now there is a rule with a memory
             self._saved.restore(self.changing)
             self._saved = None
@@ -263,15 +271,13 @@ class LanguageRun:
 
         def validation_is_due() -> bool:
             place = self.n_done % len(batches)
-            return place == 0 or place % s.validate_every == 0
+            return place % s.validate_every == 0 or self.n_done == n_steps
 
         def until_validation() -> Any:
             """Yield batches from where the run is; an epoch begins with a state of zeros."""
             while True:
                 place = self.n_done % len(batches)
-                if place == 0:
-                    for carried in self.carried:
-                        carried.reset()
+                self._begin_anew(epoch=place == 0)
                 if self._scheduled is not None:
                     self.rate.set_value(self._scheduled())
                 yield batches[place]
@@ -310,6 +316,15 @@ class LanguageRun:
         if path is not None:
             self.save(path)
         return history
+
+    def _begin_anew(self, epoch: bool) -> None:
+        """Set the state of all rows to zeros where an epoch begins, and else that of a few."""
+        s = self.settings
+        draws = np.random.default_rng([s.seed, self.n_done]).random(s.batch_size)
+        rows = np.flatnonzero(epoch | (draws < s.reset))
+        if rows.size:
+            for carried in self.carried:
+                carried.reset(rows)
 
     def _note(self, loss: float) -> None:
         """Take note of a validation loss, and do what follows from it."""
@@ -370,9 +385,13 @@ class LanguageRun:
 
         self._step = self.model.compile_training(rule, self.carried, compiled_mode(s.mode))
         self._changing += [variable for carried in self.carried for variable in carried.state]
-        if s.schedule == "cosine":
+        if s.schedule in ("linear", "cosine"):
             n_first = max(1, min(100, n_steps // 20))
-            rate = warm_up(self.t, cosine(self.t, s.rate, n_steps), n_first)
+            if s.schedule == "linear":
+                rate = linear_to_zero(self.t, s.rate, n_steps, n_last=(n_steps + 1) // 2)
+            else:
+                rate = cosine(self.t, s.rate, n_steps)
+            rate = warm_up(self.t, rate, n_first)
             self._scheduled = pytensor.function([], rate, mode=QUICK)
 
     def _call_all(self, *calls: tuple[Any, ...]) -> None:

@@ -16,7 +16,7 @@ RULES: dict[str, Any] = {
     "rmsprop": rmsprop,
     "sgd": gradient_descent,
 }
-SCHEDULES = ("constant", "cosine", "plateau")
+SCHEDULES = ("constant", "linear", "cosine", "plateau")
 MODES = ("NUMBA", "FAST_COMPILE", "QUICK")
 
 
@@ -35,20 +35,24 @@ class Settings:
     rate
         The highest learning rate.
     schedule
-        What becomes of the rate. ``"constant"``: nothing. ``"cosine"``: it grows over the first
-        steps and then falls to 0 with the last. ``"plateau"``: it is divided by 4 whenever the
-        validation loss does not fall.
+        What becomes of the rate. ``"constant"``: nothing. ``"linear"`` and ``"cosine"``: it grows
+        over the first steps and falls to 0 with the last, along a straight line over the second
+        half, or along a cosine from the first step on. ``"plateau"``: it is divided by 4 whenever
+        the validation loss does not fall.
     clip
         Largest norm of all gradients together.
     batch_size, n_steps
         How many rows of the text are read side by side, and how many tokens of each at once: so
         far back goes the gradient.
+    reset
+        Share of the rows that begin anew, with a state of zeros, before each batch: so the net
+        learns how to begin too, as it must after a prompt.
     epochs
-        How many times to go through the text.
+        How many times to go through the text, also 2.5.
     patience
         Stop when so many validations in a row have brought no better loss. Default: never.
     validate_every
-        After how many steps to validate, besides at the end of each epoch.
+        After how many steps to validate, besides at the end of each epoch and of the training.
     validation_tokens
         How many tokens of the validation text to take, from its start, at most.
     split
@@ -60,19 +64,20 @@ class Settings:
     """
 
     cell: str = "lstm"
-    n_embed: int = 128
+    n_embed: int = 64
     n_hidden: int = 256
     n_layers: int = 1
     dropout: float = 0.2
     variational: bool = False
     tied: bool = False
     rule: str = "adam"
-    rate: float = 0.003
-    schedule: str = "cosine"
+    rate: float = 0.005
+    schedule: str = "linear"
     clip: float = 5.0
-    batch_size: int = 32
+    batch_size: int = 16
     n_steps: int = 64
-    epochs: int = 10
+    reset: float = 0.02
+    epochs: float = 10.0
     patience: int | None = None
     validate_every: int = 2000
     validation_tokens: int = 1_000_000
@@ -88,7 +93,7 @@ class Settings:
                 raise ValueError(
                     f"{name} is {getattr(self, name)!r}, but must be one of {', '.join(choices)}"
                 )
-        for name in ("batch_size", "n_steps", "epochs", "validate_every", "validation_tokens"):
+        for name in ("batch_size", "n_steps", "validate_every", "validation_tokens"):
             check_whole(name, getattr(self, name))
         if self.seed < 0:
             raise ValueError(f"seed is {self.seed}, but must be 0 or more")
@@ -99,6 +104,9 @@ class Settings:
             )
         check_positive("rate", self.rate)
         check_positive("clip", self.clip)
+        check_positive("epochs", self.epochs)
+        if not 0 <= self.reset < 1:
+            raise ValueError(f"reset is {self.reset}, but must be in [0, 1)")
         object.__setattr__(self, "split", tuple(self.split))  # JSON makes a list of it
 
 
