@@ -84,10 +84,11 @@ def look_inside(model: LanguageModel) -> None:
 # ## 2. Training, and a text whose best perplexity is known
 #
 # A step of training is truncated backpropagation through time: 20 steps of 10 texts side by side,
-# and the states go on into the next batch. The rule is Adam with the rate 0.01, the gradient's norm
-# clipped at 5. Published language models of this kind were trained with plain gradient descent and
-# rates such as 20, divided when validation worsens. That rate has to be found anew for each net;
-# Adam's fits all of ours, and no schedule hides when a net begins to overfit.
+# and the states go on into the next batch. The rule is Adam with the rate 0.015, and gradients are
+# clipped at a norm of 5. On the grammar the rate is divided by 5 after each of three epochs; on the
+# small text of part 3 it stays, so that no schedule hides when a net begins to overfit. Published
+# language models of this kind were trained with plain gradient descent and rates such as 20,
+# divided when validation worsens. That rate has to be found anew for each net; Adam's fits ours.
 #
 # A net is compiled once and started from several seeds, as in lesson 11: weights, Adam's memory
 # and the masks' generators are put back.
@@ -252,8 +253,7 @@ def python_words(seed: int, n_train: int, n_valid: int, n_tokens: int) -> tuple[
 # and ask how much of the last h hangs on it. In the first layer it is a third, in the second 5 %,
 # in the third 1 %: each layer takes a mean over several steps, and so the upper ones have to
 # learn first to let the present word through. The nets that gained by depth had a hundred times as
-# many words and more. (Time alone does not mend it. We tried 12,000 words, the rate 0.01 and 15
-# epochs: two layers turned up again at 70, one at 62.)
+# many words and more.
 
 
 # %%
@@ -283,8 +283,9 @@ def share_of_the_last_word(model: LanguageModel, x: Array, other: Array) -> list
 # The way from h_{t-1} and c_{t-1} to the next step is left alone. To see why, put D there as well.
 # A unit's value then goes through a mask at each step. After T steps it is still there with the
 # probability (1 - p)^T: for p = 1/2 and ten steps, once in a thousand times. And then it has been
-# doubled ten times. So the mean is right, and useless: what arrives is almost always nothing, and
-# else a thousandfold. The scan below keeps values by itself, as an LSTM with f = 1 and i = 0 would.
+# doubled ten times. The mean is right but useless: almost always nothing arrives, and once in a
+# thousand times a value a thousand times too large. The scan below keeps values by itself, as an
+# LSTM with f = 1 and i = 0 would.
 
 
 # %%

@@ -261,7 +261,8 @@ def draw_tradeoff(found: dict[str, list[tuple[float, float, float]]], folder: Pa
 # to the circle.
 #
 # *What to notice.* The text is a circle of 25 characters from the first word on. The state,
-# compared to that of one round before, moves by 0.07, then by 0.02, 0.01, 0.004: it comes to rest.
+# compared to that of one round before, moves by 0.07, then by 0.02, 0.01, 0.004: it settles on the
+# circle. (The text differs between versions of Python; these numbers are those of 3.11.)
 
 
 # %%
