@@ -93,6 +93,10 @@ class EarlyStopping:
         if loss < self.best_loss:
             self.best_loss, self.best_epoch = loss, self.epoch
             _copy(self.params, self.best)
+        return self.is_over()
+
+    def is_over(self) -> bool:
+        """Return whether `patience` losses in a row have not been below the best one."""
         return self.patience is not None and self.epoch - self.best_epoch >= self.patience
 
     def restore(self) -> None:

@@ -67,7 +67,7 @@ KINDS = {
 }
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=["plateau", pytest.param("linear", marks=pytest.mark.slow)])
 def two(request, tmp_path_factory):
     """A run that was never stopped, and another one; a file with the start of both."""
     start = tmp_path_factory.mktemp("start") / "model"
@@ -285,6 +285,16 @@ def test_words_their_tokeniser_and_all_settings_come_back(tmp_path):
     assert (again.tokenizer, again.vocabulary) == (words, vocabulary)
     assert again.source == {"texts": ["a"]}
     assert again.vocabulary.counts.tolist() == vocabulary.counts.tolist()
+
+
+def test_a_finished_run_trains_on_when_its_epochs_are_raised():
+    run = make(epochs=1, schedule="linear")
+    run.train(*texts(run))
+    assert run.losses[-1]["rate"] < 0.005
+    run.change(epochs=3)
+    run.train(*texts(run))
+    assert run.n_done == 81
+    assert max(entry["rate"] for entry in run.losses[4:]) == pytest.approx(0.05, rel=0.1)
 
 
 def test_settings_out_of_range_are_named():

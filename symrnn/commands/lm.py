@@ -37,16 +37,18 @@ from symrnn.text import (
 def train(options: argparse.Namespace) -> int:
     """``lm train``."""
     _check_out(options.out, options.force)
+    _check_times(options)
+    settings = Settings(**{f.name: getattr(options, f.name) for f in fields(Settings)})
     tokenizer = _tokenizer(options)
     _say(f"reading {', '.join(map(str, options.texts))}")
     counts = count_tokens(read_pieces(options.texts, options.encoding), tokenizer)
     words = options.level == "word"
-    limited = options.vocab_size is not None or options.min_count > 1
+    min_count = options.min_count or (2 if words else 1)  # words left out teach what <unk> is
+    limited = options.vocab_size is not None or min_count > 1
     vocabulary = Vocabulary.build(
-        counts, options.vocab_size or (10_000 if words else None), options.min_count,
+        counts, options.vocab_size or (10_000 if words else None), min_count,
         specials=(UNK,) if words or limited or options.validation else (),
     )  # fmt: skip
-    settings = Settings(**{f.name: getattr(options, f.name) for f in fields(Settings)})
     source = {
         "texts": [os.path.abspath(path) for path in options.texts],
         "validation": [os.path.abspath(path) for path in options.validation],
@@ -58,9 +60,12 @@ def train(options: argparse.Namespace) -> int:
 
 def resume(options: argparse.Namespace) -> int:
     """``lm resume``."""
+    _check_times(options)
+    _check_no_model(options.texts)
     run = LanguageRun.load(options.model)
-    if options.epochs is not None:
-        run.settings = replace(run.settings, epochs=options.epochs)
+    names = ("epochs", "patience", "rate")
+    new = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    run.change(**new)
     for name in ("texts", "validation"):
         if given := getattr(options, name):
             run.source[name] = [os.path.abspath(path) for path in given]
@@ -69,12 +74,16 @@ def resume(options: argparse.Namespace) -> int:
 
 def _train(run: LanguageRun, path: Path, options: argparse.Namespace) -> int:
     """Train from where a run is."""
-    if options.minutes is not None:
-        check_positive("minutes", options.minutes)
-    parts = corpus(run, path.with_suffix(".tokens"))
+    parts = corpus(run, _beside(path, ".tokens"))
     s, n_batches = run.settings, run.n_batches(*parts[:2])
     n_steps = run.n_steps(n_batches)
-    if run.stopped or run.n_done >= n_steps:
+    if run.stopped:
+        _say(
+            f"{path} was stopped early at step {run.n_done}: {s.patience} validations brought no "
+            "better loss; to train more: --patience with a higher number"
+        )
+        return 0
+    if run.n_done >= n_steps:
         _say(f"{path} is trained to its end, {run.n_done} steps; to train more: --epochs N")
         return 0
     n_weights = sum(p.get_value(borrow=True).size for p in run.model.params)
@@ -85,7 +94,7 @@ def _train(run: LanguageRun, path: Path, options: argparse.Namespace) -> int:
     if s.mode == "NUMBA":
         _say("compiling; the first time this takes a minute or more")
     keep_freed_memory()
-    progress = Progress(run, n_batches, path.with_suffix(".png"))
+    progress = Progress(run, n_batches, _beside(path, ".png"))
     limit = float("inf") if options.minutes is None else 60 * options.minutes
     try:
         history = run.train(
@@ -103,7 +112,7 @@ def _say_how_it_ended(run: LanguageRun, path: Path, n_steps: int) -> None:
         best = run.losses[run.stopping.best_epoch - 1]
         _say(
             f"best validation loss: {in_words(best['validation'], run)}, at step "
-            f"{best['step']}; curves in {path.with_suffix('.png')}"
+            f"{best['step']}, whose weights write and evaluate; curves in {_beside(path, '.png')}"
         )
     if run.stopped:
         _say(f"stopped early at step {run.n_done}: the validation loss falls no more")
@@ -122,7 +131,7 @@ def corpus(run: LanguageRun, folder: Path) -> Sequence[Any]:
         If the texts are not there, cannot be read, or are not those of the run so far.
     """
     source = run.source
-    found = _hash([*source["texts"], *source["validation"]])
+    found = [_hash(source[name]) for name in ("texts", "validation") if source[name]]
     if source.setdefault("sha256", found) != found:
         raise ValueError(
             f"the texts {', '.join([*source['texts'], *source['validation']])} are not those that "
@@ -139,6 +148,7 @@ def corpus(run: LanguageRun, folder: Path) -> Sequence[Any]:
 
 def evaluate(options: argparse.Namespace) -> None:
     """``lm evaluate``."""
+    _check_no_model(options.texts)
     run = LanguageRun.load(options.model)
     run.use_best()
     if options.mode is not None:
@@ -148,7 +158,7 @@ def evaluate(options: argparse.Namespace) -> None:
             given = options.texts, run.tokenizer, run.vocabulary, folder, options.encoding
             parts = {", ".join(options.texts): encode_files(*given)}
         else:
-            _, *rest = corpus(run, options.model.with_suffix(".tokens"))
+            _, *rest = corpus(run, _beside(options.model, ".tokens"))
             parts = dict(zip(("validation", "test"), rest, strict=False))
         for name, tokens in parts.items():
             loss = run.evaluate(tokens)
@@ -171,12 +181,22 @@ def generate(options: argparse.Namespace) -> None:
             "--greedy and --beam draw nothing: take one of them alone, or --temperature, --top-k, "
             "--top-p and --seed"
         )
-    if options.seed is not None and options.seed < 0:
-        raise ValueError(f"seed is {options.seed}, but must be 0 or more")
+    for flag, value, least in (
+        ("--seed", options.seed, 0), ("--length", options.length, 1), ("--beam", options.beam, 1)
+    ):  # fmt: skip
+        if value is not None and value < least:
+            raise ValueError(f"{flag} is {value}, but must be {least} or more")
+    if options.temperature is not None and not options.temperature > 0:
+        raise ValueError(
+            f"--temperature is {options.temperature}, but must be above 0; --greedy always takes "
+            "the most probable token"
+        )
     run, n = _load_best(options), options.length
     if n is None:
         n = 500 if isinstance(run.tokenizer, Characters) else 100
     mode = options.mode or ("QUICK" if n <= 2000 else "NUMBA")
+    if mode == "NUMBA":
+        _say("compiling; the first time this takes half a minute")
     writer = Writer(run.model, run.vocabulary, run.tokenizer, compiled_mode(mode))
     if options.beam is not None:
         pieces: Any = [writer.beam_search(options.prompt, n, options.beam)[0][0]]
@@ -205,6 +225,7 @@ def next_tokens(options: argparse.Namespace) -> None:
 
 def _load_best(options: argparse.Namespace) -> LanguageRun:
     """Load a model to write with; say which words of the prompt it does not know."""
+    _check_no_model([options.prompt])
     run = LanguageRun.load(options.model)
     run.use_best()
     tokens = run.tokenizer.tokenize(options.prompt, unfinished=True)
@@ -222,11 +243,30 @@ def _tokenizer(options: argparse.Namespace) -> Tokenizer:
     return Characters(lower=options.lower)
 
 
+def _beside(path: Path, ending: str) -> Path:
+    """Return where what belongs to a model lies: its picture, the numbers of its tokens."""
+    return path.with_name(path.name.removesuffix(".safetensors") + ending)
+
+
 def _check_out(path: Path, force: bool) -> None:
-    """Check before the long work that the model can be written, and overwrites none."""
+    """Check before the long work that the model can be written, and overwrites nothing."""
+    if path.is_dir():
+        raise ValueError(
+            f"{path} is a folder: give a file in it, --out {path / 'model.safetensors'}"
+        )
+    if path.suffix in (".png", ".tokens"):
+        raise ValueError(
+            f"{path} would be in the way of the picture or the tokens that lie beside the model: "
+            f"give another --out, such as {path.with_suffix('.safetensors')}"
+        )
     if path.exists() and not force:
         raise ValueError(
             f"{path} exists: go on with it (lm resume --model {path}), give another --out, or "
+            "--force to overwrite it"
+        )
+    if (picture := _beside(path, ".png")).exists() and not force:
+        raise ValueError(
+            f"{picture} exists, and the curves would be drawn there: give another --out, or "
             "--force to overwrite it"
         )
     try:
@@ -236,6 +276,19 @@ def _check_out(path: Path, force: bool) -> None:
         probe.unlink()
     except OSError as error:
         raise OSError(f"{path} cannot be written ({error.strerror}): give another --out") from error
+
+
+def _check_times(options: argparse.Namespace) -> None:
+    if options.minutes is not None:
+        check_positive("minutes", options.minutes)
+    check_positive("save-every", options.save_every, or_zero=True)
+
+
+def _check_no_model(texts: Sequence[str]) -> None:
+    """Check that no model was given where a text is meant."""
+    for text in texts:
+        if text.endswith(".safetensors"):
+            raise ValueError(f"{text} is given as a text; a model is given with --model {text}")
 
 
 def _hash(paths: Sequence[str]) -> str:

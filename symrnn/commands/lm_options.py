@@ -71,7 +71,10 @@ def _add_train(commands: Any) -> None:
         help=f"at most so many tokens; others become {UNK} (default: 10000 words, all characters)",
     )  # fmt: skip
     of_text.add_argument(
-        "--min-count", type=int, default=1, metavar="N", help="leave out rarer tokens (default: 1)"
+        "--min-count",
+        type=int,
+        metavar="N",
+        help="leave out rarer tokens (default: words 2, characters 1)",
     )
     of_text.add_argument("--encoding", default="utf-8", help="of the files (default: utf-8)")
     of_text.add_argument(
@@ -137,7 +140,10 @@ def _option(group: Any, flag: str, name: str, text: str, **options: Any) -> None
 
 
 def _add_saving(parser: Any) -> None:
-    parser.add_argument("--minutes", type=float, metavar="M", help="save and stop after so long")
+    parser.add_argument(
+        "--minutes", type=float, metavar="M",
+        help="save and stop after so long, compiling apart; the schedule follows --epochs",
+    )  # fmt: skip
     parser.add_argument(
         "--save-every", type=float, default=30, metavar="S", help="seconds (default: 30)"
     )
@@ -155,6 +161,8 @@ def _add_resume(commands: Any) -> None:
         metavar="X",
         help="so many in all; the schedule is stretched to them",
     )
+    parser.add_argument("--rate", type=float, metavar="X", help="a new learning rate")
+    parser.add_argument("--patience", type=int, metavar="N", help="a new one, after an early stop")
     parser.add_argument(
         "--model", type=Path, default=Path(MODEL), metavar="FILE", help=f"(default: {MODEL})"
     )

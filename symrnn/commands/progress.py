@@ -81,9 +81,12 @@ class Progress:
         if self.run.losses:
             from symrnn.commands.curves import curves  # slow to import, and only needed here
 
-            figure = curves(self.run, self.n_batches)
-            with replacing(self.picture) as stream:
-                figure.savefig(stream, format="png", dpi=110)
+            try:
+                figure = curves(self.run, self.n_batches)
+                with replacing(self.picture) as stream:
+                    figure.savefig(stream, format="png", dpi=110)
+            except (OSError, ValueError) as error:  # no reason to end a training
+                tqdm.write(f"{self.picture} could not be drawn: {error}", file=sys.stderr)
         self.drawn = time.monotonic()
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, Self
 
@@ -186,7 +186,13 @@ class LanguageRun:
             )
         vocabulary = Vocabulary.from_json(json.dumps(data["vocabulary"]), str(path))
         tokenizer = tokenizer_from(data["tokenizer"])
-        run = cls(Settings(**data["settings"]), tokenizer, vocabulary, data["source"])
+        try:
+            settings = Settings(**data["settings"])
+        except TypeError as error:
+            raise checkpoint.CheckpointError(
+                f"{path} has settings that this version of symrnn does not know: {error}"
+            ) from error
+        run = cls(settings, tokenizer, vocabulary, data["source"])
         run._restore(saved)
         return run
 
@@ -199,6 +205,21 @@ class LanguageRun:
         self._loss_sum, self._n_losses = data["since"]
         self.stopping.set_state(data["stopping"])
         self.plateau.set_state(data["plateau"])
+
+    def change(self, **settings: Any) -> None:
+        """Change what may change between two calls of `train`: epochs, patience, rate.
+
+        Raises
+        ------
+        ValueError
+            If a setting is out of range.
+        """
+        self.settings = replace(self.settings, **settings)
+        if "rate" in settings:
+            self.rate.set_value(np.asarray(self.settings.rate, self.rate.dtype))
+        if "patience" in settings:
+            self.stopping.patience = self.settings.patience
+            self.stopped = self.stopping.is_over()
 
     def use_best(self) -> None:
         """Give the model the weights of the lowest validation loss, if there has been one."""
@@ -253,9 +274,10 @@ class LanguageRun:
             return History()
         new = self._step is None
         if new:
-            self._compile(n_steps)
+            self._compile()
+        self._schedule(n_steps)
         if self._saved is not None:  # only now there is a rule with a memory
-            self._saved.restore(self.changing)
+            self._saved.restore(self._changing, partly=True)
             self._saved = None
         if path is not None:
             self.save(path)
@@ -302,11 +324,11 @@ class LanguageRun:
                 loss = self.evaluate(validation)
                 tick()
                 self._note(loss)
-                if each_validation is not None:
-                    each_validation(self.losses[-1])
                 if path is not None:
                     self.save(path)
                     saved_at = last
+                if each_validation is not None:
+                    each_validation(self.losses[-1])
             return self.stopped or last - started > seconds
 
         history = train(
@@ -369,10 +391,10 @@ class LanguageRun:
         n_rows = max(1, min(s.batch_size, (len(tokens) - 1) // s.n_steps))
         return n_rows, streams(tokens, n_rows, s.n_steps)
 
-    def _compile(self, n_steps: int) -> None:
-        """Compile a step, and the rate as a function of the step counter if it is one.
+    def _compile(self) -> None:
+        """Compile a step.
 
-        The step takes the rate from a shared variable: so its code, once on disk, is that for any
+        It takes the rate from a shared variable: so its code, once on disk, is that for any
         length of training.
         """
         s = self.settings
@@ -385,6 +407,10 @@ class LanguageRun:
 
         self._step = self.model.compile_training(rule, self.carried, compiled_mode(s.mode))
         self._changing += [variable for carried in self.carried for variable in carried.state]
+
+    def _schedule(self, n_steps: int) -> None:
+        """Make the rate a function of the step counter, if the settings say so."""
+        s = self.settings
         if s.schedule in ("linear", "cosine"):
             n_first = max(1, min(100, n_steps // 20))
             if s.schedule == "linear":

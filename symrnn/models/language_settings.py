@@ -93,13 +93,17 @@ class Settings:
                 raise ValueError(
                     f"{name} is {getattr(self, name)!r}, but must be one of {', '.join(choices)}"
                 )
-        for name in ("batch_size", "n_steps", "validate_every", "validation_tokens"):
+        whole = "n_embed n_hidden n_layers batch_size n_steps validate_every validation_tokens"
+        for name in whole.split():
             check_whole(name, getattr(self, name))
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}, but must be in [0, 1)")
         if self.seed < 0:
             raise ValueError(f"seed is {self.seed}, but must be 0 or more")
-        if len(self.split) not in (2, 3):
+        parts = tuple(self.split)
+        if len(parts) not in (2, 3) or min(parts) <= 0 or abs(sum(parts) - 1) > 1e-9:
             raise ValueError(
-                f"split is {tuple(self.split)}, but must have two or three parts: training, "
+                f"split is {parts}, but must have two or three parts whose sum is 1: training, "
                 "validation and, if you like, test"
             )
         check_positive("rate", self.rate)
