@@ -200,7 +200,7 @@ def test_the_full_lesson_shows_what_its_text_says(tmp_path):
     perplexity = {key: run.perplexity[-1] for key, run in found["runs"].items()}
     assert perplexity[700, 1] > 5.4
     assert perplexity[140, 5] < 5.1
-    assert perplexity[35, 5] < min(p for key, p in perplexity.items() if key != (35, 5))
+    assert perplexity[35, 5] < 1.01 * min(perplexity.values())
     assert perplexity[700, 1] > perplexity[35, 1] > 5.2 > perplexity[35, 35] > perplexity[35, 20]
     agreed = found["agreed"]
     assert max(agreed["pieces of 1"][2:]) < 0.4
