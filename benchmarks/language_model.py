@@ -16,12 +16,11 @@ import argparse
 import os
 import statistics
 import textwrap
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
-from workers import MissingPeerError, Worker, machine, work
+from workers import MissingPeerError, Worker, in_turns, machine, work
 
 Sizes = tuple[int, int, int, int, int]  # (steps, batch, embedding, hidden, layers)
 
@@ -115,7 +114,6 @@ PEERS = {"symrnn": symrnn_peer, "torch": torch_peer}
 
 def measure(cell: str, sizes: Sizes, options: argparse.Namespace) -> None:
     """Print a line for each peer."""
-    seconds: dict[str, list[float]] = {}
     with ExitStack() as stack:
         workers = {}
         for peer in options.peers:
@@ -123,17 +121,10 @@ def measure(cell: str, sizes: Sizes, options: argparse.Namespace) -> None:
                 worker = stack.enter_context(Worker(__file__, peer, options))
                 worker.ask("make", cell, sizes)
                 worker.ask("steps", 2)
-                workers[peer], seconds[peer] = worker, []
+                workers[peer] = worker
             except MissingPeerError as error:
                 print(f"{peer}: {error}")
-        order = list(workers)
-        for k in range(options.rounds + 1):
-            for peer in order:
-                time.sleep(options.rest)
-                taken = workers[peer].ask("block", options.block)
-                if k:  # the first round warms up
-                    seconds[peer].append(taken)
-            order.append(order.pop(0))
+        seconds = in_turns(workers, options)
     n_tokens = sizes[0] * sizes[1]
     for peer, own in seconds.items():
         pairs = zip(seconds.get("symrnn", []), own, strict=False)

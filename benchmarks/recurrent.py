@@ -33,7 +33,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
-from workers import MissingPeerError, Worker, machine, work
+from workers import MissingPeerError, Worker, in_turns, machine, work
 
 Shape = tuple[int, int, int, int]  # (time, batch, inputs, hidden)
 Step = Callable[[], float]  # one training step; returns the loss
@@ -307,15 +307,7 @@ def rounds(
             losses[peer] = worker.ask("steps", 1)
         except MissingPeerError as error:
             print(f"{text(shape)} {peer}: {error}")
-    seconds: dict[str, list[float]] = {peer: [] for peer in losses}
-    order = list(losses)
-    for k in range(options.rounds + 1):
-        for peer in order:
-            time.sleep(options.rest)
-            taken = workers[peer].ask("block", options.block)
-            if k:  # the first round warms up
-                seconds[peer].append(taken)
-        order.append(order.pop(0))
+    seconds = in_turns({peer: workers[peer] for peer in losses}, options)
     peak = 2 * PEAK_SIZE**3 / min(seconds.pop("peak"))
     del losses["peak"]
     if losses and max(losses.values()) - min(losses.values()) > 1e-4 * max(losses.values()):

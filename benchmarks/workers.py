@@ -72,6 +72,20 @@ class Worker:
         return answer["result"]
 
 
+def in_turns(workers: dict[str, Worker], options: argparse.Namespace) -> dict[str, list[float]]:
+    """Return each peer's seconds a step, one number a round; who begins changes each round."""
+    seconds: dict[str, list[float]] = {peer: [] for peer in workers}
+    order = list(workers)
+    for k in range(options.rounds + 1):
+        for peer in order:
+            time.sleep(options.rest)
+            taken = workers[peer].ask("block", options.block)
+            if k:  # the first round warms up
+                seconds[peer].append(taken)
+        order.append(order.pop(0))
+    return seconds
+
+
 def work(peer: Callable[[], Any], threads: int, keep_memory: bool) -> None:
     """Be a worker: `peer` returns a maker of training steps."""
     answers = os.fdopen(os.dup(1), "w")
