@@ -77,12 +77,18 @@ def in_turns(workers: dict[str, Worker], options: argparse.Namespace) -> dict[st
     seconds: dict[str, list[float]] = {peer: [] for peer in workers}
     order = list(workers)
     for k in range(options.rounds + 1):
-        for peer in order:
+        for peer in list(order):
             time.sleep(options.rest)
-            taken = workers[peer].ask("block", options.block)
+            try:
+                taken = workers[peer].ask("block", options.block)
+            except MissingPeerError as error:  # the others go on
+                print(f"{peer}: {error}")
+                order.remove(peer)
+                seconds.pop(peer)
+                continue
             if k:  # the first round warms up
                 seconds[peer].append(taken)
-        order.append(order.pop(0))
+        order = order[1:] + order[:1]
     return seconds
 
 

@@ -12,7 +12,6 @@ import pytensor
 
 from symrnn import __version__
 from symrnn.commands import lm_options
-from symrnn.training import NonFiniteLossError
 
 
 class Parser(argparse.ArgumentParser):
@@ -44,11 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # who reads has had enough, as `head` has
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (OSError, ValueError, NonFiniteLossError) as error:
+    except (OSError, ValueError) as error:
         print(f"{parser.prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nstopped; what was saved before is whole.", file=sys.stderr)
+        print("\nstopped", file=sys.stderr)
         return 130
 
 

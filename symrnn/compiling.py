@@ -147,6 +147,26 @@ def compile_to_disk(function: Any, arguments: Sequence[Any] = ()) -> bool:
         raise
 
 
+def call_and_put_back(calls: Sequence[tuple[Any, ...]], changed: Sequence[Any]) -> None:
+    """Call functions, which compiles their numba code, and put back what they have changed.
+
+    Three times: the arrays that a first call leaves in shared variables may have their axes in
+    another order in memory, for which numba compiles anew.
+
+    Parameters
+    ----------
+    calls
+        Tuples of a function and its arguments.
+    changed
+        The shared variables that the functions change.
+    """
+    before = [(variable, variable.get_value()) for variable in changed]
+    for function, *arguments in 3 * [*calls]:
+        function(*arguments)
+    for variable, value in before:
+        variable.set_value(value)
+
+
 def compile_in_background(
     inputs: Sequence[Variable],
     outputs: Any,

@@ -1,5 +1,6 @@
 """The training loop: calls a compiled step on batch after batch, shows progress, stops cleanly."""
 
+import os
 import signal
 import threading
 import time
@@ -368,6 +369,8 @@ def _ctrl_c() -> Iterator[Callable[[], bool]]:
 
     def note(number: int, frame: FrameType | None) -> None:
         pressed.set()
+        # print could be called within a print
+        os.write(2, b"\nCtrl-C: stopping when the running step is done; again to stop at once\n")
         signal.signal(signal.SIGINT, before)
 
     signal.signal(signal.SIGINT, note)

@@ -19,7 +19,8 @@ from symrnn.commands.progress import Progress, in_words
 from symrnn.memory import keep_freed_memory
 from symrnn.models.generation import Writer
 from symrnn.models.language_run import LanguageRun
-from symrnn.models.language_settings import Settings, compiled_mode
+from symrnn.models.language_settings import Settings
+from symrnn.models.training_settings import compiled_mode
 from symrnn.parameters import check_positive
 from symrnn.text import (
     UNK,
@@ -32,12 +33,14 @@ from symrnn.text import (
     read_pieces,
     text_files,
 )
+from symrnn.training import NonFiniteLossError
 
 
 def train(options: argparse.Namespace) -> int:
     """``lm train``."""
     _check_out(options.out, options.force)
     _check_times(options)
+    _check_least(("--vocab-size", options.vocab_size, 2), ("--min-count", options.min_count, 1))
     settings = Settings(**{f.name: getattr(options, f.name) for f in fields(Settings)})
     tokenizer = _tokenizer(options)
     _say(f"reading {', '.join(map(str, options.texts))}")
@@ -93,6 +96,8 @@ def _train(run: LanguageRun, path: Path, options: argparse.Namespace) -> int:
     )
     if s.mode == "NUMBA":
         _say("compiling; the first time this takes a minute or more")
+        if sys.platform != "linux":
+            _say("(outside Linux a first training and a resumed one differ in the seventh digit)")
     keep_freed_memory()
     progress = Progress(run, n_batches, _beside(path, ".png"))
     limit = float("inf") if options.minutes is None else 60 * options.minutes
@@ -101,6 +106,14 @@ def _train(run: LanguageRun, path: Path, options: argparse.Namespace) -> int:
             parts[0], parts[1], path, options.save_every, limit, progress.each_step,
             progress.each_validation,
         )  # fmt: skip
+    except NonFiniteLossError as error:
+        raise ValueError(
+            f"the loss is {error.loss} after step {run.n_done}: train anew with a lower --rate or "
+            f"a lower --clip; {path} holds what was saved before"
+        ) from error
+    except KeyboardInterrupt:
+        _say(f"\nstopped at once; what was saved last is whole; {_how_to_go_on(path)}")
+        return 130
     finally:
         progress.close()
     _say_how_it_ended(run, path, n_steps)
@@ -117,9 +130,12 @@ def _say_how_it_ended(run: LanguageRun, path: Path, n_steps: int) -> None:
     if run.stopped:
         _say(f"stopped early at step {run.n_done}: the validation loss falls no more")
     elif run.n_done < n_steps:
-        how = f"python -m symrnn lm resume --model {path}"
-        _say(f"stopped at step {run.n_done} of {n_steps}; to go on: {how}")
+        _say(f"stopped at step {run.n_done} of {n_steps}; {_how_to_go_on(path)}")
     _say(f"saved: {path}")
+
+
+def _how_to_go_on(path: Path) -> str:
+    return f"to go on: python -m symrnn lm resume --model {path}"
 
 
 def corpus(run: LanguageRun, folder: Path) -> Sequence[Any]:
@@ -181,19 +197,22 @@ def generate(options: argparse.Namespace) -> None:
             "--greedy and --beam draw nothing: take one of them alone, or --temperature, --top-k, "
             "--top-p and --seed"
         )
-    for flag, value, least in (
+    _check_least(
         ("--seed", options.seed, 0), ("--length", options.length, 1), ("--beam", options.beam, 1)
-    ):  # fmt: skip
-        if value is not None and value < least:
-            raise ValueError(f"{flag} is {value}, but must be {least} or more")
+    )
     if options.temperature is not None and not options.temperature > 0:
         raise ValueError(
             f"--temperature is {options.temperature}, but must be above 0; --greedy always takes "
             "the most probable token"
         )
+    if options.top_p is not None and not 0 < options.top_p <= 1:
+        raise ValueError(
+            f"--top-p is {options.top_p}, but must be above 0 and at most 1; 0.9 is usual"
+        )
     run, n = _load_best(options), options.length
     if n is None:
         n = 500 if isinstance(run.tokenizer, Characters) else 100
+    _check_count("--top-k", options.top_k, len(run.vocabulary))
     mode = options.mode or ("QUICK" if n <= 2000 else "NUMBA")
     if mode == "NUMBA":
         _say("compiling; the first time this takes half a minute")
@@ -217,6 +236,7 @@ def next_tokens(options: argparse.Namespace) -> None:
     run = _load_best(options)
     writer = Writer(run.model, run.vocabulary, run.tokenizer, compiled_mode(options.mode))
     offered = len(run.vocabulary) - (run.vocabulary.unk is not None)
+    _check_count("-k", options.k, offered)
     k = min(10, offered) if options.k is None else options.k
     for token, p in writer.next_words(options.prompt, k):
         shown = token if token.isprintable() and not token.isspace() else repr(token)
@@ -278,10 +298,23 @@ def _check_out(path: Path, force: bool) -> None:
         raise OSError(f"{path} cannot be written ({error.strerror}): give another --out") from error
 
 
+def _check_least(*options: tuple[str, int | None, int]) -> None:
+    for flag, value, least in options:
+        if value is not None and value < least:
+            raise ValueError(f"{flag} is {value}, but must be {least} or more")
+
+
+def _check_count(flag: str, value: int | None, most: int) -> None:
+    if value is not None and not 1 <= value <= most:
+        raise ValueError(
+            f"{flag} is {value}, but must be from 1 to {most}, as many as the model has tokens"
+        )
+
+
 def _check_times(options: argparse.Namespace) -> None:
     if options.minutes is not None:
-        check_positive("minutes", options.minutes)
-    check_positive("save-every", options.save_every, or_zero=True)
+        check_positive("--minutes", options.minutes)
+    check_positive("--save-every", options.save_every, or_zero=True)
 
 
 def _check_no_model(texts: Sequence[str]) -> None:

@@ -1,10 +1,12 @@
 """The options of ``python -m symrnn lm`` and their help."""
 
+import argparse
 from pathlib import Path
 from typing import Any
 
 from symrnn.commands import lm
-from symrnn.models.language_settings import CELLS, MODES, RULES, SCHEDULES, Settings
+from symrnn.models.language_settings import CELLS, Settings
+from symrnn.models.training_settings import MODES, RULES, SCHEDULES
 from symrnn.text import UNK
 
 MODEL = "model.safetensors"
@@ -85,8 +87,9 @@ def _add_train(commands: Any) -> None:
         help="validate on this file (or several, with the option again)",
     )
     of_text.add_argument(
-        "--split", type=float, nargs="+", default=[0.9, 0.1], metavar="PART",
-        help="else: parts for training, validation, and if you like test (default: 0.9 0.1)",
+        "--split", type=_parts, default=(0.9, 0.1), metavar="A,B[,C]",
+        help="else: parts for training, validation, and if you like test (default: 0.9,0.1); the "
+        "vocabulary is that of the whole text",
     )  # fmt: skip
 
     net = parser.add_argument_group("the net")
@@ -114,7 +117,7 @@ def _add_train(commands: Any) -> None:
     training.add_argument(
         "--patience", type=int, metavar="N", help="stop after N validations without a better loss"
     )
-    _option(training, "--validate-every", "validate_every", "steps, besides each epoch's end")
+    _option(training, "--validate-every", "validate_every", "validate after so many steps at most")
     _option(training, "--validation-tokens", "validation_tokens", "validate on so many at most")
     _option(training, "--seed", "seed", "for first weights and dropout")
     _option(training, "--mode", "mode", "of PyTensor", choices=MODES)
@@ -137,6 +140,14 @@ def _option(group: Any, flag: str, name: str, text: str, **options: Any) -> None
         flag, dest=name, type=type(default), default=default,
         help=f"{text} (default: {default})".strip(), **options,
     )  # fmt: skip
+
+
+def _parts(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        message = f"{text!r} are no numbers with commas between, such as 0.8,0.1,0.1"
+        raise argparse.ArgumentTypeError(message) from None
 
 
 def _add_saving(parser: Any) -> None:

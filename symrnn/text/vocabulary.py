@@ -326,12 +326,14 @@ class Vocabulary:
             said = f"token {place} is {token!r}"
         near = difflib.get_close_matches(token, self.tokens) if len(token) > 1 else []
         like = f" Spelt most like it: {', '.join(map(repr, near))}." if near else ""
-        return UnknownTokenError(
+        error = UnknownTokenError(
             token,
             place,
             f"{said}, which is not among the {len(self)} of the vocabulary, and there is no "
-            f"{UNK} to stand for it.{like} A vocabulary built with specials=({UNK!r},) takes any.",
+            f"{UNK} to stand for it.{like}",
         )
+        error.add_note(f"A vocabulary built with specials=({UNK!r},) takes any token.")
+        return error
 
 
 def _numbered(tokens: Sequence[Any]) -> dict[str, int]:

@@ -1,0 +1,219 @@
+"""Attention: what a decoder looks at among the outputs of an encoder.
+
+For each query a score says how well each place of the source fits. Scores become weights by a
+softmax, and the context is the mean of the places with these weights:
+
+``a_tj = exp(score(q_t, m_j)) / sum_k exp(score(q_t, m_k))`` and ``context_t = sum_j a_tj m_j``
+"""
+
+from typing import Any
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.gradient import disconnected_grad
+from pytensor.tensor.variable import TensorVariable
+
+from symrnn.checks import checked_mask, float_variable
+from symrnn.initializers import Random, xavier_uniform
+from symrnn.parameters import check_whole, shared_parameter
+
+SCORES = ("dot", "scaled", "general", "additive")
+
+
+class Attention:
+    """Scores, weights and contexts.
+
+    ==========  =====================================  =========================================
+    score       score(q, m)                            source
+    ==========  =====================================  =========================================
+    dot         ``q . m``                              Luong et al., 2015
+    scaled      ``q . m / sqrt(n)``                    Vaswani et al., 2017
+    general     ``q W . m``                            Luong et al., 2015 (bilinear)
+    additive    ``v . tanh(q W_q + m W_m + b)``        Bahdanau et al., 2015
+    ==========  =====================================  =========================================
+
+    Parameters
+    ----------
+    score
+        One of these names.
+    n_query, n_memory
+        Features of q, as a rule the decoder's state, and of m, the encoder's outputs. For ``"dot"``
+        and ``"scaled"`` they must be equal, n above.
+    rng
+        Source of the first weights; not needed where there are none.
+    n_hidden
+        Units of the additive score; default: `n_query`.
+    name
+        Prefix of the weights' names.
+
+    Attributes
+    ----------
+    params
+        The weights: none, W of shape ``(n_query, n_memory)``, or W_q, W_m, b and v.
+
+    Raises
+    ------
+    ValueError
+        If there is no such score, or a size is below 1 or does not fit.
+
+    Examples
+    --------
+    The query fits the second of two places, of which the second batch row has only one.
+
+    >>> attention = Attention("dot", 2, 2)
+    >>> query = np.array([[[0.0, 9.0], [0.0, 9.0]]])  # (steps, batch, features)
+    >>> memory = np.array([[[1.0, 0.0], [1.0, 0.0]], [[0.0, 1.0], [0.0, 1.0]]])
+    >>> context, weights = attention(query, memory, mask=np.array([[1, 1], [1, 0]]))
+    >>> weights.eval(mode="FAST_COMPILE").round(3)  # (steps, batch, places)
+    array([[[0., 1.],
+            [1., 0.]]])
+    """
+
+    def __init__(
+        self,
+        score: str,
+        n_query: int,
+        n_memory: int,
+        rng: Random | None = None,
+        n_hidden: int | None = None,
+        name: str = "",
+    ) -> None:
+        if score not in SCORES:
+            raise ValueError(f"score is {score!r}, but must be one of {', '.join(SCORES)}")
+        n_hidden = n_query if n_hidden is None else n_hidden
+        for label, size in (("n_query", n_query), ("n_memory", n_memory), ("n_hidden", n_hidden)):
+            check_whole(label, size)
+        if score in ("dot", "scaled") and n_query != n_memory:
+            raise ValueError(
+                f"the score {score!r} needs a query as long as a place of the memory, not {n_query} "
+                f"and {n_memory}: 'general' and 'additive' take any"
+            )
+        self.score, self.n_query, self.n_memory = score, n_query, n_memory
+        prefix = f"{name}." if name else ""
+
+        def weight(label: str, *shape: int, initial: Any = xavier_uniform) -> Any:
+            return shared_parameter(f"{prefix}{label}", shape, initial, rng)
+
+        self.params: list[Any] = []
+        if score == "general":
+            self.W = weight("W", n_query, n_memory)
+            self.params = [self.W]
+        if score == "additive":
+            self.W_q, self.W_m = weight("W_q", n_query, n_hidden), weight("W_m", n_memory, n_hidden)
+            self.b = weight("b", n_hidden, initial=np.zeros(n_hidden))
+            bound = np.sqrt(3 / n_hidden)
+            self.v = weight("v", n_hidden, initial=lambda r, s: r.uniform(-bound, bound, s))
+            self.params = [self.W_q, self.W_m, self.b, self.v]
+
+    def keys(self, memory: Any) -> TensorVariable:
+        """Return what of the scores depends on the memory alone, to be computed once.
+
+        Shape ``(places, batch, n_query)``, or ``n_hidden`` features for the additive score.
+        """
+        memory = float_variable(memory)
+        if self.score == "general":
+            return _times(memory, self.W.T)
+        if self.score == "additive":
+            return _times(memory, self.W_m)
+        return memory
+
+    def __call__(
+        self, query: Any, memory: Any, mask: Any = None, keys: Any = None
+    ) -> tuple[TensorVariable, TensorVariable]:
+        """Return contexts and weights.
+
+        Parameters
+        ----------
+        query
+            q, shape ``(steps, batch, n_query)``.
+        memory
+            m, shape ``(places, batch, n_memory)``.
+        mask
+            Which places there are, shape ``(places, batch)``: 1 (or True), and 0 for padding, which
+            gets no weight, whatever it holds.
+        keys
+            What `keys` returned for this memory; default: computed here.
+
+        Returns
+        -------
+        context : TensorVariable
+            Shape ``(steps, batch, n_memory)``.
+        weights : TensorVariable
+            Shape ``(steps, batch, places)``. They sum to 1; to 0 where the mask has no place at
+            all.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If something is not of a float dtype, has another number of axes, or the mask does not
+            fit.
+        """
+        query, memory = _three_axes("query", query), _three_axes("memory", memory)
+        there = None
+        if mask is not None:
+            there = checked_mask(mask, memory)
+            memory = pt.switch(there, memory, 0)
+            there = there[:, :, 0].T[None]  # (1, batch, places)
+        keys = self.keys(memory) if keys is None else keys
+        weights = masked_softmax(self._scores(query, keys), there)
+        weights.name = "attention"
+        context = pt.matmul(weights.transpose(1, 0, 2), memory.transpose(1, 0, 2))
+        return context.transpose(1, 0, 2), weights
+
+    def _scores(self, query: TensorVariable, keys: TensorVariable) -> TensorVariable:
+        """Scores of all places for all queries, shape ``(steps, batch, places)``."""
+        if self.score == "additive":
+            hidden = pt.tanh(_times(query, self.W_q)[:, None] + keys[None] + self.b)
+            steps, places, batch, n = hidden.shape
+            scores = hidden.reshape((steps * places * batch, n)) @ self.v
+            return scores.reshape((steps, places, batch)).transpose(0, 2, 1)
+        scores = pt.matmul(query.transpose(1, 0, 2), keys.transpose(1, 2, 0)).transpose(1, 0, 2)
+        if self.score == "scaled":
+            return scores / np.asarray(np.sqrt(self.n_query), dtype=scores.dtype)
+        return scores
+
+
+def masked_softmax(scores: Any, mask: Any = None) -> TensorVariable:
+    """Softmax over the last axis, of those alone that are there.
+
+    Parameters
+    ----------
+    scores
+        Any shape, float.
+    mask
+        None, or truth values that can be stretched (broadcast) to that shape. A score that is not
+        there gets the weight 0, whatever it is; where none is, all are 0.
+
+    Examples
+    --------
+    >>> masked_softmax(np.zeros((2, 3)), np.array([[True, True, False], [False] * 3])).eval(
+    ...     mode="FAST_COMPILE")
+    array([[0.5, 0.5, 0. ],
+           [0. , 0. , 0. ]])
+    """
+    scores = float_variable(scores)
+    if mask is None:
+        e = pt.exp(scores - disconnected_grad(scores.max(axis=-1, keepdims=True)))
+        return e / e.sum(axis=-1, keepdims=True)
+    lowest = np.asarray(np.finfo(scores.dtype).min, dtype=scores.dtype)
+    scores = pt.switch(mask, scores, lowest)
+    e = pt.exp(scores - disconnected_grad(scores.max(axis=-1, keepdims=True)))
+    e = pt.switch(mask, e, pt.zeros((), dtype=scores.dtype))
+    total = e.sum(axis=-1, keepdims=True)
+    return e / pt.switch(pt.gt(total, 0), total, pt.ones((), dtype=scores.dtype))
+
+
+def _times(x: TensorVariable, W: TensorVariable) -> TensorVariable:
+    """``x W`` for all steps and samples, as one product of two matrices."""
+    time, batch, n = x.shape
+    return (x.reshape((time * batch, n)) @ W).reshape((time, batch, W.shape[1]))
+
+
+def _three_axes(name: str, x: Any) -> TensorVariable:
+    x = float_variable(x)
+    if x.ndim != 3:
+        raise ValueError(
+            f"the {name} has {x.ndim} axes, but must have three, (time, batch, features): a single "
+            "step is query[None]"
+        )
+    return x
