@@ -85,8 +85,8 @@ class Attention:
             check_whole(label, size)
         if score in ("dot", "scaled") and n_query != n_memory:
             raise ValueError(
-                f"the score {score!r} needs a query as long as a place of the memory, not {n_query} "
-                f"and {n_memory}: 'general' and 'additive' take any"
+                f"the score {score!r} needs a query as long as a place of the memory, but n_query "
+                f"is {n_query} and n_memory {n_memory}: 'general' and 'additive' take any"
             )
         self.score, self.n_query, self.n_memory = score, n_query, n_memory
         prefix = f"{name}." if name else ""

@@ -112,13 +112,13 @@ def test_a_folder_another_encoding_few_words_two_layers_and_variational_dropout(
         (folder / name).write_bytes((verse * 30).encode("latin-1"))
     (folder / "no_text.png").write_bytes(b"\0")
     out = tmp_path / "out"
-    text = ["--encoding", "latin-1", "--level", "word", "--vocab-size", 8, "--lower"]
+    text = ["--encoding", "latin-1", "--level", "word", "--vocab-size", 11, "--lower"]
     net = ["--layers", 2, "--variational", "--cell", "gru", "--tied", "--embed", 6]
     status, _, err = run(
         capsys, "lm", "train", folder, *SMALL, *text, *net, "--epochs", 1, "--out", out
     )
     assert status == 0, err
-    assert "324 tokens for training, 36 for validation; vocabulary of 8;" in err
+    assert "324 tokens for training, 36 for validation; vocabulary of 11;" in err
     saved = checkpoint.load(out)
     assert {"<unk>", "schön"} < set(saved.data["vocabulary"]["tokens"])
     assert saved.data["settings"]["variational"]
