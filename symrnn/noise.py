@@ -1,4 +1,4 @@
-"""Random masks in graphs: new ones at each call of a compiled function, the same from one seed."""
+"""Random masks in graphs: new ones at each call of a function, the same from one seed."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -53,7 +53,11 @@ class Noise:
 
     def mask(self, keep: float, shape: Sequence[Any]) -> TensorVariable:
         """Truth values of `shape` (numbers or symbolic), each true with probability `keep`."""
+        return pt.lt(self.uniform(shape), keep)
+
+    def uniform(self, shape: Sequence[Any]) -> TensorVariable:
+        """Numbers of `shape`, uniform within [0, 1)."""
         shared = pt.random.shared_rng(seed=int(self.rng.integers(2**32)))
-        next_rng, uniform = shared.uniform(0.0, 1.0, size=shape)
+        next_rng, numbers = shared.uniform(0.0, 1.0, size=shape)
         self.updates[shared] = next_rng
-        return pt.lt(uniform, keep)
+        return numbers
