@@ -129,8 +129,8 @@ def test_the_same_seed_makes_the_same_dates():
 
 
 def test_formats_of_ones_own_are_written_until_there_is_nothing_left():
-    train, test = dates(np.random.default_rng(0), 36_000, 525, formats="{yy} {month} {dd}")
-    assert len(dict(train + test)) == 36_525
+    train, _ = dates(np.random.default_rng(0), 9, 1, formats="{yy} {month} {dd}")
+    assert all(re.fullmatch(r"\d\d [a-z]+ \d\d", source) for source, _ in train)
     both = ["{Month} {d} {yy}", "{Mon} {d} {yy}"]  # the same in May
     n = 2 * 36_525 - 3100
     with pytest.raises(ValueError, match=f"{n + 1} in all, but there are only {n} dates in the fo"):

@@ -419,8 +419,8 @@ class PairBatches(Sequence[PairBatch]):
                 "must have a target, and there must be at least one"
             )
         self._sources = [_numbers(s, f"source {k}") for k, s in enumerate(sources)]
-        targets = [_numbers(t, f"target {k}") for k, t in enumerate(targets)]
-        for k, (source, target) in enumerate(zip(self._sources, targets, strict=True)):
+        self._targets = [_numbers(t, f"target {k}") for k, t in enumerate(targets)]
+        for k, (source, target) in enumerate(zip(self._sources, self._targets, strict=True)):
             if not len(source):
                 raise ValueError(f"source {k} is empty, but a model must have something to read")
             if eos in target:
@@ -430,9 +430,9 @@ class PairBatches(Sequence[PairBatch]):
                 )
         if reverse_source:
             self._sources = [source[::-1] for source in self._sources]
-        self._targets = [np.append(target, eos) for target in targets]
+        self._targets = [np.append(target, eos) for target in self._targets]
         self.batch_size, self.rng, self.by_length = batch_size, rng, by_length
-        self._parts = self._cut(np.arange(len(targets)))
+        self._parts = self._cut(np.arange(len(self._targets)))
 
     def __len__(self) -> int:
         return len(self._parts)
