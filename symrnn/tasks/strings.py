@@ -25,9 +25,9 @@ def decimal_addition(
 
     Each number has 1, 2, ... or `digits` digits, all equally likely, so that short ones are not
     rare. No sum occurs twice, not even with its numbers in another order: who gets those of the
-    test right cannot have learnt them by heart. So there are only 55 sums of two numbers of 1 digit,
-    and 50,000 sums of up to 3 digits hold all of them. (To draw nearly all sums of 3 digits,
-    500,500, takes half a minute.)
+    test right cannot have learnt them by heart. So there are only 55 sums of two numbers of 1
+    digit, and 50,000 sums of up to 3 digits hold all of them. (To draw nearly all sums of 3
+    digits, 500,500, takes half a minute.)
 
     Parameters
     ----------
