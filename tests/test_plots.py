@@ -108,3 +108,66 @@ def test_search_results_that_do_not_fit_are_refused():
         plots.search_results({"a": [1, 2]}, [np.nan, np.inf])
     with pytest.raises(ValueError, match="there are 0 axes for 1 hyper-parameters"):
         plots.search_results({"a": [1, 2]}, [1, 2], axes=[])
+
+
+def _attention(source, target):
+    weights = np.random.default_rng(0).random((len(target), len(source)))
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def test_a_map_of_attention_has_the_source_along_x_and_the_target_along_y():
+    source, target = "a $1$ b", [*"x2", "<eos>"]
+    weights = _attention(source, target)
+    ax = plots.attention_map(weights, source, target)
+    np.testing.assert_array_equal(ax.images[0].get_array(), weights)
+    assert [label.get_text() for label in ax.get_xticklabels()] == [*"a␣$1$␣b"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == target
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("source", "target")
+    low, high = ax.get_ylim()
+    assert low > high  # the first token of the target is on top
+    assert ax.images[0].get_clim() == (0, weights.max())
+    assert len(ax.figure.axes) == 2
+    ax.figure.canvas.draw()
+    _, given = plt.subplots()
+    assert plots.attention_map(weights, source, target, given, bar=False) is given
+    assert len(given.figure.axes) == 1
+    words = plots.attention_map(weights[:1, :2], ["long", "words"], ["y"])
+    assert {label.get_rotation() for label in words.get_xticklabels()} == {90}
+
+
+def test_a_strip_shows_the_target_as_it_grows_beside_the_source():
+    source, target = "16+75", [*"91", "<eos>"]
+    weights = _attention(source, target)
+    axes = plots.attention_strip(weights, source, target)
+    for ax, row, token, before in zip(axes, weights, target, ["", "9", "91"], strict=True):
+        np.testing.assert_array_equal(ax.images[0].get_array(), [row])
+        assert ax.images[0].get_clim() == (0, weights.max())
+        assert [text.get_text() for text in ax.texts] == [*source, token, before]
+    axes[0].figure.canvas.draw()
+    (ax,) = plots.attention_strip([[0.5, 0.5], [1, 0]], ["say", "yes"], ["dis", "oui"], steps=[1])
+    assert [text.get_text() for text in ax.texts] == ["say", "yes", "oui", "dis "]
+    assert [text.get_color() for text in ax.texts[:2]] == ["white", "black"]
+
+
+def test_a_strip_has_at_most_twelve_panels_from_the_first_to_the_last_step():
+    axes = plots.attention_strip(_attention("ab", "c" * 30), "ab", "c" * 30)
+    written = [len(ax.texts[-1].get_text()) for ax in axes]
+    assert (len(axes), written[0], written[-1]) == (12, 0, 29)
+    assert set(np.diff(written)) == {2, 3}
+
+
+@pytest.mark.parametrize("draw", [plots.attention_map, plots.attention_strip])
+def test_attention_that_does_not_fit_is_refused(draw):
+    with pytest.raises(ValueError, match=r"\(3, 2\), but must .* \(target, source\) = \(2, 3\)"):
+        draw(np.ones((3, 2)), "abc", "de")
+    with pytest.raises(ValueError, match="at least one of each"):
+        draw(np.ones((0, 3)), "abc", "")
+    for wrong in (-1, np.nan, np.inf):
+        with pytest.raises(ValueError, match="attention must not be negative, NaN or infinite"):
+            draw(np.full((2, 3), wrong), "abc", "de")
+
+
+@pytest.mark.parametrize("steps", [[], [2], [-1], [0.5], [[0]], 1])
+def test_steps_that_are_not_there_are_refused(steps):
+    with pytest.raises(ValueError, match=r"but must be some of 0 to 1$"):
+        plots.attention_strip(np.ones((2, 3)), "abc", "de", steps)

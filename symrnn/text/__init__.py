@@ -32,6 +32,15 @@ from symrnn.text.corpora import (
     read_text,
     text_files,
 )
+from symrnn.text.pairs import (
+    Pair,
+    PairBatch,
+    PairVocabularies,
+    padded,
+    pair_batches,
+    read_pairs,
+    split_pairs,
+)
 from symrnn.text.penn_treebank import PennTreebank, download, penn_treebank
 from symrnn.text.tokens import (
     EOS,
@@ -49,6 +58,9 @@ __all__ = [
     "UNK",
     "Batch",
     "Characters",
+    "Pair",
+    "PairBatch",
+    "PairVocabularies",
     "PennTreebank",
     "Tokenizer",
     "UnknownTokenError",
@@ -59,12 +71,16 @@ __all__ = [
     "download",
     "encode_files",
     "normalize",
+    "padded",
+    "pair_batches",
     "penn_treebank",
     "python_topics",
+    "read_pairs",
     "read_pieces",
     "read_text",
     "shuffled_windows",
     "split",
+    "split_pairs",
     "streams",
     "text_files",
     "tokenizer_from",

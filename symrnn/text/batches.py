@@ -270,12 +270,23 @@ def _checked(tokens: Any, rng: Generator | None = None, **sizes: Any) -> Tokens:
         raise ValueError(
             f"the tokens have shape {tokens.shape}, but must have one axis and not be empty"
         )
-    if rng is not None and not isinstance(rng, Generator):
+    if rng is not None:
+        check_rng(rng)
+    check_sizes(**sizes)
+    return tokens
+
+
+def check_rng(rng: Any) -> None:
+    """Raise TypeError if `rng` is no generator of NumPy."""
+    if not isinstance(rng, Generator):
         raise TypeError(f"rng is {rng!r}, but must be a generator: numpy.random.default_rng(1)")
+
+
+def check_sizes(**sizes: Any) -> None:
+    """Raise ValueError if a size is no whole number from 1; it is called by its name."""
     for name, size in sizes.items():
         if not isinstance(size, Integral) or size < 1:
             raise ValueError(f"{name} is {size}, but must be a whole number, at least 1")
-    return tokens
 
 
 def _check_window(tokens: Tokens, n_steps: int) -> None:
