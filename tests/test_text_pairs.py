@@ -128,7 +128,7 @@ def test_vocabularies_hold_the_characters_of_their_side():
     np.testing.assert_array_equal(both.encode_source("16+75"), sources[0])
     with pytest.raises(UnknownTokenError, match="token 1 is the character 'x'") as caught:
         both.encode([("1x", "1")])
-    assert caught.value.__notes__ == ["It is in '1x'."]
+    assert caught.value.__notes__[-1] == "It is in '1x'."
 
 
 def test_vocabularies_of_words_have_a_token_for_rare_ones():
@@ -163,10 +163,6 @@ def test_batches_are_padded_time_first_and_targets_end():
     np.testing.assert_array_equal(batch.target_mask, [[1, 1, 1], [1, 1, 0], [0, 1, 0]])
     assert [array.dtype for array in batch] == [np.int64, bool, np.int64, bool]
     assert all(array.flags.c_contiguous for array in batch)
-    (turned,) = pair_batches(*LISTS, batch_size=3, eos=10, reverse_source=True)
-    np.testing.assert_array_equal(turned.source, [[3, 4, 6], [2, 0, 5], [1, 0, 0]])
-    for k in (1, 2, 3):
-        np.testing.assert_array_equal(turned[k], batch[k])
 
 
 @pytest.mark.parametrize("by_length", [False, True])

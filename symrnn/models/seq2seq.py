@@ -100,6 +100,8 @@ class Seq2Seq:
         All weights, in order.
     start
         Number of the start token: `n_target`.
+    known
+        Which fields of `Encoded`, besides the states, the decoder needs.
 
     Raises
     ------
@@ -148,6 +150,9 @@ class Seq2Seq:
         self.n_source, self.n_target, self.n_hidden = n_source, n_target, n_hidden
         self.reverse, self.residual, self.peeky = reverse, residual, peeky
         self.start = n_target
+        self.known = ["vector"] if peeky else []
+        if attention is not None:
+            self.known += ["memory", "keys", "mask"]
         self.feeds_input = attention is not None and feeding != "output"
         self.feeds_output = attention is not None and feeding != "input"
         self.embed_source = Embedding(n_source, n_embed, rng, W_embed, name="source")
@@ -400,11 +405,7 @@ class Seq2Seq:
         return pytensor.function([*batch], self.loss(*batch), mode=mode)
 
     def compile_encoder(self, mode: Any = None) -> Any:
-        """Compile ``(source, source_mask) -> [vector, memory, keys, mask, *states]``.
-
-        What the decoder does not need is left out; the rest is what `compile_step`'s function
-        takes.
-        """
+        """Compile ``(source, source_mask) -> [*known, *states]``: all that the decoder needs."""
         source, mask, *_ = _batch()
         encoded = self.encode(source, mask)
         states = [s for state in encoded.states for s in state]
@@ -443,11 +444,7 @@ class Seq2Seq:
         )
 
     def _known(self, encoded: Encoded) -> dict[str, TensorVariable]:
-        """What the decoder needs at all steps."""
-        names = ["vector"] if self.peeky else []
-        if self.attention is not None:
-            names += ["memory", "keys", "mask"]
-        return {name: getattr(encoded, name) for name in names}
+        return {name: getattr(encoded, name) for name in self.known}
 
 
 def _batch() -> tuple[TensorVariable, TensorVariable, TensorVariable, TensorVariable]:

@@ -90,6 +90,10 @@ class TrainingRun:
         """Return the validation loss; a quick one is only there to be compiled."""
         raise NotImplementedError
 
+    def more(self, validation: Any) -> dict[str, float]:
+        """Return what else to note of a validation."""
+        return {}
+
     def own_data(self) -> dict[str, Any]:
         """Return what else belongs into the file, as JSON can hold it."""
         raise NotImplementedError
@@ -287,7 +291,8 @@ class TrainingRun:
             if is_due():
                 loss = self.validate(validation)
                 tick()
-                self._note(loss)
+                self._note(loss, self.more(validation))
+                tick()
                 if path is not None:
                     self.save(path)
                     saved_at = last
@@ -333,7 +338,7 @@ class TrainingRun:
                 compile_to_disk(lambda: call_and_put_back(calls, self.changing))
             call_and_put_back(calls, self.changing)
 
-    def _note(self, loss: float) -> None:
+    def _note(self, loss: float, more: dict[str, float]) -> None:
         """Take note of a validation loss, and do what follows from it."""
         self.losses.append(
             {
@@ -342,6 +347,7 @@ class TrainingRun:
                 "validation": loss,
                 "rate": float(self.rate.get_value()),
                 "seconds": self.seconds,
+                **more,
             }
         )
         self._loss_sum, self._n_losses = 0.0, 0

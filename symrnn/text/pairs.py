@@ -340,7 +340,6 @@ def pair_batches(
     eos: int | None,
     rng: Generator | None = None,
     by_length: bool = False,
-    reverse_source: bool = False,
 ) -> "PairBatches":
     """Make batches of pairs for models that read a source and write a target.
 
@@ -365,8 +364,6 @@ def pair_batches(
         order, are cut into pools of 50 batches; each pool is sorted by the lengths of sources and
         targets and cut into batches; and the batches are shuffled. Without `rng` nothing is
         shuffled, but pools are sorted.
-    reverse_source
-        Turn each source round, so that its first token is read last (Sutskever et al., 2014).
 
     Returns
     -------
@@ -389,7 +386,7 @@ def pair_batches(
     [[5, 6, 7], [8, 0, 0]] [[1, 0, 0], [2, 3, 0]]
     [3, 1] [2, 3]
     """
-    return PairBatches(sources, targets, batch_size, eos, rng, by_length, reverse_source)
+    return PairBatches(sources, targets, batch_size, eos, rng, by_length)
 
 
 class PairBatches(Sequence[PairBatch]):
@@ -403,7 +400,6 @@ class PairBatches(Sequence[PairBatch]):
         eos: int | None,
         rng: Generator | None = None,
         by_length: bool = False,
-        reverse_source: bool = False,
     ) -> None:
         check_sizes(batch_size=batch_size)
         if not isinstance(eos, int | np.integer):
@@ -428,8 +424,6 @@ class PairBatches(Sequence[PairBatch]):
                     f"target {k} holds {eos}, the number of {EOS}, which is put at its end here: "
                     "give targets without it"
                 )
-        if reverse_source:
-            self._sources = [source[::-1] for source in self._sources]
         self._targets = [np.append(target, eos) for target in self._targets]
         self.batch_size, self.rng, self.by_length = batch_size, rng, by_length
         self._parts = self._cut(np.arange(len(self._targets)))
@@ -437,14 +431,22 @@ class PairBatches(Sequence[PairBatch]):
     def __len__(self) -> int:
         return len(self._parts)
 
+    @property
+    def longest(self) -> tuple[int, int]:
+        """How many tokens the longest source and the longest target have, without ``<eos>``."""
+        return max(map(len, self._sources)), max(map(len, self._targets)) - 1
+
     def __iter__(self) -> Iterator[PairBatch]:
         """Go through all pairs once, in a new order if there is a source of it."""
         if self.rng is not None:
-            parts = self._cut(self.rng.permutation(len(self._targets)))
-            if self.by_length:
-                parts = [parts[k] for k in self.rng.permutation(len(parts))]
-            self._parts = parts
+            self.shuffle(self.rng)
         return map(self._batch, self._parts)
+
+    def shuffle(self, rng: Generator) -> None:
+        """Put the pairs in a new order."""
+        self._parts = self._cut(rng.permutation(len(self._targets)))
+        if self.by_length:
+            self._parts = [self._parts[k] for k in rng.permutation(len(self._parts))]
 
     @overload
     def __getitem__(self, index: int) -> PairBatch: ...
