@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import pytensor
 
 from symrnn import __version__
-from symrnn.commands import lm_options
+from symrnn.commands import lm_options, seq2seq_options
 
 
 class Parser(argparse.ArgumentParser):
@@ -33,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"symrnn {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     lm_options.add_commands(commands)
+    seq2seq_options.add_commands(commands)
     options = parser.parse_args(arguments)
     logging.getLogger("pytensor.tensor.blas").setLevel(logging.ERROR)
     try:

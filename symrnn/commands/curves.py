@@ -3,11 +3,11 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from symrnn.models.language_run import LanguageRun
+from symrnn.models.training_run import TrainingRun
 from symrnn.plots import loss_bands
 
 
-def curves(run: LanguageRun, n_batches: int) -> Figure:
+def curves(run: TrainingRun, n_batches: int) -> Figure:
     """Draw losses and perplexity, and the rate below, against epochs."""
     epochs = np.array([entry["step"] for entry in run.losses]) / n_batches
     figure = Figure(figsize=(8, 6), layout="constrained")

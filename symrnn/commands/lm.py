@@ -6,7 +6,6 @@ Each function here is a command, and takes what `symrnn.commands.lm_options` has
 import argparse
 import hashlib
 import os
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -15,13 +14,20 @@ from typing import Any
 
 import numpy as np
 
-from symrnn.commands.progress import Progress, in_words
-from symrnn.memory import keep_freed_memory
+from symrnn.commands.options import changes
+from symrnn.commands.training import (
+    beside,
+    check_count,
+    check_least,
+    check_out,
+    check_times,
+    say,
+    train_run,
+)
 from symrnn.models.generation import Writer
 from symrnn.models.language_run import LanguageRun
 from symrnn.models.language_settings import Settings
 from symrnn.models.training_settings import compiled_mode
-from symrnn.parameters import check_positive
 from symrnn.text import (
     UNK,
     Characters,
@@ -33,17 +39,16 @@ from symrnn.text import (
     read_pieces,
     text_files,
 )
-from symrnn.training import NonFiniteLossError
 
 
 def train(options: argparse.Namespace) -> int:
     """``lm train``."""
-    _check_out(options.out, options.force)
-    _check_times(options)
-    _check_least(("--vocab-size", options.vocab_size, 2), ("--min-count", options.min_count, 1))
+    check_out(options.out, options.force, "lm")
+    check_times(options)
+    check_least(("--vocab-size", options.vocab_size, 2), ("--min-count", options.min_count, 1))
     settings = Settings(**{f.name: getattr(options, f.name) for f in fields(Settings)})
     tokenizer = _tokenizer(options)
-    _say(f"reading {', '.join(map(str, options.texts))}")
+    say(f"reading {', '.join(map(str, options.texts))}")
     counts = count_tokens(read_pieces(options.texts, options.encoding), tokenizer)
     words = options.level == "word"
     min_count = options.min_count or (2 if words else 1)  # words left out teach what <unk> is
@@ -63,12 +68,10 @@ def train(options: argparse.Namespace) -> int:
 
 def resume(options: argparse.Namespace) -> int:
     """``lm resume``."""
-    _check_times(options)
+    check_times(options)
     _check_no_model(options.texts)
     run = LanguageRun.load(options.model)
-    names = ("epochs", "patience", "rate")
-    new = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-    run.change(**new)
+    run.change(**changes(options))
     for name in ("texts", "validation"):
         if given := getattr(options, name):
             run.source[name] = [os.path.abspath(path) for path in given]
@@ -77,65 +80,16 @@ def resume(options: argparse.Namespace) -> int:
 
 def _train(run: LanguageRun, path: Path, options: argparse.Namespace) -> int:
     """Train from where a run is."""
-    parts = corpus(run, _beside(path, ".tokens"))
-    s, n_batches = run.settings, run.n_batches(*parts[:2])
-    n_steps = run.n_steps(n_batches)
-    if run.stopped:
-        _say(
-            f"{path} was stopped early at step {run.n_done}: {s.patience} validations brought no "
-            "better loss; to train more: --patience with a higher number"
-        )
-        return 0
-    if run.n_done >= n_steps:
-        _say(f"{path} is trained to its end, {run.n_done} steps; to train more: --epochs N")
-        return 0
-    n_weights = sum(p.get_value(borrow=True).size for p in run.model.params)
-    _say(
+    parts = corpus(run, beside(path, ".tokens"))
+    s = run.settings
+    what = (
         f"{len(parts[0]):,} tokens for training, {len(parts[1]):,} for validation; vocabulary of "
-        f"{len(run.vocabulary):,}; {n_weights:,} weights; {n_batches:,} steps an epoch"
+        f"{len(run.vocabulary):,}"
     )
-    if s.mode == "NUMBA":
-        _say("compiling; the first time this takes a minute or more")
-        if sys.platform != "linux":
-            _say("(outside Linux a first training and a resumed one differ in the seventh digit)")
-    keep_freed_memory()
-    progress = Progress(run, n_batches, _beside(path, ".png"))
-    limit = float("inf") if options.minutes is None else 60 * options.minutes
-    try:
-        history = run.train(
-            parts[0], parts[1], path, options.save_every, limit, progress.each_step,
-            progress.each_validation,
-        )  # fmt: skip
-    except NonFiniteLossError as error:
-        raise ValueError(
-            f"the loss is {error.loss} after step {run.n_done}: train anew with a lower --rate or "
-            f"a lower --clip; {path} holds what was saved before"
-        ) from error
-    except KeyboardInterrupt:
-        _say(f"\nstopped at once; what was saved last is whole; {_how_to_go_on(path)}")
-        return 130
-    finally:
-        progress.close()
-    _say_how_it_ended(run, path, n_steps)
-    return 130 if history.interrupted else 0
-
-
-def _say_how_it_ended(run: LanguageRun, path: Path, n_steps: int) -> None:
-    if run.losses:
-        best = run.losses[run.stopping.best_epoch - 1]
-        _say(
-            f"best validation loss: {in_words(best['validation'], run)}, at step "
-            f"{best['step']}, whose weights write and evaluate; curves in {_beside(path, '.png')}"
-        )
-    if run.stopped:
-        _say(f"stopped early at step {run.n_done}: the validation loss falls no more")
-    elif run.n_done < n_steps:
-        _say(f"stopped at step {run.n_done} of {n_steps}; {_how_to_go_on(path)}")
-    _say(f"saved: {path}")
-
-
-def _how_to_go_on(path: Path) -> str:
-    return f"to go on: python -m symrnn lm resume --model {path}"
+    return train_run(
+        run, parts[0], parts[1], path, options, "lm", what, s.batch_size * s.n_steps, "tokens",
+        lambda entry: in_words(entry["validation"], run),
+    )  # fmt: skip
 
 
 def corpus(run: LanguageRun, folder: Path) -> Sequence[Any]:
@@ -174,7 +128,7 @@ def evaluate(options: argparse.Namespace) -> None:
             given = options.texts, run.tokenizer, run.vocabulary, folder, options.encoding
             parts = {", ".join(options.texts): encode_files(*given)}
         else:
-            _, *rest = corpus(run, _beside(options.model, ".tokens"))
+            _, *rest = corpus(run, beside(options.model, ".tokens"))
             parts = dict(zip(("validation", "test"), rest, strict=False))
         for name, tokens in parts.items():
             loss = run.evaluate(tokens)
@@ -197,7 +151,7 @@ def generate(options: argparse.Namespace) -> None:
             "--greedy and --beam draw nothing: take one of them alone, or --temperature, --top-k, "
             "--top-p and --seed"
         )
-    _check_least(
+    check_least(
         ("--seed", options.seed, 0), ("--length", options.length, 1), ("--beam", options.beam, 1)
     )
     if options.temperature is not None and not options.temperature > 0:
@@ -212,10 +166,10 @@ def generate(options: argparse.Namespace) -> None:
     run, n = _load_best(options), options.length
     if n is None:
         n = 500 if isinstance(run.tokenizer, Characters) else 100
-    _check_count("--top-k", options.top_k, len(run.vocabulary))
+    check_count("--top-k", options.top_k, len(run.vocabulary))
     mode = options.mode or ("QUICK" if n <= 2000 else "NUMBA")
     if mode == "NUMBA":
-        _say("compiling; the first time this takes half a minute")
+        say("compiling; the first time this takes half a minute")
     writer = Writer(run.model, run.vocabulary, run.tokenizer, compiled_mode(mode))
     if options.beam is not None:
         pieces: Any = [writer.beam_search(options.prompt, n, options.beam)[0][0]]
@@ -231,12 +185,18 @@ def generate(options: argparse.Namespace) -> None:
     print()
 
 
+def in_words(loss: float, run: LanguageRun) -> str:
+    """Say a loss in nats, as perplexity, and for characters in bits."""
+    bits = f", {loss / np.log(2):.3f} bits/char" if isinstance(run.tokenizer, Characters) else ""
+    return f"{loss:.4f} nats, perplexity {np.exp(loss):.4g}{bits}"
+
+
 def next_tokens(options: argparse.Namespace) -> None:
     """``lm next``."""
     run = _load_best(options)
     writer = Writer(run.model, run.vocabulary, run.tokenizer, compiled_mode(options.mode))
     offered = len(run.vocabulary) - (run.vocabulary.unk is not None)
-    _check_count("-k", options.k, offered)
+    check_count("-k", options.k, offered)
     k = min(10, offered) if options.k is None else options.k
     for token, p in writer.next_words(options.prompt, k):
         shown = token if token.isprintable() and not token.isspace() else repr(token)
@@ -251,7 +211,7 @@ def _load_best(options: argparse.Namespace) -> LanguageRun:
     tokens = run.tokenizer.tokenize(options.prompt, unfinished=True)
     unknown = list(dict.fromkeys(token for token in tokens if token not in run.vocabulary))
     if unknown and run.vocabulary.unk is not None:
-        _say(f"not in the vocabulary, so read as {UNK}: {' '.join(unknown)}")
+        say(f"not in the vocabulary, so read as {UNK}: {' '.join(unknown)}")
     return run
 
 
@@ -261,60 +221,6 @@ def _tokenizer(options: argparse.Namespace) -> Tokenizer:
             lower=options.lower, punctuation=options.punctuation, line_ends=options.line_ends
         )
     return Characters(lower=options.lower)
-
-
-def _beside(path: Path, ending: str) -> Path:
-    """Return where what belongs to a model lies: its picture, the numbers of its tokens."""
-    return path.with_name(path.name.removesuffix(".safetensors") + ending)
-
-
-def _check_out(path: Path, force: bool) -> None:
-    """Check before the long work that the model can be written, and overwrites nothing."""
-    if path.is_dir():
-        raise ValueError(
-            f"{path} is a folder: give a file in it, --out {path / 'model.safetensors'}"
-        )
-    if path.suffix in (".png", ".tokens"):
-        raise ValueError(
-            f"{path} would be in the way of the picture or the tokens that lie beside the model: "
-            f"give another --out, such as {path.with_suffix('.safetensors')}"
-        )
-    if path.exists() and not force:
-        raise ValueError(
-            f"{path} exists: go on with it (lm resume --model {path}), give another --out, or "
-            "--force to overwrite it"
-        )
-    if (picture := _beside(path, ".png")).exists() and not force:
-        raise ValueError(
-            f"{picture} exists, and the curves would be drawn there: give another --out, or "
-            "--force to overwrite it"
-        )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        probe = path.with_name(f".{path.name}.{os.getpid()}.probe")
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise OSError(f"{path} cannot be written ({error.strerror}): give another --out") from error
-
-
-def _check_least(*options: tuple[str, int | None, int]) -> None:
-    for flag, value, least in options:
-        if value is not None and value < least:
-            raise ValueError(f"{flag} is {value}, but must be {least} or more")
-
-
-def _check_count(flag: str, value: int | None, most: int) -> None:
-    if value is not None and not 1 <= value <= most:
-        raise ValueError(
-            f"{flag} is {value}, but must be from 1 to {most}, as many as the model has tokens"
-        )
-
-
-def _check_times(options: argparse.Namespace) -> None:
-    if options.minutes is not None:
-        check_positive("--minutes", options.minutes)
-    check_positive("--save-every", options.save_every, or_zero=True)
 
 
 def _check_no_model(texts: Sequence[str]) -> None:
@@ -331,7 +237,3 @@ def _hash(paths: Sequence[str]) -> str:
         with file.open("rb") as stream:
             total.update(hashlib.file_digest(stream, "sha256").digest())
     return total.hexdigest()
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

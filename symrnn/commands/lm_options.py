@@ -1,12 +1,17 @@
 """The options of ``python -m symrnn lm`` and their help."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from symrnn.commands import lm
+from symrnn.commands.options import (
+    add_changes,
+    add_command,
+    add_model,
+    add_training,
+    option,
+)
 from symrnn.models.language_settings import CELLS, Settings
-from symrnn.models.training_settings import MODES, RULES, SCHEDULES
 from symrnn.text import UNK
 
 MODEL = "model.safetensors"
@@ -36,24 +41,9 @@ def add_commands(commands: Any) -> None:
         add(inside)
 
 
-def _add(commands: Any, name: str, run: Any, text: str, epilog: str | None = None) -> Any:
-    parser = commands.add_parser(name, help=text, description=text, epilog=epilog)
-    parser.set_defaults(run=run)
-    return parser
-
-
-def _add_model(parser: Any, mode: str | None, default: str) -> None:
-    parser.add_argument(
-        "--model", type=Path, default=Path(MODEL), metavar="FILE", help=f"(default: {MODEL})"
-    )
-    parser.add_argument(
-        "--mode", choices=MODES, default=mode, help=f"of PyTensor (default: {default})"
-    )
-
-
 def _add_train(commands: Any) -> None:
     text = "Train a new model on text files, or folders of them."
-    parser = _add(commands, "train", lm.train, text, TRAIN)
+    parser = add_command(commands, "train", lm.train, text, TRAIN)
     parser.add_argument("texts", nargs="+", metavar="TEXT", help="file, or folder with *.txt")
 
     of_text = parser.add_argument_group("the text")
@@ -92,54 +82,45 @@ def _add_train(commands: Any) -> None:
         "vocabulary is that of the whole text",
     )  # fmt: skip
 
+    defaults = Settings()
     net = parser.add_argument_group("the net")
-    _option(net, "--cell", "cell", "", choices=sorted(CELLS))
-    _option(net, "--embed", "n_embed", "numbers in a token's vector")
-    _option(net, "--hidden", "n_hidden", "units of a layer")
-    _option(net, "--layers", "n_layers", "recurrent layers")
-    _option(net, "--dropout", "dropout", "share of features left out in training")
-    _option(net, "--variational", "variational", "the same features at all steps of a batch")
-    _option(net, "--tied", "tied", "one matrix for vectors and output: --embed as --hidden")
+    option(net, defaults, "--cell", "cell", "", choices=sorted(CELLS))
+    option(net, defaults, "--embed", "n_embed", "numbers in a token's vector")
+    option(net, defaults, "--hidden", "n_hidden", "units of a layer")
+    option(net, defaults, "--layers", "n_layers", "recurrent layers")
+    option(net, defaults, "--dropout", "dropout", "share of features left out in training")
+    option(
+        net, Settings(), "--variational", "variational", "the same features at all steps of a batch"
+    )
+    option(
+        net, Settings(), "--tied", "tied", "one matrix for vectors and output: --embed as --hidden"
+    )
 
     training = parser.add_argument_group("the training")
-    _option(training, "--epochs", "epochs", "times to go through the text")
-    _option(training, "--batch", "batch_size", "rows of the text side by side")
-    _option(training, "--steps", "n_steps", "tokens of a row at once: how far back gradients go")
-    _option(training, "--rule", "rule", "", choices=sorted(RULES))
-    _option(training, "--rate", "rate", "learning rate")
-    _option(
-        training, "--schedule", "schedule",
-        "constant; linear: down to 0 over the second half; cosine: down to 0 from the start; "
-        "plateau: divided by 4 when the validation loss does not fall", choices=SCHEDULES,
-    )  # fmt: skip
-    _option(training, "--reset", "reset", "share of the rows that begin anew before each batch")
-    _option(training, "--clip", "clip", "largest norm of the gradients")
-    training.add_argument(
-        "--patience", type=int, metavar="N", help="stop after N validations without a better loss"
+    option(training, defaults, "--epochs", "epochs", "times to go through the text")
+    option(training, defaults, "--batch", "batch_size", "rows of the text side by side")
+    option(
+        training,
+        Settings(),
+        "--steps",
+        "n_steps",
+        "tokens of a row at once: so far go gradients",
     )
-    _option(training, "--validate-every", "validate_every", "validate after so many steps at most")
-    _option(training, "--validation-tokens", "validation_tokens", "validate on so many at most")
-    _option(training, "--seed", "seed", "for first weights and dropout")
-    _option(training, "--mode", "mode", "of PyTensor", choices=MODES)
-    _add_saving(training)
-    training.add_argument(
-        "--out", type=Path, default=Path(MODEL), metavar="FILE", help=f"(default: {MODEL})"
+    option(
+        training,
+        Settings(),
+        "--reset",
+        "reset",
+        "share of rows that begin anew before a batch",
     )
-    training.add_argument("--force", action="store_true", help="overwrite --out")
-
-
-def _option(group: Any, flag: str, name: str, text: str, **options: Any) -> None:
-    """Add an option that is one of the `Settings`, with their default."""
-    default = getattr(Settings(), name)
-    if isinstance(default, bool):
-        group.add_argument(flag, dest=name, action="store_true", help=text)
-        return
-    if "choices" not in options:
-        options |= {"metavar": "N" if isinstance(default, int) else "X"}
-    group.add_argument(
-        flag, dest=name, type=type(default), default=default,
-        help=f"{text} (default: {default})".strip(), **options,
-    )  # fmt: skip
+    option(
+        training,
+        Settings(),
+        "--validation-tokens",
+        "validation_tokens",
+        "validate on so many at most",
+    )
+    add_training(training, defaults, MODEL)
 
 
 def _parts(text: str) -> tuple[float, ...]:
@@ -150,48 +131,27 @@ def _parts(text: str) -> tuple[float, ...]:
         raise argparse.ArgumentTypeError(message) from None
 
 
-def _add_saving(parser: Any) -> None:
-    parser.add_argument(
-        "--minutes", type=float, metavar="M",
-        help="save and stop after so long, compiling apart; the schedule follows --epochs",
-    )  # fmt: skip
-    parser.add_argument(
-        "--save-every", type=float, default=30, metavar="S", help="seconds (default: 30)"
-    )
-
-
 def _add_resume(commands: Any) -> None:
-    parser = _add(commands, "resume", lm.resume, "Go on with a training that was stopped.")
+    parser = add_command(commands, "resume", lm.resume, "Go on with a training that was stopped.")
     parser.add_argument(
         "texts", nargs="*", metavar="TEXT", help="where the same texts are now, if they have moved"
     )
     parser.add_argument("--validation", action="append", metavar="FILE", help="likewise")
-    parser.add_argument(
-        "--epochs",
-        type=float,
-        metavar="X",
-        help="so many in all; the schedule is stretched to them",
-    )
-    parser.add_argument("--rate", type=float, metavar="X", help="a new learning rate")
-    parser.add_argument("--patience", type=int, metavar="N", help="a new one, after an early stop")
-    parser.add_argument(
-        "--model", type=Path, default=Path(MODEL), metavar="FILE", help=f"(default: {MODEL})"
-    )
-    _add_saving(parser)
+    add_changes(parser, MODEL)
 
 
 def _add_evaluate(commands: Any) -> None:
-    parser = _add(commands, "evaluate", lm.evaluate, "Say how well a model predicts texts.")
+    parser = add_command(commands, "evaluate", lm.evaluate, "Say how well a model predicts texts.")
     parser.add_argument(
         "texts", nargs="*", metavar="TEXT",
         help="files or folders (default: the parts for validation and test of its own text)",
     )  # fmt: skip
     parser.add_argument("--encoding", default="utf-8", help="of the files (default: utf-8)")
-    _add_model(parser, None, "as trained")
+    add_model(parser, MODEL, None, "as trained")
 
 
 def _add_generate(commands: Any) -> None:
-    parser = _add(commands, "generate", lm.generate, "Let a model write.")
+    parser = add_command(commands, "generate", lm.generate, "Let a model write.")
     parser.add_argument("prompt", nargs="?", default="", metavar="PROMPT", help="how it begins")
     parser.add_argument("--length", type=int, metavar="N", help="tokens (default: 500, words: 100)")
     parser.add_argument(
@@ -208,11 +168,13 @@ def _add_generate(commands: Any) -> None:
     parser.add_argument(
         "--seed", type=int, metavar="N", help="the same text each time (default: another)"
     )
-    _add_model(parser, None, "QUICK, and NUMBA for more than 2000 tokens")
+    add_model(parser, MODEL, None, "QUICK, and NUMBA for more than 2000 tokens")
 
 
 def _add_next(commands: Any) -> None:
-    parser = _add(commands, "next", lm.next_tokens, "Say which tokens come next, and how probably.")
+    parser = add_command(
+        commands, "next", lm.next_tokens, "Say which tokens come next, and how probably."
+    )
     parser.add_argument("prompt", metavar="PROMPT", help="what the text is so far")
     parser.add_argument("-k", type=int, metavar="K", help="how many (default: 10)")
-    _add_model(parser, "QUICK", "QUICK")
+    add_model(parser, MODEL, "QUICK", "QUICK")

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,23 +10,16 @@ import numpy as np
 from tqdm import tqdm
 
 from symrnn.files import replacing
-from symrnn.models.language_run import LanguageRun
-from symrnn.text import Characters
+from symrnn.models.training_run import TrainingRun
 
 REDRAW = 10.0  # seconds between two pictures, at least
 
 
-def in_words(loss: float, run: LanguageRun) -> str:
-    """Say a loss in nats, as perplexity, and for characters in bits."""
-    bits = f", {loss / np.log(2):.3f} bits/char" if isinstance(run.tokenizer, Characters) else ""
-    return f"{loss:.4f} nats, perplexity {np.exp(loss):.4g}{bits}"
-
-
 class Progress:
-    """Shows how a `LanguageRun` gets on; its methods are what `LanguageRun.train` calls.
+    """Shows how a `TrainingRun` gets on; its methods are what `TrainingRun.train` calls.
 
-    The bar counts tokens of the whole run and is there if stderr is a terminal. The lines are there
-    in any case.
+    The bar counts tokens, or pairs, of the whole run and is there if stderr is a terminal. The
+    lines are there in any case.
 
     Parameters
     ----------
@@ -35,11 +29,23 @@ class Progress:
         Steps in an epoch.
     picture
         The PNG file.
+    n_units, unit
+        How much a step takes, and of what.
+    describe
+        Says a validation in words.
     """
 
-    def __init__(self, run: LanguageRun, n_batches: int, picture: Path) -> None:
+    def __init__(
+        self,
+        run: TrainingRun,
+        n_batches: int,
+        picture: Path,
+        n_units: int,
+        unit: str,
+        describe: Callable[[dict[str, float]], str],
+    ) -> None:
         self.run, self.n_batches, self.picture = run, n_batches, picture
-        self.n_tokens = run.settings.batch_size * run.settings.n_steps  # of a step
+        self.n_units, self.unit, self.describe = n_units, unit, describe
         self.n_steps = run.n_steps(n_batches)
         self.drawn = -REDRAW
         self.bar: tqdm[Any] | None = None  # made with the first step: compiling is not timed
@@ -50,26 +56,27 @@ class Progress:
         if self.bar is None:
             self.started, self.first = time.perf_counter(), self.run.n_done
             self.bar = tqdm(
-                total=self.n_steps * self.n_tokens, initial=self.first * self.n_tokens,
-                unit=" tokens", unit_scale=True, disable=None, file=sys.stderr, dynamic_ncols=True,
+                total=self.n_steps * self.n_units, initial=self.first * self.n_units,
+                unit=f" {self.unit}", unit_scale=True, disable=None, file=sys.stderr,
+                dynamic_ncols=True,
             )  # fmt: skip
             return
         said = f"loss {loss:.3f}"
         if self.run.losses:
             said += f", validation perplexity {np.exp(self.run.losses[-1]['validation']):.4g}"
         self.bar.set_postfix_str(said, refresh=False)
-        self.bar.update(self.n_tokens)
+        self.bar.update(self.n_units)
 
     def each_validation(self, entry: dict[str, float]) -> None:
         """Write a line, and draw if the last picture is old."""
         step, first = int(entry["step"]), self.first
         line = (
             f"step {step} of {self.n_steps}, epoch {step / self.n_batches:.2f}: training "
-            f"{entry['training']:.4f}, validation {in_words(entry['validation'], self.run)}"
+            f"{entry['training']:.4f}, validation {self.describe(entry)}"
         )
         if step > first:
             a_step = (time.perf_counter() - self.started) / (step - first)
-            line += f", {self.n_tokens / a_step:,.0f} tokens/s"
+            line += f", {self.n_units / a_step:,.0f} {self.unit}/s"
             if step < self.n_steps and not self.run.stopped:
                 line += f", {duration(a_step * (self.n_steps - step))} left"
         tqdm.write(line, file=sys.stderr)
