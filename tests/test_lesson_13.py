@@ -111,7 +111,7 @@ def test_the_gap_is_one_number_in_all_parts(quick):
     found = quick[0]
     net, own = (found["levels"][name] for name in ("Elman net", "grammar, these words"))
     assert found["reached"]["pieces of 20"] == pytest.approx(net, rel=1e-12)
-    assert found["steps"]["carried"].mean() == pytest.approx(math.log(net / own), rel=1e-9)
+    assert found["steps"]["carried"].mean() == pytest.approx(math.log(net / own), rel=1e-5)
     assert f"{net:.3f}, {100 * (net / own - 1):.1f} % above" in quick[1]
 
 

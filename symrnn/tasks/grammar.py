@@ -124,7 +124,7 @@ class Grammar:
         return solution
 
     def entropies(self, n_words: int) -> NDArray[np.float64]:
-        """Return what the best model loses that sees only the last 0, 1, ..., `n_words` words.
+        """Return the lowest loss of a model that sees only the last 0, 1, ..., `n_words` words.
 
         ``H_n = H(w_t | w_{t-1}, ..., w_{t-n})``, nats per word (Shannon, 1951). It falls with n,
         towards `entropy_rate`. Such a model knows the grammar, but not where the words that it
@@ -310,7 +310,7 @@ class Grammar:
                     f"goes on with {', '.join(self.rules[self.states[path[-1]]])}"
                 )
             path.append(state)
-        return np.array(path)
+        return np.array(path, np.int64)
 
     def _checked(self, ids: ArrayLike) -> NDArray[np.int64]:
         given = np.asarray(ids)
