@@ -4,7 +4,7 @@ from itertools import pairwise, product
 import numpy as np
 import pytest
 
-from symrnn.tasks.grammar import EOS, Grammar, english
+from symrnn.tasks.grammar import EOS, Grammar, agreement, english
 
 TINY = {
     "A": {"x": (0.5, "A"), "y": (0.3, "B"), "z": (0.2, "C")},
@@ -67,6 +67,28 @@ def test_all_pairs_of_words_have_the_bigram_entropy(rules):
     unigram = -sum(p * np.log(p) for p in words.values())
     assert grammar.bigram_entropy == pytest.approx(bigram, abs=1e-12)
     assert grammar.unigram_entropy == pytest.approx(unigram, abs=1e-12)
+
+
+@pytest.mark.parametrize("rules", [TINY, MEAN, LOOP])
+def test_the_best_with_n_words_equals_a_sum_over_all_texts(rules):
+    grammar = Grammar(rules, next(iter(rules)))
+    by_text = []
+    for n in range(4):
+        texts, before = Counter(), Counter()
+        for state, share in zip(grammar.states, grammar.stationary, strict=True):
+            for words, p, _ in _texts(rules, state, n + 1):
+                texts[words] += share * p
+                before[words[:-1]] += share * p
+        by_text.append(-sum(p * np.log(p / before[words[:-1]]) for words, p in texts.items()))
+    np.testing.assert_allclose(grammar.entropies(3), by_text, atol=1e-12)
+
+
+def test_each_word_more_that_is_seen_brings_the_loss_nearer_to_the_entropy_rate(grammar):
+    losses = grammar.entropies(12)
+    assert losses[0] == grammar.unigram_entropy
+    assert losses[1] == grammar.bigram_entropy
+    assert (np.diff(losses) < 0).all()
+    assert grammar.entropy_rate < losses[12] < grammar.entropy_rate + 0.01
 
 
 def test_known_machines_have_their_known_entropies():
@@ -157,6 +179,43 @@ def test_the_probability_of_a_text_is_the_product_of_those_of_its_words():
         assert grammar.log_probabilities(grammar.encode(words)).sum() == pytest.approx(np.log(p))
 
 
+def test_who_follows_a_text_knows_what_can_come_next(grammar, text):
+    ids = text[:200]
+    states = grammar.follow(ids)
+    assert grammar.states[states[0]] == grammar.start
+    for length in (0, 1, 7, 50, 200):
+        likely = grammar.next_words(grammar.decode(ids[:length]))
+        p = grammar.probabilities[states[length]]
+        assert likely == {grammar.words[w]: p[w] for w in np.flatnonzero(p)}
+
+
+def test_agreement_is_asked_where_the_verb_may_come(grammar):
+    words = ["the", "dog", "near", "many", "doors", "sleeps", "because", "it", "is", "red", EOS]
+    words += ["some", "girls", "that", "the", "cats", "see", "see", "a", "cat"]
+    p = np.zeros((len(words) - 1, len(grammar.words)))
+
+    def say(after, **probabilities):
+        for word, probability in probabilities.items():
+            p[after, grammar.encode([word])[0]] = probability
+
+    say(1, sleeps=0.2, sleep=0.1, near=0.7)  # after "dog"
+    say(4, **{"is": 0.1, "are": 0.3, "break": 0.2})  # after "doors"
+    say(12, like=0.5)  # after "girls"
+    say(16, see=0.1, sees=0.3)  # after "the cats see"
+    between, share = agreement(grammar, grammar.encode(words), p)
+    assert between.tolist() == [0, 3, 0, 4]
+    np.testing.assert_allclose(share, [2 / 3, 1 / 6, 1, 1 / 4])
+
+
+def test_who_knows_the_grammar_lets_verbs_agree_and_no_words_between_are_one_or_two(grammar, text):
+    exact = grammar.probabilities[grammar.follow(text)[1:-1]]
+    between, share = agreement(grammar, text, exact)
+    np.testing.assert_allclose(share, 1)
+    assert set(range(20)) - set(between.tolist()) == {1, 2}
+    any_word = np.ones_like(exact)
+    assert agreement(grammar, text, any_word)[1].max() < 0.4
+
+
 def test_the_same_seed_makes_the_same_text(grammar):
     once, again, other = (grammar.sample(np.random.default_rng(seed), 50) for seed in (1, 1, 2))
     np.testing.assert_array_equal(once, again)
@@ -192,6 +251,11 @@ def test_rules_that_make_no_endless_text_are_refused(rules, start, message):
         (lambda g: g.decode([52]), "from 52 to 52, but there are 0 to 51"),
         (lambda g: g.decode([[1]]), "with one axis"),
         (lambda g: g.sample(np.random.default_rng(0), 0), "n_words is 0"),
+        (lambda g: g.entropies(-1), "n_words is -1, but must be 0 or more"),
+        (lambda g: g.follow(g.encode(["dog"])), "word 0 is 'dog', which cannot"),
+        (lambda g: agreement(g, [g.encode(["the"])[0]] * 2, 0), "word 1 is 'the'"),
+        (lambda g: agreement(g, g.encode(["the", "dog"]), np.ones((2, 52))), r"must be \(1, 52\)"),
+        (lambda g: agreement(Grammar(MEAN, 1), [0], 0), "the one that english"),
     ],
 )
 def test_what_the_grammar_cannot_say_is_refused(grammar, call, message):

@@ -104,25 +104,71 @@ class Grammar:
                 self._next[s, self._ids[word]] = number[following]
         self._start = number[start]
         self.stationary = self._stationary()
-        joint = self.stationary[:, None] * self.probabilities  # P(state, word)
-        pairs = np.zeros((len(self.words),) * 2)  # P(word, next word)
-        for s, w in np.argwhere(joint > 0):
-            pairs[w] += joint[s, w] * self.probabilities[self._next[s, w]]
-        self.entropy_rate = _entropy(joint) - _entropy(self.stationary)
-        self.unigram_entropy = _entropy(joint.sum(axis=0))
-        self.bigram_entropy = _entropy(pairs) - self.unigram_entropy
+        self.entropy_rate = float(self.stationary @ _entropy(self.probabilities))
+        self.unigram_entropy, self.bigram_entropy = self.entropies(1).tolist()
         self.perplexity = float(np.exp(self.entropy_rate))
+
+    def _moves(self) -> NDArray[np.float64]:
+        """Return P(word, next state | state), of shape (words, states, states)."""
+        moves = np.zeros((len(self.words), len(self.states), len(self.states)))
+        s, w = np.nonzero(self.probabilities)
+        moves[w, s, self._next[s, w]] = self.probabilities[s, w]
+        return moves
 
     def _stationary(self) -> NDArray[np.float64]:
         """Return the p with ``p_next = sum_s p_s P(s -> next)`` and sum 1."""
         n = len(self.states)
-        moves = np.zeros((n, n))
-        for s, w in np.argwhere(self.probabilities > 0):
-            moves[s, self._next[s, w]] += self.probabilities[s, w]
-        equations = moves.T - np.eye(n)
+        equations = self._moves().sum(axis=0).T - np.eye(n)
         equations[-1] = 1  # one equation follows from the others: in its place, the sum
         solution: NDArray[np.float64] = np.linalg.solve(equations, np.eye(n)[-1])
         return solution
+
+    def entropies(self, n_words: int) -> NDArray[np.float64]:
+        """Return the lowest loss of a model that sees only the last 0, 1, ..., `n_words` words.
+
+        ``H_n = H(w_t | w_{t-1}, ..., w_{t-n})``, nats per word (Shannon, 1951). It falls with n,
+        towards `entropy_rate`. Such a model knows the grammar, but not where the words that it
+        sees begin. So it has a probability for each state: at first, how often the state occurs.
+        Each word leaves those that can say it, and moves them on. Texts that lead to the same
+        probabilities are counted as one; for `english` a few hundred are left, however long they
+        are.
+
+        Parameters
+        ----------
+        n_words
+            How many words it sees at most, at least 0.
+
+        Returns
+        -------
+        array of shape (n_words + 1,)
+            ``H_0`` (`unigram_entropy`), ``H_1`` (`bigram_entropy`), ..., float64.
+
+        Raises
+        ------
+        ValueError
+            If `n_words` is negative.
+
+        Examples
+        --------
+        >>> np.exp(english().entropies(3)).round(2)
+        array([35.72,  7.09,  6.15,  5.5 ])
+        """
+        if n_words < 0:
+            raise ValueError(f"n_words is {n_words}, but must be 0 or more")
+        moves, beliefs = self._moves(), self.stationary[None]  # (beliefs, states)
+        chances: NDArray[np.float64] = np.ones(1)
+        found = [chances @ _entropy(beliefs @ self.probabilities)]
+        for _ in range(n_words):
+            moved = beliefs @ moves  # (words, beliefs, states)
+            p = moved.sum(axis=2)  # of each word after each belief
+            joint, moved = (chances * p)[p > 0], moved[p > 0] / p[p > 0, None]
+            _, first, which = np.unique(
+                moved.round(9), axis=0, return_index=True, return_inverse=True
+            )
+            beliefs, chances = moved[first], np.zeros(len(first))
+            np.add.at(chances, which.ravel(), joint)
+            found.append(chances @ _entropy(beliefs @ self.probabilities))
+        return np.array(found)
 
     def sample(self, rng: Generator, n_words: int) -> NDArray[np.int64]:
         """Make a text that begins in the state `start`.
@@ -198,7 +244,7 @@ class Grammar:
         ValueError
             If the grammar cannot make such a text.
         """
-        state = self._path(self.encode(prefix))[-1]
+        state = self.follow(self.encode(prefix))[-1]
         found = [(w, float(p)) for w, p in zip(self.words, self.probabilities[state], strict=True)]
         return dict(sorted(((w, p) for w, p in found if p), key=lambda pair: -pair[1]))
 
@@ -224,8 +270,47 @@ class Grammar:
             If the grammar cannot make such a text.
         """
         ids = self._checked(ids)
-        known: NDArray[np.float64] = np.log(self.probabilities[self._path(ids)[:-1], ids])
+        known: NDArray[np.float64] = np.log(self.probabilities[self.follow(ids)[:-1], ids])
         return known
+
+    def follow(self, ids: ArrayLike) -> NDArray[np.int64]:
+        """Return the state before each word of a text, and the one after the last.
+
+        Parameters
+        ----------
+        ids
+            Numbers of the words since `start`, of shape ``(words,)``.
+
+        Returns
+        -------
+        array of shape (words + 1,)
+            Numbers of states, int64: places in `states`, and rows of `probabilities`.
+
+        Raises
+        ------
+        ValueError
+            If the grammar cannot make such a text.
+
+        Examples
+        --------
+        What can follow a text, and each beginning of it:
+
+        >>> grammar = Grammar({1: {"a": (0.5, 1), "b": (0.5, 2)}, 2: {"a": (1, 1)}}, start=1)
+        >>> grammar.probabilities[grammar.follow(grammar.encode(["a", "b"]))]
+        array([[0.5, 0.5],
+               [0.5, 0.5],
+               [1. , 0. ]])
+        """
+        path, follow = [self._start], self._next.tolist()
+        for place, word in enumerate(self._checked(ids).tolist()):
+            state = follow[path[-1]][word]
+            if state < 0:
+                raise ValueError(
+                    f"word {place} is {self.words[word]!r}, which cannot be there: this grammar "
+                    f"goes on with {', '.join(self.rules[self.states[path[-1]]])}"
+                )
+            path.append(state)
+        return np.array(path, np.int64)
 
     def _checked(self, ids: ArrayLike) -> NDArray[np.int64]:
         given = np.asarray(ids)
@@ -240,19 +325,6 @@ class Grammar:
                 f"{len(self.words) - 1}"
             )
         return given.astype(np.int64)
-
-    def _path(self, ids: NDArray[np.int64]) -> list[int]:
-        """Return the states before each word and after the last."""
-        path, follow = [self._start], self._next.tolist()
-        for place, word in enumerate(ids.tolist()):
-            state = follow[path[-1]][word]
-            if state < 0:
-                raise ValueError(
-                    f"word {place} is {self.words[word]!r}, which cannot be there: this grammar "
-                    f"goes on with {', '.join(self.rules[self.states[path[-1]]])}"
-                )
-            path.append(state)
-        return path
 
 
 def english() -> Grammar:
@@ -327,6 +399,66 @@ def english() -> Grammar:
     return Grammar(rules, "sentence")
 
 
+def agreement(
+    grammar: Grammar, ids: ArrayLike, p: ArrayLike
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Say how well a model of `english` lets verbs agree with their subjects.
+
+    Looked at are all places where the verb of a sentence may come. Of the probability that the
+    model gives to verbs there, how much goes to those that fit the subject, in number and in what
+    it is? For one who knows the grammar that is 1.
+
+    Parameters
+    ----------
+    grammar
+        What `english` returned.
+    ids
+        Numbers of the words of a text since `start`, of shape ``(words,)``.
+    p
+        The model's probability of each word as the one after each of them but the last, of shape
+        ``(words - 1, len(grammar.words))``.
+
+    Returns
+    -------
+    between : array of shape (places,)
+        How many words stand between the subject's noun and the place, int64. None is 0, "near the
+        door" is 3; 1 and 2 do not occur.
+    share : array of shape (places,)
+        How much of the verbs' probability belongs to verbs that fit, float64.
+
+    Raises
+    ------
+    ValueError
+        If it is another grammar, if it cannot make such a text, or if `p` has another shape.
+
+    Examples
+    --------
+    >>> grammar = english()
+    >>> ids = grammar.encode("the dogs near the door sleep".split())
+    >>> any_word = np.full((len(ids) - 1, len(grammar.words)), 1 / len(grammar.words))
+    >>> between, share = agreement(grammar, ids, any_word)
+    >>> between, share.round(2)  # after "dogs" and after "door"
+    (array([0, 3]), array([0.33, 0.33]))
+    """
+    if grammar.states != english().states:
+        raise ValueError("the grammar must be the one that english() makes")
+    state, p = grammar.follow(ids)[1:-1], np.asarray(p, np.float64)  # before the words to come
+    if p.shape != (len(state), len(grammar.words)):
+        raise ValueError(
+            f"p has shape {p.shape}, but must be {(len(state), len(grammar.words))}: the "
+            "probability of each word of the grammar, after each word of the text but the last"
+        )
+    verbs = set(" ".join([*VERBS.values(), *TRANSITIVE.values(), *BE.values()]).split())
+    is_verb = np.array([word in verbs for word in grammar.words])
+    is_place = np.array([isinstance(s, tuple) and s[0] == "subject" for s in grammar.states])
+    sentence = np.cumsum(state == grammar.states.index("sentence"))
+    there = np.flatnonzero(is_place[state])
+    _, first, which = np.unique(sentence[there], return_index=True, return_inverse=True)
+    between = there - there[first][which]  # the first place is right after the noun
+    fits = is_verb & (grammar.probabilities[state[there]] > 0)
+    return between, p[there].sum(axis=1, where=fits) / p[there].sum(axis=1, where=is_verb)
+
+
 def _shared(words: str, total: float, follows: State) -> dict[str, tuple[float, State]]:
     """Share a probability among words, the k-th getting a part that goes with 1 / k."""
     shares = 1 / np.arange(1, len(words.split()) + 1)
@@ -334,9 +466,10 @@ def _shared(words: str, total: float, follows: State) -> dict[str, tuple[float, 
     return {word: (float(p), follows) for word, p in zip(words.split(), shares, strict=True)}
 
 
-def _entropy(p: NDArray[np.float64]) -> float:
-    p = p[p > 0]
-    return float(-(p * np.log(p)).sum())
+def _entropy(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``- sum p ln p`` over the last axis."""
+    total: NDArray[np.float64] = -(p * np.log(np.where(p > 0, p, 1))).sum(axis=-1)
+    return total
 
 
 def _check(rules: Rules, start: State) -> None:
