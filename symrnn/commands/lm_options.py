@@ -90,32 +90,20 @@ def _add_train(commands: Any) -> None:
     option(net, defaults, "--layers", "n_layers", "recurrent layers")
     option(net, defaults, "--dropout", "dropout", "share of features left out in training")
     option(
-        net, Settings(), "--variational", "variational", "the same features at all steps of a batch"
+        net, defaults, "--variational", "variational", "the same features at all steps of a batch"
     )
     option(
-        net, Settings(), "--tied", "tied", "one matrix for vectors and output: --embed as --hidden"
+        net, defaults, "--tied", "tied", "one matrix for vectors and output: --embed as --hidden"
     )
 
     training = parser.add_argument_group("the training")
     option(training, defaults, "--epochs", "epochs", "times to go through the text")
     option(training, defaults, "--batch", "batch_size", "rows of the text side by side")
+    option(training, defaults, "--steps", "n_steps", "tokens of a row at once: so far go gradients")
+    option(training, defaults, "--reset", "reset", "share of rows that begin anew before a batch")
     option(
         training,
-        Settings(),
-        "--steps",
-        "n_steps",
-        "tokens of a row at once: so far go gradients",
-    )
-    option(
-        training,
-        Settings(),
-        "--reset",
-        "reset",
-        "share of rows that begin anew before a batch",
-    )
-    option(
-        training,
-        Settings(),
+        defaults,
         "--validation-tokens",
         "validation_tokens",
         "validate on so many at most",
