@@ -89,11 +89,9 @@ def _add_train(commands: Any) -> None:
     option(net, defaults, "--hidden", "n_hidden", "units of a layer")
     option(net, defaults, "--layers", "n_layers", "recurrent layers")
     option(net, defaults, "--dropout", "dropout", "share of features left out in training")
+    option(net, defaults, "--variational", "variational", "the same features at all steps")
     option(
-        net, defaults, "--variational", "variational", "the same features at all steps of a batch"
-    )
-    option(
-        net, defaults, "--tied", "tied", "one matrix for vectors and output: --embed as --hidden"
+        net, defaults, "--tied", "tied", "one matrix for vectors and output (--embed = --hidden)"
     )
 
     training = parser.add_argument_group("the training")
