@@ -27,7 +27,8 @@ import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: small products, one thread
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,7 +51,8 @@ from symrnn.updates import adam, clip_by_global_norm
 Array = np.ndarray[Any, Any]
 Rng = np.random.Generator
 
-N_TOKENS, N_HIDDEN, RATE = 500, 64, 0.015
+N_TOKENS, N_HIDDEN, STEPS, VALID_ROWS = 500, 64, 20, 10
+MakeModel = Callable[..., LanguageModel]
 
 # %% [markdown]
 # ## 1. The model
@@ -83,23 +85,27 @@ def look_inside(model: LanguageModel) -> None:
 # %% [markdown]
 # ## 2. Training, and a text whose best perplexity is known
 #
-# A step of training is truncated backpropagation through time: 20 steps of 10 texts side by side,
-# and the states go on into the next batch. The rule is Adam with the rate 0.015, and gradients are
-# clipped at a norm of 5. On the grammar the rate is divided by 5 after each of three epochs; on the
-# small text of part 3 it stays, so that no schedule hides when a net begins to overfit. Published
-# language models of this kind were trained with plain gradient descent and rates such as 20,
-# divided when validation worsens. That rate has to be found anew for each net; Adam's fits ours.
+# A step of training is truncated backpropagation through time: 20 steps of some rows of text side
+# by side, and the states go on into the next batch. The rule is Adam, and gradients are clipped at
+# a norm of 1. How many rows there are, the rate, and what it is multiplied with after each epoch is
+# a `Recipe`. For the grammar it is that of lesson 13. For the small text of part 3 the rate stays,
+# so that no schedule hides when a net begins to overfit.
 #
 # A net is compiled once and started from several seeds, as in lesson 11: weights, Adam's memory
 # and the masks' generators are put back.
 
 
 # %%
-class Kind(NamedTuple):
-    """A kind of net: options of `LanguageModel`, and whether it forgets along time (part 5)."""
+class Recipe(NamedTuple):
+    """How a net is trained."""
 
-    options: dict[str, Any]
-    forgetful: bool = False
+    n_embed: int
+    rows: int
+    rate: float
+    slower: float = 1.0
+
+
+LESSON_13 = Recipe(n_embed=32, rows=35, rate=0.005, slower=0.6)
 
 
 class Run(NamedTuple):
@@ -110,50 +116,54 @@ class Run(NamedTuple):
     seconds: float
 
 
+class Data(NamedTuple):
+    """A text as numbers of words: to learn from, and to validate with."""
+
+    train: Array
+    valid: Array
+
+    @property
+    def valid_batches(self) -> Any:
+        """The text in ten long rows, as in lesson 13: states start from zero ten times only."""
+        return text.streams(self.valid, VALID_ROWS, STEPS)
+
+
 class Net:
     """A language model with a compiled step of training, and a function that evaluates it."""
 
-    def __init__(self, kind: Kind, n_tokens: int, mode: Any) -> None:
-        self.kind, self.n_tokens = kind, n_tokens
-        self.model = self.new(np.random.default_rng(0))
-        self.carried, self.carried_valid = self.model.carry(10), self.model.carry(60)
-        self.rate = pytensor.shared(np.float32(RATE), name="rate")
+    def __init__(self, make: MakeModel, n_tokens: int, recipe: Recipe, mode: Any) -> None:
+        self.recipe, self.make = recipe, partial(make, n_tokens, recipe.n_embed, N_HIDDEN)
+        self.model = self.make(np.random.default_rng(0))
+        self.carried = self.model.carry(recipe.rows)
+        self.carried_valid = self.model.carry(VALID_ROWS)
+        self.rate = pytensor.shared(np.float32(recipe.rate), name="rate")
 
         def rule(loss: Any, params: list[Any]) -> dict[Any, Any]:
-            gradients = clip_by_global_norm(pytensor.grad(loss, params), 5.0)
+            gradients = clip_by_global_norm(pytensor.grad(loss, params), 1.0)
             return adam(gradients, params, self.rate)
 
-        cells = self.model.cells
-        if kind.forgetful:
-            self.model.cells = [Forgetful(c, DROPPED, self.model.noise) for c in cells]
         self.step = self.model.compile_training(rule, self.carried, mode)
-        self.model.cells = cells  # in use nothing is dropped
         self.evaluate = self.model.compile_evaluation(self.carried_valid, QUICK)
         self.first = {v: v.get_value() for v in self.step.get_shared()}
 
-    def new(self, rng: Rng) -> LanguageModel:
-        """Return a model with new weights."""
-        return LanguageModel(self.n_tokens, N_HIDDEN, N_HIDDEN, rng, **self.kind.options)
-
-    def start(self, seed: int) -> None:
+    def start(self, rng: Rng) -> None:
         """Put everything back, and draw new weights."""
         for variable, value in self.first.items():
             variable.set_value(value)
-        fresh = self.new(np.random.default_rng(seed)).params
-        for weight, new in zip(self.model.params, fresh, strict=True):
+        for weight, new in zip(self.model.params, self.make(rng).params, strict=True):
             weight.set_value(new.get_value())
 
-    def learn(self, data: "Data", seed: int, epochs: int, slower: float = 1.0) -> Run:
-        """Train from a new start; multiply the rate with `slower` after each epoch."""
-        self.start(seed)
+    def learn(self, data: Data, rng: Rng, epochs: int) -> Run:
+        """Train from a new start."""
+        self.start(rng)
         valid: list[float] = []
-        batches = text.streams(data.train, 10, 20)
+        batches = text.streams(data.train, self.recipe.rows, STEPS)
 
         def each_epoch(*_: Any) -> None:
             for carried in (*self.carried, *self.carried_valid):
                 carried.reset()
             valid.append(mean_loss(self.evaluate, data.valid_batches))
-            self.rate.set_value(np.float32(self.rate.get_value() * slower))
+            self.rate.set_value(np.float32(self.rate.get_value() * self.recipe.slower))
 
         history = train(self.step, batches, epochs, label="words", each_epoch=each_epoch)
         if history.interrupted:
@@ -166,18 +176,6 @@ class Net:
         return sum(w.get_value().size for w in self.model.params)
 
 
-class Data(NamedTuple):
-    """A text as numbers of words: to learn from, and to validate with."""
-
-    train: Array
-    valid: Array
-
-    @property
-    def valid_batches(self) -> Any:
-        """Sixty rows, in pieces of 50 steps."""
-        return text.streams(self.valid, 60, 50)
-
-
 # %%
 def bigram_perplexity(data: Data, n_tokens: int, before: float = 50.0) -> float:
     """Return what counting pairs of words gives; `before` pairs are as in the text as a whole."""
@@ -188,19 +186,21 @@ def bigram_perplexity(data: Data, n_tokens: int, before: float = 50.0) -> float:
     return float(np.exp(-np.log(p[data.valid[:-1], data.valid[1:]]).mean()))
 
 
-def on_the_grammar(mode: Any, seed: int, n_words: int, kinds: Sequence[str]) -> dict[str, float]:
-    """Return perplexities on the grammar: the best possible one, bigrams, and trained nets."""
+def on_the_grammar(mode: Any, seed: int, cells: dict[str, Any], epochs: int) -> dict[str, Any]:
+    """Return perplexities on the words of lesson 13: the best possible, bigrams, trained nets."""
     grammar, rng = english(), np.random.default_rng(seed)
-    data = Data(grammar.sample(rng, n_words), grammar.sample(rng, 15_001))
+    n_words, n_valid = (210_001, 40_001) if cells else (1_001, 2_001)
+    data = Data(grammar.sample(rng, n_words), grammar.sample(rng, n_valid))
     found = {"best possible": float(np.exp(-grammar.log_probabilities(data.valid)[1:].mean()))}
     found["bigrams, counted"] = bigram_perplexity(data, len(grammar.words), before=1)
-    for name in kinds:
-        net = Net(CELLS[name], len(grammar.words), mode)
-        found[name] = float(net.learn(data, seed, 3, slower=0.2).valid[-1])
+    for name, cell in cells.items():
+        net = Net(partial(LanguageModel, cell=cell), len(grammar.words), LESSON_13, mode)
+        run = net.learn(data, rng, epochs)
+        found[name] = float(run.valid[-1])
     return found
 
 
-CELLS = {"Elman": Kind({"cell": ElmanCell}), "LSTM": Kind({"cell": LSTMCell})}
+CELLS = {"Elman": ElmanCell, "LSTM": LSTMCell}
 
 
 # %% [markdown]
@@ -311,19 +311,20 @@ def keep_a_value(
     return alive
 
 
-class Forgetful:
-    """An LSTM with new masks at every step on all that goes to the next one; for training.
+class MaskedAlongTime:
+    """An LSTM with a new mask at every step on the way to the next one; for training.
 
-    ``h_t, c_t = m_t * LSTM(x_t, h_{t-1}, c_{t-1})`` with ``m_t ~ Bernoulli(1 - rate) / (1 - rate)``
+    ``k_t, c_t = LSTM(x_t, h_{t-1}, c_{t-1})``, ``h_t = m_t * k_t``, ``m_t ~ Bernoulli(1 - rate) /
+    (1 - rate)``; with `memory` also ``c_t = m_t * c_t``.
 
     The masks come in as a fifth gate, beside i, f, g and o: `project` draws them for all steps.
     """
 
     additive, elementwise = False, True  # see symrnn.cells
 
-    def __init__(self, cell: LSTMCell, rate: float, noise: Noise) -> None:
-        self.cell, self.rate, self.noise, self.name = cell, rate, noise, cell.name
-        self.n_in, self.n_hidden, self.State = cell.n_in, cell.n_hidden, cell.State
+    def __init__(self, cell: LSTMCell, rate: float, noise: Noise, memory: bool) -> None:
+        self.cell, self.rate, self.noise, self.memory = cell, rate, noise, memory
+        self.n_in, self.n_hidden, self.name, self.State = cell.n_in, cell.n_hidden, "", cell.State
         self.n_gates, self.n_recurrent_gates = cell.n_gates + 1, cell.n_gates
         self.params, self.W_x, self.W_h = cell.params, cell.W_x, cell.W_h
         self.initial_state, self.renewed = cell.initial_state, cell.renewed
@@ -337,8 +338,25 @@ class Forgetful:
     def step(self, zx: Any, zh: Any, h: Any, c: Any) -> LSTMState:
         """Return the LSTM's new state, less what the mask leaves out."""
         *zx, m = zx
-        h, c = self.cell.step(tuple(a + b for a, b in zip(zx, zh, strict=True)), h, c)
-        return LSTMState(m * h, m * c)
+        k, c = self.cell.step(tuple(a + b for a, b in zip(zx, zh, strict=True)), h, c)
+        return LSTMState(m * k, m * c if self.memory else c)
+
+
+class NewMasks(LanguageModel):
+    """A model of one layer that in training drops along time too, with new masks at each step."""
+
+    def __init__(self, *sizes: Any, memory: bool = False, **options: Any) -> None:
+        super().__init__(*sizes, **options)
+        self.memory = memory
+
+    def logits(self, x: Any, initial_state: Any = None, training: bool = False) -> Any:
+        """Return z and the final state, as `LanguageModel.logits`."""
+        if not training:
+            return super().logits(x, initial_state)
+        (lstm,), (state,) = self.cells, initial_state
+        cell = MaskedAlongTime(lstm, self.dropout.rate, self.noise, self.memory)
+        h, final = unroll(cell, self.dropout(self.embedding(x), training=True), state)
+        return self.output(h), [final]
 
 
 # %% [markdown]
@@ -391,19 +409,20 @@ class Forgetful:
 
 
 # %%
-KINDS = {
-    "baseline": Kind({}),
-    "2 layers": Kind({"n_layers": 2}),
-    "3 layers": Kind({"n_layers": 3}),
-    "dropout": Kind({"dropout": DROPPED}),
-    "dropout along time": Kind({"dropout": DROPPED}, forgetful=True),
-    "variational dropout": Kind({"dropout": DROPPED, "variational": True}),
-    "tied weights": Kind({"tied": True}),
+KINDS: dict[str, MakeModel] = {
+    "baseline": LanguageModel,
+    "2 layers": partial(LanguageModel, n_layers=2),
+    "3 layers": partial(LanguageModel, n_layers=3),
+    "dropout": partial(LanguageModel, dropout=DROPPED),
+    "new masks on h": partial(NewMasks, dropout=DROPPED),
+    "new masks on h and c": partial(NewMasks, dropout=DROPPED, memory=True),
+    "one mask on h": partial(LanguageModel, dropout=DROPPED, variational=True),
+    "tied weights": partial(LanguageModel, tied=True),
 }
 PANELS = {
     "depth": ("2 layers", "3 layers"),
     "dropout": ("dropout",),
-    "dropout along time": ("dropout along time", "variational dropout"),
+    "dropout along time": ("new masks on h and c", "new masks on h", "one mask on h"),
     "tied weights": ("tied weights",),
 }
 
@@ -414,6 +433,7 @@ def improvements(
     seeds: Sequence[int],
     epochs: int,
     kinds: Sequence[str],
+    recipe: Recipe,
     mode: Any,
 ) -> dict[str, list[Run]]:
     """Train every kind from every seed; print a table. Nets that are not there yet are made."""
@@ -423,8 +443,9 @@ def improvements(
     found = {}
     for name in kinds:
         if name not in nets:
-            nets[name] = Net(KINDS[name], N_TOKENS, mode)
-        runs = found[name] = [nets[name].learn(data, seed, epochs) for seed in seeds]
+            nets[name] = Net(KINDS[name], N_TOKENS, recipe, mode)
+        rngs = map(np.random.default_rng, seeds)
+        runs = found[name] = [nets[name].learn(data, rng, epochs) for rng in rngs]
         best = [r.valid.min() for r in runs]
         at = "/".join(str(r.valid.argmin() + 1) for r in runs)
         last, training, seconds = (
@@ -470,9 +491,9 @@ def draw_improvements(found: dict[str, list[Run]], folder: Path) -> None:
     for ax, (title, names) in zip(axes.flat, shown.items(), strict=True):
         curves = {name: np.array([r.valid for r in found[name]]) for name in ("baseline", *names)}
         loss_bands(curves, ax, log=False)
-        for k, runs in enumerate(curves.values()):
-            middle = np.median(runs, axis=0)
-            ax.plot(middle.argmin() + 1, middle.min(), "o", color=ax.lines[k].get_color())
+        for line, runs in zip(list(ax.lines), curves.values(), strict=True):
+            best = runs.argmin(axis=1) + 1, runs.min(axis=1)
+            ax.plot(*best, "o", color=line.get_color(), markersize=5)
         ax.set(title=title, xlabel="epoch", ylabel="")
     axes[0, 0].set_ylabel("validation perplexity")
     lessons.save_figure(figure, folder, "14_improvements")
@@ -485,20 +506,22 @@ def main(
     n_seeds: int = 2,
     epochs: int = 12,
     n_train: int = 10_000,
+    rate: float = 0.015,
     figures: str = "figures",
     quick: bool = False,
 ) -> dict[str, Any]:
     """Run the lesson; return what its parts found."""
-    for flag, value in (("--n-seeds", n_seeds), ("--epochs", epochs), ("--n-train", n_train)):
+    numbers = {"--n-seeds": n_seeds, "--epochs": epochs, "--n-train": n_train, "--rate": rate}
+    for flag, value in numbers.items():
         lessons.positive_option(flag, value)
+    recipe = Recipe(n_embed=64, rows=10, rate=rate)
     with pytensor.config.change_flags(floatX="float32"):
         if quick:
-            kinds = ("baseline", "dropout along time")
-            return lesson(mode or QUICK, [seed], 2, 1000, 2000, (), kinds, figures, quick)
+            kinds = ("baseline", "new masks on h")
+            return lesson(mode or QUICK, [seed], 2, 1000, recipe, {}, kinds, figures, quick)
         seeds = range(seed, seed + n_seeds)
-        return lesson(
-            mode or "NUMBA", seeds, epochs, n_train, 200_000, (*CELLS,), (*KINDS,), figures, quick
-        )
+        mode = mode or "NUMBA"
+        return lesson(mode, seeds, epochs, n_train, recipe, CELLS, (*KINDS,), figures, quick)
 
 
 def lesson(
@@ -506,8 +529,8 @@ def lesson(
     seeds: Sequence[int],
     epochs: int,
     n_train: int,
-    n_grammar: int,
-    cells: Sequence[str],
+    recipe: Recipe,
+    cells: dict[str, Any],
     kinds: Sequence[str],
     figures: str,
     quick: bool,
@@ -515,11 +538,11 @@ def lesson(
     """Do what `main` says."""
     folder = lessons.figure_folder(figures, quick)
     print("1. The model")
-    nets = {"baseline": Net(KINDS["baseline"], N_TOKENS, mode)}
+    nets = {"baseline": Net(KINDS["baseline"], N_TOKENS, recipe, mode)}
     look_inside(nets["baseline"].model)
 
     print("\n2. A text whose best perplexity is known", flush=True)
-    grammar = on_the_grammar(mode, seeds[0], n_grammar, cells)
+    grammar = on_the_grammar(mode, seeds[0], cells, epochs=5)
     for name, perplexity in grammar.items():
         above = perplexity / grammar["best possible"] - 1
         print(f"  {name:18}{perplexity:7.3f}  {above:6.1%} above the best")
@@ -536,7 +559,7 @@ def lesson(
 
     print("\n4. Depth")
     deep = LanguageModel(N_TOKENS, N_HIDDEN, N_HIDDEN, np.random.default_rng(seeds[0]), n_layers=3)
-    x, t = data.valid_batches[0]
+    x, t = text.streams(data.valid, 60, 50)[0]
     share = share_of_the_last_word(deep, x, t[-1])
     print("  part of h that hangs on the last word, before training, layer by layer: ", end="")
     print(", ".join(f"{100 * s:.0f} %" for s in share))
@@ -544,13 +567,13 @@ def lesson(
     print("\n5. What a mask at each step leaves of a value")
     alive = keep_a_value((0.1, 0.25, 0.5), 20, 100_000, seeds[0])
     print("  after steps      1       5      10      20")
-    for rate, (part, _) in alive.items():
-        print(f"  p = {rate:<9}" + "".join(f"{part[t - 1]:8.4f}" for t in (1, 5, 10, 20)))
-        print("  (1 - p)^T    " + "".join(f"{(1 - rate) ** t:8.4f}" for t in (1, 5, 10, 20)))
+    for dropped, (part, _) in alive.items():
+        print(f"  p = {dropped:<9}" + "".join(f"{part[t - 1]:8.4f}" for t in (1, 5, 10, 20)))
+        print("  (1 - p)^T    " + "".join(f"{(1 - dropped) ** t:8.4f}" for t in (1, 5, 10, 20)))
     draw_memory(alive, folder)
 
     print(f"\n4.-7. Each improvement by itself: {epochs} epochs, seeds {[*seeds]}", flush=True)
-    found = improvements(nets, data, seeds, epochs, kinds, mode)
+    found = improvements(nets, data, seeds, epochs, kinds, recipe, mode)
     draw_improvements(found, folder)
     lessons.show_figures()
     return {
@@ -572,7 +595,8 @@ if __name__ == "__main__":
             "seed": "of the first training, and of the data",
             "n_seeds": "how often each net is trained",
             "epochs": "of each training",
-            "n_train": "words to learn from",
+            "n_train": "words to learn from, in parts 3 to 7",
+            "rate": "of Adam, in parts 3 to 7",
             "figures": "folder for the figures",
             "quick": "two nets, 1000 words and no compilation: too little to learn anything",
         },
