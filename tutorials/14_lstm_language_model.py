@@ -229,9 +229,9 @@ CELLS: dict[str, MakeModel] = {
 # of their topics, and cut into words, without punctuation and capital letters. We keep the 500 most
 # frequent words; every other one is written <unk>, for unknown. In so short a text many words
 # occur only once or twice: 16 % of the words to learn from are <unk>, and 24 % of the validation
-# text, which has words of its own. <unk> counts as a word like any other, and is guessed more often
-# than the words it stands for would be. So the perplexities below can be compared with each other,
-# but not with those of another vocabulary. (The text differs a little between versions of Python,
+# text, which has words of its own. <unk> counts as a word like any other, and is easier to guess
+# than the words it stands for. So the perplexities below can be compared with each other, but not
+# with those of another vocabulary. (The text differs a little between versions of Python,
 # and so do the numbers, which are from 3.11.)
 #
 # The net has ten times as many weights as there are words to learn from, 10,000. So it can learn
