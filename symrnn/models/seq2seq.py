@@ -33,7 +33,7 @@ class Encoded(NamedTuple):
     memory: TensorVariable
     """The top layer's outputs, ``(places, batch, n_hidden)``."""
     keys: TensorVariable | None
-    """What attention computes of the memory once."""
+    """What attention computes of the memory once, if anything."""
     mask: TensorVariable
     """Which places there are, ``(places, batch)``."""
 
@@ -205,7 +205,9 @@ class Seq2Seq:
             else:  # the two directions' states side by side
                 fields = [pt.concatenate(pair, axis=1) for pair in zip(*end, strict=True)]
                 states.append(cell.State(*fields))
-        keys = None if self.attention is None else self.attention.keys(memory)
+        keys = None  # with the scores dot and scaled, too: there they are the memory itself
+        if self.attention is not None and self.attention.params:
+            keys = self.attention.keys(memory)
         return Encoded(states, states[-1][0], memory, keys, pt.as_tensor_variable(mask))
 
     def logits(
@@ -282,8 +284,7 @@ class Seq2Seq:
         steps, batch = given.shape
         floats = self.output.W.dtype
         start = [s for state in encoded.states for s in state]
-        fixed = {name: v for name, v in encoded._asdict().items() if name != "states"}
-        fixed = {name: v for name, v in fixed.items() if v is not None}
+        fixed = self._known(encoded)
         sequences = {"x": self._drop(training)(self.embed_target(given))}
         if training and self.dropout.rate:
             keep = 1 - self.dropout.rate
@@ -301,8 +302,9 @@ class Seq2Seq:
 
         def step(*arguments: TensorVariable) -> list[TensorVariable]:
             now = dict(zip(sequences, arguments, strict=False))
-            before = list(arguments[len(sequences) : len(sequences) + len(start)])
-            here = encoded._replace(**dict(zip(fixed, arguments[-len(fixed) :], strict=True)))
+            before = list(arguments[len(sequences) :][: len(start)])
+            rest = arguments[len(sequences) + len(start) :]
+            here = encoded._replace(**dict(zip(fixed, rest, strict=True)))
             x, masks = now["x"], iter(())
             if "m" in now:
                 masks = iter([now["m"][k] for k in range(len(self.decoder))])
@@ -447,7 +449,8 @@ class Seq2Seq:
         names = ["vector"] if self.peeky else []
         if self.attention is not None:
             names += ["memory", "keys", "mask"]
-        return {name: getattr(encoded, name) for name in names}
+        known = {name: getattr(encoded, name) for name in names}
+        return {name: v for name, v in known.items() if v is not None}
 
 
 def _batch() -> tuple[TensorVariable, TensorVariable, TensorVariable, TensorVariable]:
