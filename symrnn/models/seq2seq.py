@@ -29,7 +29,7 @@ class Encoded(NamedTuple):
     states: list[Any]
     """The decoder's first state, of each layer."""
     vector: TensorVariable
-    """The top layer's last output, ``(batch, n_hidden)``."""
+    """h of the top layer's last state, ``(batch, n_hidden)``."""
     memory: TensorVariable
     """The top layer's outputs, ``(places, batch, n_hidden)``."""
     keys: TensorVariable | None
@@ -43,7 +43,7 @@ class Seq2Seq:
 
     ::
 
-        m_j, v  = encoder(D(E_s[s_1]) ... D(E_s[s_J]))      all outputs, and the last one
+        m_j, v  = encoder(D(E_s[s_1]) ... D(E_s[s_J]))      all outputs, and the last h
         x_t     = D(E_t[y_{t-1}])                           y_0 is a start token of its own
         x_t     = [x_t, v]                                  if peeky
         x_t     = [x_t, a_t]  a_t = attention(h_{t-1}, m)   if attention feeds the input, or both
@@ -226,13 +226,21 @@ class Seq2Seq:
         own
             None, or which share of the tokens that the decoder is given are drawn from what it
             said itself the step before, a number or a shared variable within [0, 1] (scheduled
-            sampling: Bengio et al., 2015). It needs a loop with the output in it.
+            sampling: Bengio et al., 2015). It needs a loop with the output in it. Compile with
+            ``model.noise.updates``.
 
         Returns
         -------
         TensorVariable
             Shape ``(steps, batch, n_target)``.
+
+        Raises
+        ------
+        ValueError
+            If `own` is a number out of range.
         """
+        if isinstance(own, int | float) and not 0 <= own <= 1:
+            raise ValueError(f"own is {own}, but must be within [0, 1]: it is a share of the tokens")
         target = pt.as_tensor_variable(target)
         given = pt.concatenate([pt.full_like(target[:1], self.start), target[:-1]])
         if self.feeds_input or own is not None:
