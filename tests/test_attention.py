@@ -154,8 +154,10 @@ def test_additive_equals_keras():
 
 
 @pytest.mark.slow
-def test_keras_itself_still_gives_the_fixture():
+@pytest.mark.filterwarnings("ignore")
+def test_keras_itself_still_gives_the_fixture(monkeypatch):
     pytest.importorskip("torch")
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
     pytest.importorskip("keras")
     path = FIXTURES / "keras_attention.py"
     spec = importlib.util.spec_from_file_location("script", path)

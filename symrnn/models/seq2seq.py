@@ -293,7 +293,9 @@ class Seq2Seq:
         floats = self.output.W.dtype
         start = [s for state in encoded.states for s in state]
         fixed = self._known(encoded)
-        sequences = {"x": self._drop(training)(self.embed_target(given))}
+        x = self.embed_target(given)
+        kept = self._drop(training)(pt.ones_like(x))  # ones, or dropout's mask of the tokens
+        sequences = {"x": x * kept}
         if training and self.dropout.rate:
             keep = 1 - self.dropout.rate
             m = self.noise.mask(keep, (steps, len(self.decoder), batch, self.n_hidden))
@@ -302,6 +304,7 @@ class Seq2Seq:
             said = pt.lt(self.noise.uniform((steps, batch)), own)
             chances = self.noise.uniform((steps, batch, self.n_target)).astype(floats)
             sequences |= {
+                "kept": kept,
                 "given": given,
                 "said": pt.set_subtensor(said[0], np.False_),  # nothing was said before
                 "gumbel": -pt.log(-pt.log(pt.clip(chances, 1e-7, 1 - 1e-7))),
@@ -318,7 +321,7 @@ class Seq2Seq:
                 masks = iter([now["m"][k] for k in range(len(self.decoder))])
             if own is not None:
                 token = pt.switch(now["said"], before.pop(), now["given"])
-                x = pt.switch(now["said"][:, None], self.embed_target(token), x)
+                x = pt.switch(now["said"][:, None], self.embed_target(token) * now["kept"], x)
 
             def drop(h: TensorVariable) -> TensorVariable:
                 return h * next(masks, 1)
