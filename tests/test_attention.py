@@ -221,9 +221,9 @@ def test_what_does_not_fit_is_refused():
         attention(QUERY[0], MEMORY)
     with pytest.raises(ValueError, match="the memory has 2 axes, but must have three"):
         attention(QUERY, MEMORY[0])
-    with pytest.raises(ValueError, match="the query has 3 features, .* made for 4: .* n_query"):
+    with pytest.raises(ValueError, match=r"the query has 3 features, .* made for 4: .* n_query"):
         attention(QUERY[:, :, :3], MEMORY)
-    with pytest.raises(ValueError, match="the memory has 3 features, .* n_memory"):
+    with pytest.raises(ValueError, match=r"the memory has 3 features, .* n_memory"):
         attention(QUERY, MEMORY[:, :, :3])
     with pytest.raises(TypeError, match="dtype int64, but must be of a float dtype"):
         attention(np.ones((1, 3, N), dtype=int), MEMORY)

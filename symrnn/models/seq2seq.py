@@ -240,7 +240,7 @@ class Seq2Seq:
             If `own` is a number out of range.
         """
         if isinstance(own, int | float) and not 0 <= own <= 1:
-            raise ValueError(f"own is {own}, but must be within [0, 1]: it is a share of the tokens")
+            raise ValueError(f"own is {own}, but must be within [0, 1], as a share of the tokens")
         target = pt.as_tensor_variable(target)
         given = pt.concatenate([pt.full_like(target[:1], self.start), target[:-1]])
         if self.feeds_input or own is not None:
