@@ -257,7 +257,9 @@ def test_a_loss_that_is_no_number_leaves_the_file(two, tmp_path):
 def test_a_file_of_another_kind_or_precision_is_refused(two, tmp_path):
     path, start = tmp_path / "model", two[3]
     checkpoint.save(path, [pytensor.shared(np.ones(1), name="w")], {"kind": "another"})
-    with pytest.raises(CheckpointError, match="of the kind 'symrnn language model 1': it is"):
+    with pytest.raises(
+        CheckpointError, match="of the kind 'symrnn language model 1': it is"
+    ):
         LanguageRun.load(path)
     with (
         pytensor.config.change_flags(floatX="float32"),
