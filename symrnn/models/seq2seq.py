@@ -313,7 +313,7 @@ class Seq2Seq:
 
         def step(*arguments: TensorVariable) -> list[TensorVariable]:
             now = dict(zip(sequences, arguments, strict=False))
-            before = list(arguments[len(sequences) :][: len(start)])
+            before = list(arguments[len(sequences) : len(sequences) + len(start)])
             rest = arguments[len(sequences) + len(start) :]
             here = encoded._replace(**dict(zip(fixed, rest, strict=True)))
             x, masks = now["x"], iter(())
