@@ -17,8 +17,6 @@ from symrnn.updates import gradient_descent
 FIXTURE = Path(__file__).parent / "fixtures" / "torch_seq2seq.json"
 TORCH = json.loads(FIXTURE.read_text(encoding="utf-8"))
 CELLS = {"lstm": LSTMCell, "gru": GRUCell, "elman": ElmanCell}
-# shapes are inferred for most of the time that such graphs take to compile, to no use here
-MODE = QUICK
 
 
 def batch_of_torch():
@@ -75,7 +73,7 @@ def variant(request):
     batch = _batch()
     loss = m.loss(*batch)
     gradients = pytensor.grad(loss, m.params)
-    return request.param, m, pytensor.function([*batch], [loss, *gradients], mode=MODE)
+    return request.param, m, pytensor.function([*batch], [loss, *gradients], mode=QUICK)
 
 
 def test_loss_and_gradients_equal_torch(variant):
@@ -114,7 +112,7 @@ def test_what_padding_holds_changes_no_number(variant):
 
 def test_single_steps_give_the_loss_of_the_whole(variant):
     _, m, call = variant
-    encoded, step = m.compile_encoder(MODE)(SOURCE, SOURCE_MASK), m.compile_step(MODE)
+    encoded, step = m.compile_encoder(QUICK)(SOURCE, SOURCE_MASK), m.compile_step(QUICK)
     n_states = sum(len(c.State._fields) for c in m.decoder)
     fixed, states = encoded[:-n_states], encoded[-n_states:]
     token, log_ps = np.full(SOURCE.shape[1], m.start), []
@@ -172,7 +170,7 @@ def sampling():
     logits = m.logits(encoded, batch[2], own=own)
     plain = m.logits(encoded, batch[2])
     call = pytensor.function([*batch], [logits, plain], updates=m.noise.updates,
-                             mode=MODE, on_unused_input="ignore")  # fmt: skip
+                             mode=QUICK, on_unused_input="ignore")  # fmt: skip
     return m, own, call
 
 
@@ -268,7 +266,7 @@ def test_dropout_is_at_all_places_and_new_at_each_step_and_call(loop):
     tokens = np.zeros((60, 20), dtype=int)
     encoded = m.encode(pt.constant(tokens), pt.constant(tokens == 0), training=True)
     logits = m.logits(encoded, pt.constant(tokens), training=True, own=0.5 if loop else None)
-    draw = pytensor.function([], [encoded.memory, logits], updates=m.noise.updates, mode=MODE)
+    draw = pytensor.function([], [encoded.memory, logits], updates=m.noise.updates, mode=QUICK)
     first, second = draw(), draw()
     of_embedding = np.tanh(2)  # 1 / (1 - rate) is 2, and 0 if left out
     values = [np.tanh(1), np.tanh(1 + 2 * of_embedding)]  # h of the second layer
@@ -295,9 +293,9 @@ def test_in_use_nothing_is_left_out_and_a_rate_of_zero_draws_nothing():
         m.loss(*_batch(), training=True)  # a graph whose masks do not concern those below
     assert not whole.noise.updates
     before = [p.get_value() for p in thinned.params]
-    step = thinned.compile_training(lambda loss, p: gradient_descent(loss, p, 1e-12), MODE)
-    losses = [thinned.compile_loss(MODE)(*BATCH), *(step(*BATCH) for _ in range(2))]
-    assert losses[0] == pytest.approx(whole.compile_loss(MODE)(*BATCH), rel=1e-14)
+    step = thinned.compile_training(lambda loss, p: gradient_descent(loss, p, 1e-12), QUICK)
+    losses = [thinned.compile_loss(QUICK)(*BATCH), *(step(*BATCH) for _ in range(2))]
+    assert losses[0] == pytest.approx(whole.compile_loss(QUICK)(*BATCH), rel=1e-14)
     assert np.abs(np.diff(losses)).min() > 1e-3
     for p, was in zip(thinned.params, before, strict=True):
         assert (p.get_value() != was).any(), p.name
@@ -338,7 +336,7 @@ def test_options_that_do_not_fit_are_refused():
 
 def test_tokens_out_of_range_are_refused_when_called(sampling):
     m, _, _ = sampling
-    loss, step = m.compile_loss(MODE), m.compile_step(MODE)
+    loss, step = m.compile_loss(QUICK), m.compile_step(QUICK)
     for source, target, message in (
         (SOURCE + 5, TARGET, "a token is below 0, or not below n_tokens"),
         (SOURCE - 5, TARGET, "a token is below 0, or not below n_tokens"),
