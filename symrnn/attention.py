@@ -108,6 +108,9 @@ class Attention:
     def keys(self, memory: Any) -> TensorVariable:
         """Return what of the scores depends on the memory alone, to be computed once.
 
+        Where a mask will leave something out, the memory must hold zeros (no NaN) here already, as
+        the outputs of `symrnn.unroll` do.
+
         Shape ``(places, batch, n_query)``, or ``n_hidden`` features for the additive score.
         """
         memory = float_variable(memory)

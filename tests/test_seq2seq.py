@@ -323,6 +323,7 @@ def test_options_that_do_not_fit_are_refused():
         ({"n_layers": 0}, "n_layers is 0, but must be 1 or more"),
         ({"n_hidden": 0}, "every size must be at least 1"),
         ({"feeding": "all"}, "feeding is 'all', but must be one of output, input, both"),
+        ({"feeding": "input"}, "feeding is 'input', but there is no attention"),
         ({"attention": "cosine"}, "score is 'cosine', but must be one of dot"),
         ({"bidirectional": True, "reverse": True}, "leave out reverse"),
         ({"bidirectional": True, "n_hidden": 5}, "n_hidden is 5, but each direction has half"),

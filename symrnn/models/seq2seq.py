@@ -78,7 +78,8 @@ class Seq2Seq:
         True lets the encoder read from the end (Sutskever et al., 2014).
     residual
         True adds to a layer's outputs its input, where both are equally wide (He et al., 2016; Wu
-        et al., 2016), so that deep nets learn.
+        et al., 2016), so that deep nets learn. h_t in o_t is then this sum, and so it is where
+        attention looks with it; attention before a step looks with the top cell's state.
     peeky
         True shows the decoder v at every step, in its cell and its output (Cho et al., 2014).
     attention
@@ -87,7 +88,8 @@ class Seq2Seq:
     feeding
         Where the context goes: ``"output"`` looks with the state after a step (Luong et al., 2015),
         ``"input"`` and ``"both"`` with the one before (Bahdanau et al., 2015). The latter two need
-        a loop with the attention in it, so they train more slowly.
+        a loop with the attention in it: they train more slowly, and in mode NUMBA they take minutes
+        to compile for the first time.
     dropout
         Which part of the features is left out in training, within [0, 1).
     W_embed
@@ -143,6 +145,8 @@ class Seq2Seq:
             raise ValueError(f"n_layers is {n_layers}, but must be 1 or more")
         if feeding not in FEEDINGS:
             raise ValueError(f"feeding is {feeding!r}, but must be one of {', '.join(FEEDINGS)}")
+        if attention is None and feeding != "output":
+            raise ValueError(f"feeding is {feeding!r}, but there is no attention to feed anything")
         if bidirectional and reverse:
             raise ValueError("a bidirectional encoder reads both ways: leave out reverse")
         if bidirectional and n_hidden % 2:
