@@ -1,6 +1,7 @@
 from itertools import pairwise
 
 import numpy as np
+import pytensor
 import pytest
 from conftest import load_lesson, run_lesson
 
@@ -75,8 +76,9 @@ def test_the_first_epoch_above_a_share_counts_from_one():
 def test_a_net_that_is_started_anew_repeats_its_training(quick):
     found = quick[0]
     net, data = found["net"], found["data"]
-    setting = lesson.SMALL._replace(epochs=1)
-    first, other, again = (net.train(data, setting, seed, "again") for seed in (1, 2, 1))
+    setting = lesson.SMALL._replace(epochs=1)  # the net itself is that of the quick run
+    with pytensor.config.change_flags(floatX="float32"):
+        first, other, again = (net.train(data, setting, seed, "again") for seed in (1, 2, 1))
     assert first.wrong == again.wrong
     np.testing.assert_array_equal(first.losses, again.losses)
     assert not np.allclose(first.losses, other.losses)
@@ -98,7 +100,7 @@ def test_reversing_and_peeking_help_in_the_usual_setting(tmp_path):
     assert len(peeky.right) == 25
     for worse, run in pairwise((plain, reversed_, peeky)):
         assert worse.right[-1] < run.right[-1]
-        assert worse.right.mean() + 0.02 < run.right.mean()
+        assert worse.right[:10].mean() + 0.01 < run.right[:10].mean()
     assert peeky.right[-1] >= 0.98
     assert better.right[-1] >= 0.995
     sooner, later = (lesson.first_above(run.right, 0.995) for run in (better, peeky))

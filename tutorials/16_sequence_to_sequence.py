@@ -14,7 +14,8 @@ What you should see
 
 How long it takes (measured on two cores)
     About a minute, the first time some five minutes, because numba compiles three graphs, which it
-    then keeps on disk. With --quick 8 seconds; with --full, the usual setting, a quarter of an hour.
+    then keeps on disk. With --quick some 9 seconds; with --full, the usual setting, a quarter of an
+    hour.
 
 What you need to know
     NumPy, lessons 0 to 10, and of lesson 13 how characters become numbers and a loss.
@@ -523,28 +524,28 @@ def draw_places(runs: dict[str, list[Run]]) -> Any:
 
 
 # %% [markdown]
-# *What to notice.* The plain net gets 11.6 % of the new sums right, the reversed one 67.2 %, and the
-# one that peeks besides 81.4 %. 16_comparison.png has them epoch by epoch. Seeds 2 and 3 give other
-# numbers in the same order.
+# *What to notice.* The plain net gets 11.6 % of the new sums right, the reversed one 67.2 %, and
+# the one that peeks besides 81.4 %. 16_comparison.png has them epoch by epoch. Seeds 2 and 3 give
+# other numbers in the same order.
 #
-# The wrong answers are not far off: most have the right length, and begin with the right digit.
-# 16_places.png says more. A character is counted there if those before it are right, so that no
-# mistake counts twice. All three nets learn the first character soon, and the second one less well.
-# At the third one, often the units, the plain net does little better than to guess: 22 %, where one
-# of ten digits would be right by chance. (Few answers have a fourth character.) So what the plain
-# net lacks is what is written late; reversed, the net has it after six epochs, and peeking brings
-# it after four.
+# In the wrong answers that are printed, the first digit is often right. 16_places.png says more. A
+# character is counted there if those before it are right, so that no mistake counts twice. All
+# three nets learn the first character soon, and the second one less well. At the third one, mostly
+# the units, the plain net ends with little more than a guess: 22 %, where one of ten digits is
+# right by chance. (Few answers have a fourth character.) So what it lacks is what is written late.
+# The other two get beyond 70 % there, after six epochs and after five.
 #
 # With `--full`, measured once with seed 1 (share of 5000 new sums, and epochs until a share):
 #
 #     net               after 25 epochs   90 %   98 %   99.5 %
 #     plain                      95.1 %     14      -        -
-#     reversed                   99.7 %      8     16       22
+#     reversed                   99.7 %      8     15       22
 #     reversed + peeky           99.8 %      7     12       22
 #
 # So with more data and time all three nets learn to add, and the options save time. Published
-# figures for a setting like this one are about 10, 54 and 98 %. The order is the same, but our first
-# two nets get much further. Why has not been looked into; first weights may differ, for example.
+# figures for a setting like this one are about 10, 54 and 98 %. The order is the same, but our
+# first two nets get much further. Why has not been looked into; first weights may differ, for
+# example.
 #
 # ## 5. Better settings
 #
