@@ -40,7 +40,7 @@ import pytensor.tensor as pt
 from pytensor.scan import until
 
 from symrnn import lessons
-from symrnn.cells import GRUCell, HiddenState
+from symrnn.cells import ElmanCell, HiddenState
 from symrnn.compiling import QUICK, call_and_put_back
 from symrnn.layers import Dense, Embedding
 from symrnn.losses import categorical_cross_entropy
@@ -127,15 +127,15 @@ def show_batch(pairs: Sequence[Pair]) -> tuple[PairVocabularies, Any]:
 
 # %%
 class Small:
-    """An encoder and a decoder, each a GRU."""
+    """An encoder and a decoder, each an Elman cell."""
 
     def __init__(self, both: PairVocabularies, n_embed: int, n_hidden: int, rng: Rng) -> None:
         n_source, n_target = len(both.source), len(both.target)
         self.start = n_target
         self.E_s = Embedding(n_source, n_embed, rng, LARGE, name="source")
         self.E_t = Embedding(n_target + 1, n_embed, rng, LARGE, name="target")  # 1: <start>
-        self.encoder = GRUCell(n_embed, n_hidden, rng, name="encoder")
-        self.decoder = GRUCell(n_embed, n_hidden, rng, name="decoder")
+        self.encoder = ElmanCell(n_embed, n_hidden, rng, name="encoder")
+        self.decoder = ElmanCell(n_embed, n_hidden, rng, name="decoder")
         self.output = Dense(n_hidden, n_target, rng, name="output")
         parts = (self.E_s, self.E_t, self.encoder, self.decoder, self.output)
         self.params = [w for part in parts for w in part.params]
@@ -279,7 +279,7 @@ def by_hand(rng: Rng, n_updates: int) -> dict[str, Any]:
         said = " ".join(both.target.decode(by_scan[:, k]))
         print(f"    {others[k][0]:<5} -> {said:<22} = {answers[k]}")
 
-    model = Seq2Seq(len(both.source), len(both.target), 8, 48, rng, cell=GRUCell)
+    model = Seq2Seq(len(both.source), len(both.target), 8, 48, rng, cell=ElmanCell)
     for w, mine in zip(model.params, net.params, strict=True):
         w.set_value(mine.get_value())
     n_tokens = asked[3].sum(axis=0)
