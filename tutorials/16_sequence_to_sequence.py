@@ -537,7 +537,8 @@ def draw_places(runs: dict[str, list[Run]]) -> Any:
 # right by chance. (Few answers have a fourth character.) So what it lacks is what is written late.
 # The other two get beyond 70 % there, after six epochs and after five.
 #
-# In the setting of `--full`, measured once with seed 1 (share of 5000 new sums, and epochs until a share):
+# In the setting of `--full`, measured once with seed 1 (share of 5000 new sums, and epochs until a
+# share):
 #
 #     net               after 25 epochs   90 %   98 %   99.5 %
 #     plain                      95.1 %     14      -        -
