@@ -1,0 +1,570 @@
+"""Lesson 17: attention that one can look at - dates in fifteen formats, and where the net looks
+
+What you learn
+    What attention computes, by hand and as a graph, and its four usual scores. Why attention after
+    a decoder needs no loop, and attention that feeds the decoder does; that loop, written out. To
+    train a net that reads dates as people write them, to see where it looks, and to find out
+    whether it needs what it looks at. What it says when it is not sure: beam search and drawing.
+
+What you should see
+    Five numbered parts, and two figures: 17_maps.png and 17_strip.png. @@@
+
+How long it takes (measured on two cores)
+    @@@
+
+What you need to know
+    Lesson 8 has the LSTM, lesson 16 encoder, decoder, masks and teacher forcing.
+
+The file is a script and a notebook: editors that know `# %%` cells open it as one. There, run the
+cells from the top; the last one runs the whole lesson.
+"""
+
+# %%
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: two processes share two cores
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+
+from symrnn import lessons, text
+from symrnn.attention import SCORES, Attention
+from symrnn.compiling import QUICK
+from symrnn.models.seq2seq import Seq2Seq
+from symrnn.models.translation import Answer, Translator
+from symrnn.plots import attention_map, attention_strip
+from symrnn.tasks.dates import FORMATS, dates
+from symrnn.training import train
+from symrnn.updates import adam, clip_by_global_norm
+
+ORANGE = "#b7500f"
+Array = np.ndarray[Any, Any]
+Pairs = list[text.Pair]
+
+# What every scan here is given: no second result, nothing forgotten, always a list (lesson 01).
+SAFE: dict[str, Any] = {"return_updates": False, "strict": True, "return_list": True}
+
+# %% [markdown]
+# ## 1. A mean whose weights are computed
+#
+# In lesson 16 all that the decoder gets of the source is the encoder's last state. It has as many
+# numbers for a source of 60 tokens as for one of 6. Yet the encoder has an output m_j for every
+# place j of the source. Attention (Bahdanau et al., 2015) keeps them all, and lets the decoder take
+# at each step t a mean of them, with weights of its own:
+#
+#     s_tj = score(q_t, m_j)                         how well place j fits the query q_t
+#     a_tj = exp(s_tj) / sum_k exp(s_tk)             weights: positive, and their sum is 1
+#     context_t = sum_j a_tj m_j                     the mean with these weights
+#
+# The query is a state of the decoder. With the score "dot" it is compared to a place by a product:
+# q . m_j is large where both point into the same direction. The cell below has one query and three
+# places of two numbers, in NumPy and as a graph. With a mask the third place is only padding: it
+# gets no weight, and the others share it.
+
+QUERY = np.array([2.0, -1.0])
+MEMORY = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])  # (places, features)
+
+
+# %%
+def softmax(scores: Array) -> Array:
+    """Return weights that are positive and sum to 1."""
+    e = np.exp(scores - scores.max())
+    return e / e.sum()
+
+
+@pytensor.config.change_flags(floatX="float64")
+def three_places() -> dict[str, Array]:
+    """Compute weights and context of the example by hand and as a graph."""
+    scores = MEMORY @ QUERY
+    weights = softmax(scores)
+    context = weights @ MEMORY
+    attention = Attention("dot", 2, 2)
+    query, memory = QUERY[None, None], MEMORY[:, None]  # (steps, batch, 2), (places, batch, 2)
+    graph = attention(query, memory)
+    masked = attention(query, memory, mask=np.array([[1], [1], [0]]))
+    c, a, c_masked, a_masked = pytensor.function([], [*graph, *masked], mode=QUICK)()
+    np.testing.assert_allclose(a[0, 0], weights, atol=1e-15)
+    np.testing.assert_allclose(c[0, 0], context, atol=1e-15)
+    np.testing.assert_allclose(a_masked[0, 0], [*softmax(scores[:2]), 0], atol=1e-15)
+    print(f"  scores                {as_text(scores)}")
+    print(f"  weights               {as_text(weights)}   the graph's are the same")
+    print(f"  context               {as_text(context)}")
+    print(f"  third place masked    {as_text(a_masked[0, 0])}   context {as_text(c_masked[0, 0])}")
+    return {"weights": a[0, 0], "context": c[0, 0], "masked": a_masked[0, 0]}
+
+
+def as_text(numbers: Any) -> str:
+    """Return numbers as text."""
+    return " ".join(f"{number:6.3f}" for number in numbers)
+
+
+# %% [markdown]
+# There are four usual scores. "dot" has no weights of its own, so encoder and decoder must learn to
+# speak one language, and their outputs must be equally long. "scaled" divides by the square root of
+# that length (Vaswani et al., 2017): the product of two long random vectors is large, and then the
+# softmax gives nearly all to one place. "general" (Luong et al., 2015) puts a matrix between both,
+# "additive" (Bahdanau et al., 2015) a layer of tanh. Both take a query of another length than m_j.
+
+BY_HAND: dict[str, Callable[..., Array]] = {
+    "dot": lambda q, m: m @ q,
+    "scaled": lambda q, m: m @ q / np.sqrt(len(q)),
+    "general": lambda q, m, W: m @ (q @ W),
+    "additive": lambda q, m, W_q, W_m, b, v: np.tanh(q @ W_q + m @ W_m + b) @ v,
+}
+EQUATIONS = ("q . m", "q . m / sqrt(n)", "q W . m", "v . tanh(q W_q + m W_m + b)")
+
+
+@pytensor.config.change_flags(floatX="float64")
+def four_scores(seed: int) -> dict[str, Array]:
+    """Print what each score needs; return its weights for the example, by hand and by a graph."""
+    print("  score      equation                      its weights     numbers, n = 256   example")
+    found = {}
+    for score, equation in zip(SCORES, EQUATIONS, strict=True):
+        attention = Attention(score, 2, 2, np.random.default_rng(seed))
+        _, a = attention(QUERY[None, None], MEMORY[:, None])
+        found[score] = a.eval(mode=QUICK)[0, 0]
+        own = [w.get_value() for w in attention.params]
+        by_hand = softmax(BY_HAND[score](QUERY, MEMORY, *own))
+        np.testing.assert_allclose(found[score], by_hand, atol=1e-15)
+        names = ", ".join(w.name for w in attention.params) or "none"
+        large = Attention(score, 256, 256, np.random.default_rng(seed)).params
+        numbers = sum(w.get_value().size for w in large)
+        print(f"  {score:<10} {equation:<29} {names:<15} {numbers:>16,} {as_text(found[score])}")
+    return found
+
+
+# %% [markdown]
+# ## 2. After the decoder, or in it
+#
+# Who asks? There are two ways, and they differ in what has to be a loop.
+#
+# *Attention on the output* (Luong et al., 2015). The decoder's cell runs as in lesson 16 and does
+# not know of attention. Its states h_t are the queries, and the context goes into the answer beside
+# h_t. In training all tokens that the decoder reads are known, so all h_t are there before the
+# first query is asked. One call of `attention` then does all steps: two products of matrices for
+# each sample, and no loop.
+#
+# *Attention on the input* (Bahdanau et al., 2015). The query is the state *before* a step, and the
+# context goes into the cell. So h_t depends on context_t, that on h_{t-1}, that on context_{t-1},
+# and so on. Now attention belongs into the loop. The scan below says just that; its LSTM is that of
+# lesson 3.
+#
+# Both are in `Seq2Seq`, and the cell below compares. On the output: all steps at once, and one
+# step after the other, as in use. On the input: the scan by hand, and the library.
+
+
+# %%
+def decoder_by_hand(model: Seq2Seq, encoded: Any, target: Any) -> tuple[Any, Any]:
+    """Return logits (steps, batch, tokens) and weights (steps, batch, places)."""
+    given = pt.concatenate([pt.full_like(target[:1], model.start), target[:-1]])
+    attention, cell, n = model.attention, model.decoder[0], model.n_hidden
+
+    def step(x_t, h, c, memory, mask, W_x, W_h, b):
+        context, weights = attention(h[None], memory, mask)  # one query: the state before
+        z = pt.concatenate([x_t, context[0]], axis=1) @ W_x + h @ W_h + b
+        i, f, g, o = (z[:, k * n : (k + 1) * n] for k in range(4))
+        c = pt.sigmoid(f) * c + pt.sigmoid(i) * pt.tanh(g)
+        return [pt.sigmoid(o) * pt.tanh(c), c, weights[0]]
+
+    h, _, weights = pytensor.scan(
+        step,
+        sequences=[model.embed_target(given)],
+        outputs_info=[*encoded.states[0], None],  # h and c of the encoder; weights come back not
+        non_sequences=[encoded.memory, encoded.mask, *cell.params],
+        **SAFE,
+    )
+    return model.output(h), weights
+
+
+def one_after_the_other(model: Seq2Seq, source: Array, mask: Array, target: Array) -> Any:
+    """Return log p and weights of all steps, from the functions that are there for use."""
+    encoder, step = model.compile_encoder(QUICK), model.compile_step(QUICK)
+    memory, keys, there, *states = encoder(source, mask)
+    tokens, said, looked = np.full(target.shape[1], model.start), [], []
+    for t in range(len(target)):
+        log_p, weights, *states = step(tokens, memory, keys, there, *states)
+        said.append(log_p)
+        looked.append(weights)
+        tokens = target[t]
+    return np.array(said), np.array(looked)
+
+
+@pytensor.config.change_flags(floatX="float64")
+def two_feedings(seed: int) -> dict[str, float]:
+    """Compare both ways on random tokens and weights; return the largest differences."""
+    rng = np.random.default_rng(seed)
+    source, target = rng.integers(7, size=(6, 2)), rng.integers(5, size=(4, 2))  # (time, batch)
+    mask = np.arange(6)[:, None] < [6, 4]
+    s, m, t = pt.lmatrix("source"), pt.matrix("mask", dtype="bool"), pt.lmatrix("target")
+    differences = {}
+    for feeding in ("output", "input"):
+        model = Seq2Seq(7, 5, 3, 8, rng, attention="dot", feeding=feeding)
+        encoded = model.encode(s, m)
+        log_p = [pt.special.log_softmax(model.logits(encoded, t), axis=-1)]
+        if feeding == "input":
+            logits, weights = decoder_by_hand(model, encoded, t)
+            log_p += [pt.special.log_softmax(logits, axis=-1), weights]
+        graph = pytensor.function([s, m, t], log_p, mode=QUICK)(source, mask, target)
+        said, looked = one_after_the_other(model, source, mask, target)
+        differences[f"{feeding}: step by step"] = float(np.abs(graph[0] - said).max())
+        if feeding == "input":
+            differences["input: scan by hand"] = float(np.abs(graph[1] - graph[0]).max())
+            differences["input: its weights"] = float(np.abs(graph[2] - looked).max())
+    for name, difference in differences.items():
+        print(f"  {name:<22} differs by at most {difference:.0e} from the graph for training")
+        assert difference < 1e-12, difference
+    return differences
+
+
+# %% [markdown]
+# ## 3. Dates
+#
+# People write one date in many ways, and a machine wants one: ISO 8601, 1994-09-27. The task has 15
+# formats (`symrnn.tasks.dates`), and every string means one date: two digits are a year from 1969
+# to 2068, and 10/5/93 is the fifth of October, since no format with slashes has the day first.
+#
+# The net is `Seq2Seq` with characters as tokens: 16 numbers for each, LSTMs, dot attention on the
+# output. The encoder reads from the end (`reverse=True`), so the last that it reads is the
+# beginning. The rule is Adam with gradients clipped at a norm of 5; in the second half of training
+# its rate falls to 0 in a straight line. Batches hold sources of similar length. After each epoch
+# the net answers dates that it has never seen, all tokens by itself, and an answer counts only if
+# all of it is right.
+#
+# By default there are 15,000 dates and 128 units, so that it takes less than a minute. `--full`
+# has what is usually published for this task: 45,000 dates, 256 units, batches of 128.
+#
+# *What to notice.* @@@
+
+
+# %%
+class Plan(NamedTuple):
+    """How much of everything."""
+
+    n_train: int
+    n_test: int
+    n_hidden: int
+    batch_size: int
+    epochs: int
+    rate: float
+
+
+PLANS = {
+    "quick": Plan(64, 40, 8, 32, 1, 0.004),
+    "default": Plan(15_000, 5_000, 128, 64, 4, 0.004),
+    "full": Plan(45_000, 5_000, 256, 128, 3, 0.003),
+}
+N_EMBED = 16
+
+
+class Trained(NamedTuple):
+    """A net, what it was trained for, and the share of right answers after each epoch."""
+
+    model: Seq2Seq
+    vocabularies: text.PairVocabularies
+    translator: Translator
+    right: list[float]
+
+
+def train_on(training: Pairs, test: Pairs, plan: Plan, rng: Any, mode: Any) -> Trained:
+    """Train a net; after each epoch print and note which share of the test is right."""
+    both = text.PairVocabularies.build(training + test)  # all characters are known
+    encoded = both.encode(training)
+    batches = text.pair_batches(*encoded, plan.batch_size, both.target.eos, rng, by_length=True)
+    model = Seq2Seq(
+        len(both.source), len(both.target), N_EMBED, plan.n_hidden, rng,
+        reverse=True, attention="dot",
+    )  # fmt: skip
+    rate = pytensor.shared(np.float32(plan.rate), name="rate")
+
+    def rule(loss: Any, params: list[Any]) -> dict[Any, Any]:
+        return adam(clip_by_global_norm(pytensor.grad(loss, params), 5.0), params, rate)
+
+    step = model.compile_training(rule, mode)
+    translator = Translator(model, both, QUICK, longest=20)
+    n_steps, right = plan.epochs * len(batches), []
+
+    def each_step(k: int, _: float) -> None:
+        rate.set_value(np.float32(plan.rate * min(1, 2 - 2 * k / n_steps)))
+
+    def each_epoch(epoch: int, loss: float) -> None:
+        right.append(translator.accuracy(test))
+        print(f"  {epoch:5}  {loss:13.4f}  {100 * right[-1]:22.2f} %", flush=True)
+
+    weights = sum(w.get_value().size for w in model.params)
+    print(f"  {len(training):,} dates, {weights:,} weights, {n_steps} steps of {plan.batch_size}")
+    print("  epoch  training loss  right of unseen dates", flush=True)
+    history = train(
+        step, lambda: batches, plan.epochs, label="dates", each_step=each_step,
+        each_epoch=each_epoch,
+    )  # fmt: skip
+    if history.interrupted:
+        raise KeyboardInterrupt
+    return Trained(model, both, translator, right)
+
+
+# %% [markdown]
+# ## 4. Where it looks
+#
+# The weights a_tj have a row for each token of the answer, and a column for each character of the
+# source. 17_maps.png shows them for one unseen date in each of six formats. An orange frame is
+# where year, month and day would look if they looked at themselves. 17_strip.png shows another one
+# step by step.
+#
+# A picture of one date may be a lucky one, so we count. A regular expression for each format finds
+# the places of year, month and day in a source. Of the attention that the four digits of the year
+# have, which part is on the year in the source? And so for month and day, and a mean over all dates
+# of the test. If attention were spread evenly, it would be as much as the place has of the length.
+#
+# *What to notice.* @@@
+
+PARTS = {"year": slice(0, 4), "month": slice(5, 7), "day": slice(8, 10)}  # in 1994-09-27
+NAMES = {"year": ("yyyy", "yy"), "month": ("m", "mm", "mon", "month"), "day": ("d", "dd")}
+DIGITS = {
+    "yyyy": r"\d{4}", "yy": r"\d\d", "mm": r"\d\d", "m": r"\d\d?", "dd": r"\d\d", "d": r"\d\d?",
+    "th": "[a-z]{2}",
+}  # fmt: skip
+Spans = dict[str, tuple[int, int]]
+
+
+# %%
+def pattern(template: str) -> "re.Pattern[str]":
+    """Return a regular expression for the dates in a format; its groups are named as in there."""
+
+    def group(found: "re.Match[str]") -> str:
+        name = found[1]
+        cases = {name.lower(): "[a-z]+", name.upper(): "[A-Z]+", name.title(): "[A-Z][a-z]+"}
+        return f"(?P<{name}>{DIGITS.get(name, cases[name])})"
+
+    return re.compile(re.sub(r"\{(\w+)\}", group, template.replace(".", r"\.")))
+
+
+PATTERNS = [pattern(template) for template in FORMATS]
+
+
+def places(source: str) -> tuple[int, Spans]:
+    """Return which format a date is written in, and where its year, month and day are."""
+    ((k, match),) = ((k, m) for k, p in enumerate(PATTERNS) if (m := p.fullmatch(source)))
+    spans = {name.lower(): match.span(name) for name in match.groupdict()}
+    found = {
+        part: next(spans[name] for name in names if name in spans) for part, names in NAMES.items()
+    }
+    return k, found
+
+
+def shares(answers: list[Answer], test: Pairs) -> Array:
+    """Return shares of attention, (formats, parts, kinds); NaN for a format that is not there.
+
+    Kinds: on its own place, on it or one to the left of it, and if attention were spread evenly.
+    """
+    total, counts = np.zeros((len(FORMATS), 3, 3)), np.zeros((len(FORMATS), 1, 1))
+    for answer, (source, target) in zip(answers, test, strict=True):
+        if len(answer.text) != len(target):  # the answer has no year, month and day
+            continue
+        k, spans = places(source)
+        counts[k] += 1
+        for row, (part, (start, end)) in enumerate(spans.items()):
+            a = answer.weights[PARTS[part]]
+            total[k, row, 0] += a[:, start:end].sum(axis=1).mean()
+            total[k, row, 1] += a[:, max(start - 1, 0) : end].sum(axis=1).mean()
+            total[k, row, 2] += (end - start) / len(source)
+    with np.errstate(invalid="ignore"):
+        return total / counts
+
+
+def print_shares(found: Array) -> None:
+    """Print the table."""
+    print(f"  {'':32}{'on its own place':^21}{'or one to the left':^21}{'spread evenly':^21}")
+    print(f"  {'format':<32}" + 3 * f"{'year':>7}{'month':>7}{'day':>7}")
+    for template, table in zip([*FORMATS, "mean"], [*found, np.nanmean(found, axis=0)], strict=True):
+        print(f"  {template:<32}" + "".join(f"{share:7.2f}" for share in table.T.ravel()))
+
+
+SHOWN = (0, 5, 9, 10, 13, 14)
+
+
+def draw_maps(answers: list[Answer], test: Pairs) -> Any:
+    """Return a figure of the weights of one right answer in each of six formats."""
+    figure, axes = plt.subplots(2, 3, figsize=(13, 7.4), layout="constrained")
+    rows = [(*places(source), answer) for answer, (source, _) in zip(answers, test, strict=True)]
+    right = [a.text == t for a, (_, t) in zip(answers, test, strict=True)]
+    for ax, k in zip(axes.flat, SHOWN, strict=True):
+        candidates = [(not ok, i) for i, ok in enumerate(right) if rows[i][0] == k]
+        if not candidates:
+            ax.set_axis_off()
+            continue
+        _, spans, answer = rows[min(candidates)[1]]  # the first that is right, else the first
+        attention_map(answer.weights, answer.source, answer.tokens, ax, bar=False)
+        for part, (start, end) in spans.items():
+            y, height = PARTS[part].start, PARTS[part].stop - PARTS[part].start
+            corner = start - 0.5, y - 0.5
+            box = plt.Rectangle(corner, end - start, height, fill=False, edgecolor=ORANGE, lw=1.5)
+            ax.add_patch(box)
+        ax.set(xlabel="", ylabel="")
+    return figure
+
+
+# %% [markdown]
+# ## 5. Does it need what it looks at?
+#
+# A picture of weights is no proof that they matter: the decoder starts in the encoder's last state,
+# and might know the date from there. (Jain and Wallace, 2019, found nets whose attention could be
+# replaced without any effect.) But here we can take something away. The mask says which places
+# there are. If it says that those of the month, and the one to the left of it, are not there, then
+# the encoder has read them all the same, and the decoder's first state is as before; only attention
+# cannot look there.
+#
+# *What to notice.* @@@
+
+
+# %%
+def answers_in_part_hidden(trained: Trained, test: Pairs) -> Array:
+    """Return which share of years, months, days is right, (hidden: none, ..., parts)."""
+    encoder, step = trained.model.compile_encoder(QUICK), trained.model.compile_step(QUICK)
+    both = trained.vocabularies
+    source, mask = text.padded(both.encode(test)[0])
+    memory, keys, there, *first = encoder(source, mask)
+    spans = [places(s)[1] for s, _ in test]
+    found = []
+    for hidden in (None, *PARTS):
+        seen, states, said = there.copy(), first, [np.full(len(test), trained.model.start)]
+        for sample, span in enumerate(spans):
+            if hidden:
+                start, end = span[hidden]
+                seen[max(start - 1, 0) : end, sample] = False
+        for _ in range(10):
+            log_p, _, *states = step(said[-1], memory, keys, seen, *states)
+            said.append(log_p.argmax(axis=1))
+        answers = [both.answer(column) for column in np.array(said[1:]).T]
+        found.append(
+            [np.mean([a[p] == t[p] for a, (_, t) in zip(answers, test, strict=True)])
+             for p in PARTS.values()]
+        )  # fmt: skip
+    return np.array(found)
+
+
+# %% [markdown]
+# ## 6. When it is wrong, and when it is not sure
+#
+# An answer has a probability: the product of the probabilities of its tokens. ...
+#
+# Beam search (lesson 16) ...
+
+
+# %%
+def wrong_answers(answers: list[Answer], test: Pairs) -> list[tuple[str, str, str, float]]:
+    """Print where answers are wrong, and how sure the net was; return the wrong ones."""
+    p = np.exp([answer.log_p for answer in answers])
+    wrong = np.array([a.text != t for a, (_, t) in zip(answers, test, strict=True)])
+    print(f"  {wrong.sum()} of {len(test)} are wrong; by format:")
+    counts = Counter(FORMATS[places(test[k][0])[0]] for k in np.flatnonzero(wrong))
+    for template, n in counts.most_common(4):
+        print(f"    {n:4}  {template}")
+    if wrong.any() and not wrong.all():
+        print(f"  median probability of the right answers {np.median(p[~wrong]):.4f}, of the wrong")
+        unsure = np.argsort(p)[: len(test) // 50]
+        print(
+            f"  ones {np.median(p[wrong]):.4f}; of the {len(unsure)} least probable answers "
+            f"{wrong[unsure].sum()} are wrong"
+        )
+    found = [(*test[k], answers[k].text, float(p[k])) for k in np.flatnonzero(wrong)]
+    for source, target, said, how_sure in found[:5]:
+        print(f"    {source:<28} is {target}, but it says {said}, p = {how_sure:.2f}")
+    return found
+
+
+UNCLEAR = "4/5/1994"
+
+
+def best_and_drawn(translator: Translator, source: str, rng: Any, n: int) -> list[Any]:
+    """Print and return the best answers of a beam search, and how often each one is drawn."""
+    best = translator.beam_search(source, width=12, n_best=4)
+    drawn = Counter(answer.text for answer in translator.translate(n * [source], rng))
+    print(f"  {source!r}: answer, log p, p, share of {n} drawn answers")
+    table = [(b.text, b.log_p, float(np.exp(b.log_p)), drawn[b.text] / n) for b in best]
+    for said, log_p, p, share in table:
+        print(f"    {said:<12} {log_p:9.4f} {p:8.4f} {share:8.3f}")
+    return table
+
+
+# %%
+@pytensor.config.change_flags(floatX="float32")
+def main(
+    mode: str | None = None,
+    seed: int = 1,
+    epochs: int | None = None,
+    full: bool = False,
+    figures: str = "figures",
+    quick: bool = False,
+) -> dict[str, Any]:
+    """Run the lesson; return what its parts found."""
+    if full and quick:
+        raise lessons.OptionError("--full and --quick cannot be had together: choose one")
+    plan = PLANS["full" if full else "quick" if quick else "default"]
+    if epochs is not None:
+        lessons.positive_option("--epochs", epochs)
+        plan = plan._replace(epochs=epochs)
+    folder = lessons.figure_folder(figures, quick)
+    mode = mode or (QUICK if quick else "NUMBA")
+    rng = np.random.default_rng(seed)
+
+    print("1. A mean whose weights are computed")
+    example = three_places()
+    scores = four_scores(seed)
+
+    print("\n2. After the decoder, or in it")
+    differences = two_feedings(seed)
+
+    print("\n3. Dates", flush=True)
+    training, test = dates(rng, plan.n_train, plan.n_test)
+    for source, target in training[:6]:
+        print(f"  {source:<28} {target}")
+    trained = train_on(training, test, plan, rng, mode)
+
+    print("\n4. Where it looks")
+    answers = trained.translator.translate([source for source, _ in test])
+    share = shares(answers, test)
+    print_shares(share)
+    lessons.save_figure(draw_maps(answers, test), folder, "17_maps")
+    strip = next((a for a in answers if a.source[0] == "w"), answers[0])  # wednesday, ...
+    attention_strip(strip.weights, strip.source, strip.tokens)
+    lessons.save_figure(plt.gcf(), folder, "17_strip")
+
+    print("\n5. Does it need what it looks at?")
+    hidden = answers_in_part_hidden(trained, test[:1000])
+    print("  hidden       year right  month right  day right")
+    for name, row in zip(("nothing", *PARTS), hidden, strict=True):
+        print(f"  {name:<10}" + "".join(f"{100 * value:11.1f} %" for value in row))
+
+    print("\n6. When it is wrong, and when it is not sure")
+    wrong = wrong_answers(answers, test)
+    n_drawn = 100 if quick else 1000
+    sources = (test[0][0], UNCLEAR)
+    best = {s: best_and_drawn(trained.translator, s, rng, n_drawn) for s in sources}
+    lessons.show_figures()
+    return {
+        "example": example, "scores": scores, "differences": differences, "trained": trained,
+        "test": test, "answers": answers, "shares": share, "hidden": hidden, "wrong": wrong,
+        "best": best,
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    lessons.run(
+        main,
+        help={
+            "mode": "how PyTensor compiles the training (default: NUMBA; with --quick, nothing is "
+            "compiled)",
+            "seed": "of the weights and the dates",
+            "epochs": "how often the net sees the dates (default: 4; with --full, 3)",
+            "full": "45,000 dates and 256 units: some minutes",
+            "figures": "folder for the figures",
+            "quick": "few dates, seen once, and no compilation: too little to learn anything",
+        },
+    )
