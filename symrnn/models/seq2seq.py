@@ -152,7 +152,9 @@ class Seq2Seq:
         self.start = n_target
         self.known = ["vector"] if peeky else []
         if attention is not None:
-            self.known += ["memory", "keys", "mask"]
+            self.known += ["memory", "mask"]
+            if attention in ("general", "additive"):
+                self.known.append("keys")
         self.feeds_input = attention is not None and feeding != "output"
         self.feeds_output = attention is not None and feeding != "input"
         self.embed_source = Embedding(n_source, n_embed, rng, W_embed, name="source")
@@ -210,7 +212,9 @@ class Seq2Seq:
             else:  # the two directions' states side by side
                 fields = [pt.concatenate(pair, axis=1) for pair in zip(*end, strict=True)]
                 states.append(cell.State(*fields))
-        keys = None if self.attention is None else self.attention.keys(memory)
+        keys = None
+        if self.attention is not None and "keys" in self.known:
+            keys = self.attention.keys(memory)
         return Encoded(states, states[-1][0], memory, keys, pt.as_tensor_variable(mask))
 
     def logits(
