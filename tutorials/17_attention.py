@@ -242,7 +242,7 @@ class Plan(NamedTuple):
 PLANS = {
     "quick": Plan(64, 40, 8, 32, 1, 0.004),
     "default": Plan(15_000, 5_000, 128, 64, 4, 0.006),
-    "full": Plan(45_000, 5_000, 256, 128, 3, 0.003),
+    "full": Plan(45_000, 5_000, 256, 128, 3, 0.005),
 }
 N_EMBED = 16
 
@@ -279,11 +279,11 @@ def train_on(training: Pairs, test: Pairs, plan: Plan, rng: Any, mode: Any) -> T
 
     def each_epoch(epoch: int, loss: float) -> None:
         right.append(translator.accuracy(test[:1000]))
-        print(f"  {epoch:5}  {loss:13.4f}  {100 * right[-1]:22.2f} %", flush=True)
+        print(f"  {epoch:5}  {loss:13.4f}  {100 * right[-1]:24.1f} %", flush=True)
 
     weights = sum(w.get_value().size for w in model.params)
     print(f"  {len(training):,} dates, {weights:,} weights, {n_steps} steps of {plan.batch_size}")
-    print("  epoch  training loss  right of unseen dates", flush=True)
+    print("  epoch  training loss  right of 1000 unseen dates", flush=True)
     history = train(
         step, lambda: batches, plan.epochs, label="dates", each_step=each_step,
         each_epoch=each_epoch,
@@ -390,9 +390,15 @@ def draw_maps(answers: list[Answer], test: Pairs) -> Any:
         for part, (start, end) in spans.items():
             y, height = PARTS[part].start, PARTS[part].stop - PARTS[part].start
             corner = start - 0.5, y - 0.5
-            box = plt.Rectangle(corner, end - start, height, fill=False, edgecolor=ORANGE, lw=1.5)
-            ax.add_patch(box)
+            ax.add_patch(
+                plt.Rectangle(
+                    corner, end - start, height, fill=False, edgecolor=ORANGE, lw=2, clip_on=False,
+                    zorder=3,
+                )
+            )  # fmt: skip
         ax.set(xlabel="", ylabel="")
+    figure.supylabel("what is written, from the top")
+    figure.supxlabel("what is read; orange: where year, month and day are")
     return figure
 
 
@@ -452,20 +458,16 @@ def wrong_answers(answers: list[Answer], test: Pairs) -> list[tuple[str, str, st
     counts = Counter(FORMATS[places(test[k][0])[0]] for k in np.flatnonzero(wrong))
     for template, n in counts.most_common(4):
         print(f"    {n:4}  {template}")
-    if wrong.any() and not wrong.all():
-        print(f"  median probability of the right answers {np.median(p[~wrong]):.4f}, of the wrong")
-        unsure = np.argsort(p)[: len(test) // 50]
-        print(
-            f"  ones {np.median(p[wrong]):.4f}; of the {len(unsure)} least probable answers "
-            f"{wrong[unsure].sum()} are wrong"
-        )
+    unsure = np.argsort(p)[: len(test) // 50]
+    print(f"  of the {len(unsure)} answers that are least probable {wrong[unsure].sum()} are wrong")
+    print(f"  median probability of all answers: {np.median(p):.4f}")
     found = [(*test[k], answers[k].text, float(p[k])) for k in np.flatnonzero(wrong)]
     for source, target, said, how_sure in found[:5]:
         print(f"    {source:<28} is {target}, but it says {said}, p = {how_sure:.2f}")
     return found
 
 
-UNCLEAR = "4/5/1994"
+UNCLEAR = "JU 5, 2003"
 
 
 def best_and_drawn(translator: Translator, source: str, rng: Any, n: int) -> list[Any]:
@@ -510,11 +512,14 @@ def main(
     print("\n3. Dates", flush=True)
     training, test = dates(rng, plan.n_train, plan.n_test)
     for source, target in training[:6]:
-        print(f"  {source:<28} {target}")
+        print(f"  {source:<31} {target}")
     trained = train_on(training, test, plan, rng, mode)
-
-    print("\n4. Where it looks")
     answers = trained.translator.translate([source for source, _ in test])
+    n_right = sum(a.text == target for a, (_, target) in zip(answers, test, strict=True))
+    print(f"  of all {len(test):,} dates of the test {n_right:,} are right: ", end="")
+    print(f"{100 * n_right / len(test):.2f} %")
+
+    print("\n4. Where it looks", flush=True)
     share = shares(answers, test)
     print_shares(share)
     lessons.save_figure(draw_maps(answers, test), folder, "17_maps")
@@ -536,7 +541,7 @@ def main(
     lessons.show_figures()
     return {
         "example": example, "scores": scores, "differences": differences, "trained": trained,
-        "test": test, "answers": answers, "shares": share, "hidden": hidden, "wrong": wrong,
+        "test": test, "answers": answers, "right": n_right / len(test), "shares": share, "hidden": hidden, "wrong": wrong,
         "best": best,
     }  # fmt: skip
 
