@@ -123,3 +123,40 @@ def test_options_that_cannot_be_used_are_named(tmp_path):
     for options, name in (({"epochs": 0}, "--epochs"), ({"full": True, "quick": True}, "--full")):
         with pytest.raises(OptionError, match=name):
             run_lesson(lesson, tmp_path, **options)
+
+
+def looks_and_needs_to(found):
+    """What the lesson says of a trained net, whatever its size."""
+    own, or_left, even = found["shares"][-1].T
+    assert (own > 2 * even).all()
+    assert (own > 0.6).all()
+    assert (or_left > 0.85).all()
+    assert (found["hidden"][0] > 0.99).all()
+    for k in range(3):
+        row = found["hidden"][k + 1]
+        assert row[k] < 0.2  # what is hidden is guessed
+        assert (np.delete(row, k) > 0.85).all()
+
+
+@pytest.mark.slow
+@pytest.mark.numba
+def test_more_than_99_per_cent_of_unseen_dates_are_right_by_default(tmp_path):
+    found, _ = run_lesson(lesson, tmp_path)
+    assert len(found["answers"]) == 5000
+    assert found["right"] >= 0.99
+    looks_and_needs_to(found)
+    (june, july, *_) = found["best"]["JU 5, 2003"]
+    assert {june[0], july[0]} == {"2003-06-05", "2003-07-05"}
+    for table in found["best"].values():
+        for _, _, p, share in table:
+            assert share == pytest.approx(p, abs=0.06)  # of 1000 draws
+
+
+@pytest.mark.slow
+@pytest.mark.numba
+def test_of_5000_unseen_dates_99_9_per_cent_are_right_after_three_epochs_of_45000(tmp_path):
+    found, _ = run_lesson(lesson, tmp_path, full=True)
+    assert len(found["trained"].right) == 3
+    assert len(found["answers"]) == 5000
+    assert found["right"] >= 0.999
+    looks_and_needs_to(found)
