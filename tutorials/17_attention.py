@@ -7,7 +7,9 @@ What you learn
     whether it needs what it looks at. What it says when it is not sure: beam search and drawing.
 
 What you should see
-    Five numbered parts, and two figures: 17_maps.png and 17_strip.png. @@@
+    Six numbered parts, and two figures: 17_maps.png and 17_strip.png. After four epochs a small net
+    gets all but a few of 5,000 unseen dates right, and where it looks can be read off the pictures:
+    at the year while it writes the year, then at the month, then at the day.
 
 How long it takes (measured on two cores)
     @@@
@@ -226,7 +228,9 @@ def two_ways(seed: int) -> dict[str, float]:
 # By default there are 15,000 dates and 128 units, so that it takes less than a minute. `--full`
 # has what is usually published for this task: 45,000 dates, 256 units, batches of 128.
 #
-# *What to notice.* @@@
+# *What to notice.* After the first epoch 94 % are right, after the fourth 4,999 of all 5,000. (A
+# few more or less on another machine, or when the code has just been compiled: it may round
+# otherwise.) FULLTEXT
 
 
 # %%
@@ -308,7 +312,17 @@ def train_on(training: Pairs, test: Pairs, plan: Plan, rng: Any, mode: Any) -> T
 # have, which part is on the year in the source? And so for month and day, and a mean over all dates
 # of the test. If attention were spread evenly, it would be as much as the place has of the length.
 #
-# *What to notice.* @@@
+# *What to notice.* The digits of the year have 0.73 of their attention on the year, where 0.30 would
+# be an even spread; those of the month 0.85 where it would be 0.27, those of the day 0.89 and 0.14.
+# What is missing is not spread over the rest: with the place to the left of it, it is 0.98, 0.96
+# and 0.97. That place is no neighbour by chance. The encoder reads from the end, so m_j knows what
+# stands at j and to the right of it, and nothing of the left. The space before 1942 is the first
+# place at which it has read the whole year. The map of 12/1/98 shows it best. Whether the year
+# begins with 19 or 20 is not written there at all; it follows from 98, and the net looks at the
+# slash before it until both are decided. So a weight is not on a character, it is on what the
+# encoder knew there. And 17_strip.png: the 0 of the day 06 is written looking at the space before
+# the 6, which knows that there is one digit. For the hyphens it looks here and there: they need
+# nothing.
 
 PARTS = {"year": slice(0, 4), "month": slice(5, 7), "day": slice(8, 10)}  # in 1994-09-27
 NAMES = {"year": ("yyyy", "yy"), "month": ("m", "mm", "mon", "month"), "day": ("d", "dd")}
@@ -402,7 +416,7 @@ def draw_maps(answers: list[Answer], test: Pairs) -> Any:
             )  # fmt: skip
         ax.set(xlabel="", ylabel="")
     figure.supylabel("what is written, from the top")
-    figure.supxlabel("what is read; orange: where year, month and day are")
+    figure.supxlabel("what is read; blue: attention; orange: where year, month and day are")
     return figure
 
 
@@ -416,13 +430,18 @@ def draw_maps(answers: list[Answer], test: Pairs) -> Any:
 # the encoder has read them all the same, and the decoder's first state is as before; only attention
 # cannot look there.
 #
-# *What to notice.* @@@
+# *What to notice.* The line "nothing" is the net as it is. Without the year, 0.7 % of the years are
+# right, and nearly all months and days still are. Without the month one month in eleven is right,
+# and without the day one day in 37: hardly more than guessing. So this net has not stored the date
+# in the state between encoder and decoder. It could have (a net without attention must, lesson 16),
+# but it was easier to learn to look. (Why do 4 % of the years go with the month? In 20850817 the
+# place to the left of the month is the last digit of the year.)
 
 
 # %%
 def answers_in_part_hidden(trained: Trained, test: Pairs) -> Array:
     """Return which share of years, months, days is right, (hidden: none, ..., parts)."""
-    encoder, step = trained.model.compile_encoder(QUICK), trained.model.compile_step(QUICK)
+    encoder, step = trained.translator.encoder, trained.translator.step
     both = trained.vocabularies
     source, mask = text.padded(both.encode(test)[0])
     memory, there, *first = encoder(source, mask)
@@ -461,7 +480,11 @@ def answers_in_part_hidden(trained: Trained, test: Pairs) -> Array:
 # "JU 5, 2003" is no date in any of the formats. It was made by leaving out what tells June from
 # July.
 #
-# *What to notice.* @@@
+# *What to notice.* For the date of the test one answer has nearly all the probability. For the
+# unclear one it is shared: July has 0.65, January, June and August a tenth each. (Another seed
+# shares it out otherwise; all of them have a J or a u.) So beam search and drawing show doubt that
+# the greedy answer hides. The probability of that one answer shows it too: the wrong one in the
+# test is among the 100 of 5,000 that are least probable.
 #
 # ## Try it
 #
