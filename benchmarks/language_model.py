@@ -14,13 +14,10 @@ above 1 symrnn is faster. Leave the machine alone meanwhile.
 
 import argparse
 import os
-import statistics
-import textwrap
 from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Any
 
-from workers import MissingPeerError, Worker, in_turns, machine, work
+from workers import add_peers, compare, print_head, work
 
 Sizes = tuple[int, int, int, int, int]  # (steps, batch, embedding, hidden, layers)
 
@@ -112,30 +109,6 @@ def torch_peer() -> Callable[[str, Sizes], Callable[[], float]]:
 PEERS = {"symrnn": symrnn_peer, "torch": torch_peer}
 
 
-def measure(cell: str, sizes: Sizes, options: argparse.Namespace) -> None:
-    """Print a line for each peer."""
-    with ExitStack() as stack:
-        workers = {}
-        for peer in options.peers:
-            try:
-                worker = stack.enter_context(Worker(__file__, peer, options))
-                worker.ask("make", cell, sizes)
-                worker.ask("steps", 2)
-                workers[peer] = worker
-            except MissingPeerError as error:
-                print(f"{peer}: {error}")
-        seconds = in_turns(workers, options)
-    n_tokens = sizes[0] * sizes[1]
-    for peer, own in seconds.items():
-        pairs = zip(seconds.get("symrnn", []), own, strict=False)
-        quotients = [theirs / ours for ours, theirs in pairs]
-        quotient = f"{statistics.median(quotients):11.2f}" if quotients else ""
-        rate = n_tokens / statistics.median(own)
-        spread = f"{n_tokens / max(own):8.0f} to {n_tokens / min(own):8.0f}"
-        name = ",".join(map(str, sizes))
-        print(f"{cell:<6}{name:<18}{peer:<8}{rate:9.0f} {spread} {quotient}", flush=True)
-
-
 def parse_sizes(argument: str) -> Sizes:
     """Read ``steps,batch,embedding,hidden,layers``."""
     steps, batch, n_embed, n_hidden, n_layers = map(int, argument.split(","))
@@ -144,7 +117,6 @@ def parse_sizes(argument: str) -> Sizes:
 
 def main() -> None:
     """Print the table."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -154,24 +126,16 @@ def main() -> None:
         "--sizes", nargs="+", type=parse_sizes, default=SIZES,
         metavar="STEPS,BATCH,EMBED,HIDDEN,LAYERS",
     )  # fmt: skip
-    add("--peers", nargs="+", choices=[*PEERS], default=[*PEERS])
-    add("--rounds", type=int, default=9, help="default: %(default)s")
-    add("--block", type=float, default=1.0, help="seconds a peer runs in a round: %(default)s")
-    add("--rest", type=float, default=0.2, help="seconds of sleep before it: %(default)s")
-    add("--threads", type=int, default=cores, help="for each peer; default: all cores")
-    add("--keep-memory", action="store_true", help="symrnn.memory.keep_freed_memory in all peers")
-    add("--worker", help=argparse.SUPPRESS)
+    add_peers(parser, PEERS)
     options = parser.parse_args()
     if options.worker:
         work(PEERS[options.worker], options.threads, options.keep_memory)
         return
-    print(textwrap.fill(machine(options.threads), 100))
-    print(
-        f"{'cell':<6}{'sizes':<18}{'peer':<8}{'tokens/s':>9} {'from':>8}    {'to':>8} symrnn/peer"
-    )
+    print_head(options, "cell  sizes", "tokens/s")
     for cell in options.cells:
         for sizes in options.sizes:
-            measure(cell, sizes, options)
+            label = f"{cell:<6}{','.join(map(str, sizes))}"
+            compare(__file__, label, (cell, sizes), sizes[0] * sizes[1], options)
 
 
 if __name__ == "__main__":

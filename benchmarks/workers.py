@@ -14,9 +14,10 @@ import resource
 import statistics
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 
@@ -90,6 +91,49 @@ def in_turns(workers: dict[str, Worker], options: argparse.Namespace) -> dict[st
                 seconds[peer].append(taken)
         order = order[1:] + order[:1]
     return seconds
+
+
+def add_peers(parser: argparse.ArgumentParser, peers: dict[str, Any]) -> None:
+    """Add the options of a comparison by `compare`."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    add = parser.add_argument
+    add("--peers", nargs="+", choices=[*peers], default=[*peers])
+    add("--rounds", type=int, default=9, help="default: %(default)s")
+    add("--block", type=float, default=1.0, help="seconds a peer runs in a round: %(default)s")
+    add("--rest", type=float, default=0.2, help="seconds of sleep before it: %(default)s")
+    add("--threads", type=int, default=cores, help="for each peer; default: all cores")
+    add("--keep-memory", action="store_true", help="symrnn.memory.keep_freed_memory in all peers")
+    add("--worker", help=argparse.SUPPRESS)
+
+
+def print_head(options: argparse.Namespace, what: str, rate: str) -> None:
+    """Print the machine, and the head of the table that `compare` prints."""
+    print(textwrap.fill(machine(options.threads), 100))
+    print(f"{what:<24}{'peer':<8}{rate:>9} {'from':>8}    {'to':>8} symrnn/peer")
+
+
+def compare(
+    script: str, label: str, arguments: tuple[Any, ...], n_units: int, options: argparse.Namespace
+) -> None:
+    """Print a line for each peer: how many units a second it trains on."""
+    with ExitStack() as stack:
+        workers = {}
+        for peer in options.peers:
+            try:
+                worker = stack.enter_context(Worker(script, peer, options))
+                worker.ask("make", *arguments)
+                worker.ask("steps", 2)
+                workers[peer] = worker
+            except MissingPeerError as error:
+                print(f"{peer}: {error}")
+        seconds = in_turns(workers, options)
+    for peer, own in seconds.items():
+        pairs = zip(seconds.get("symrnn", []), own, strict=False)
+        quotients = [theirs / ours for ours, theirs in pairs]
+        quotient = f"{statistics.median(quotients):11.2f}" if quotients else ""
+        rate = n_units / statistics.median(own)
+        spread = f"{n_units / max(own):8.0f} to {n_units / min(own):8.0f}"
+        print(f"{label:<24}{peer:<8}{rate:9.0f} {spread} {quotient}", flush=True)
 
 
 def work(peer: Callable[[], Any], threads: int, keep_memory: bool) -> None:

@@ -108,6 +108,9 @@ class Attention:
     def keys(self, memory: Any) -> TensorVariable:
         """Return what of the scores depends on the memory alone, to be computed once.
 
+        Where a mask will leave something out, the memory must hold zeros (no NaN) here already, as
+        the outputs of `symrnn.unroll` do.
+
         Shape ``(places, batch, n_query)``, or ``n_hidden`` features for the additive score.
         """
         memory = float_variable(memory)
@@ -145,10 +148,11 @@ class Attention:
         Raises
         ------
         TypeError, ValueError
-            If something is not of a float dtype, has another number of axes, or the mask does not
-            fit.
+            If something is not of a float dtype, has another number of axes or features, or the
+            mask does not fit.
         """
-        query, memory = _three_axes("query", query), _three_axes("memory", memory)
+        query = _three_axes("query", query, self.n_query)
+        memory = _three_axes("memory", memory, self.n_memory)
         there = None
         if mask is not None:
             there = checked_mask(mask, memory)
@@ -209,11 +213,16 @@ def _times(x: TensorVariable, W: TensorVariable) -> TensorVariable:
     return (x.reshape((time * batch, n)) @ W).reshape((time, batch, W.shape[1]))
 
 
-def _three_axes(name: str, x: Any) -> TensorVariable:
+def _three_axes(name: str, x: Any, n_features: int) -> TensorVariable:
     x = float_variable(x)
     if x.ndim != 3:
         raise ValueError(
             f"the {name} has {x.ndim} axes, but must have three, (time, batch, features): a single "
             "step is query[None]"
+        )
+    if x.type.shape[2] not in (None, n_features):
+        raise ValueError(
+            f"the {name} has {x.type.shape[2]} features, but the attention was made for "
+            f"{n_features}: they are n_{name}"
         )
     return x

@@ -98,11 +98,12 @@ class Recurrence(Op):
 
     def scan(self, inputs: Sequence[TensorVariable]) -> list[TensorVariable]:
         """The outputs as those of an ordinary scan."""
-        return _forward(self.rows, inputs)
+        return _by_themselves(lambda alone: _forward(self.rows, alone), inputs)
 
     def make_node(self, *inputs: TensorVariable) -> Apply[Any]:
         """Node with the outputs of `scan`."""
-        return Apply(self, list(inputs), [v.type() for v in self.scan(inputs)])
+        alike = self.scan([v.type() for v in inputs])
+        return Apply(self, list(inputs), [v.type() for v in alike])
 
     def perform(self, node: Apply[Any], inputs: Sequence[Any], storage: Any) -> None:
         """Compute by `scan`, where no rewriting has put it in the place of this."""
@@ -117,7 +118,15 @@ class Recurrence(Op):
 
     def pullback(self, inputs: Any, outputs: Any, gradients: Any) -> list[Any]:
         """Gradients with respect to the inputs, by a second scan."""
-        return _backward(self.rows, self.truncate, inputs, outputs, gradients)
+        n, m, arriving = len(inputs), len(outputs), [d for d in gradients if _connected(d)]
+
+        def build(alone: Sequence[TensorVariable]) -> list[Any]:
+            left = iter(alone[n + m :])
+            ds = [next(left) if _connected(d) else d for d in gradients]
+            return _backward(self.rows, self.truncate, alone[:n], alone[n : n + m], ds)
+
+        results = _by_themselves(build, [*inputs, *outputs, *arriving])
+        return [*results, *(disconnected_type() for _ in inputs[len(results) :])]
 
 
 class FirstDerivative(Op):
@@ -163,6 +172,20 @@ optdb.register(
     "fast_compile",
     position=-0.03,
 )
+
+
+def _by_themselves(
+    build: Callable[[Sequence[TensorVariable]], list[Any]], inputs: Sequence[TensorVariable]
+) -> list[Any]:
+    """Build a graph on variables like the inputs, and put the inputs in their places afterwards.
+
+    The result is that of ``build(inputs)``. But where scan allocates memory, PyTensor looks through
+    all that the inputs were computed from, whether their shapes are known: in a net of several
+    layers this would take much longer than all else.
+    """
+    alone = [v.type() for v in inputs]
+    there = dict(zip(alone, inputs, strict=True))
+    return list(graph_replace(build(alone), there, strict=False))
 
 
 def _split(rows: StepRows, inputs: Sequence[Any]) -> tuple[Any, ...]:
@@ -266,7 +289,7 @@ def _backward(
     outputs: Sequence[TensorVariable],
     gradients: Sequence[Any],
 ) -> list[Any]:
-    """Gradients with respect to the inputs of the recurrence."""
+    """Gradients with respect to the inputs of the recurrence, but for those that are bool."""
     zx, W_h, start, captured, renewed = _split(rows, inputs)
     n_states = len(rows.states)
     (h, *_), states = outputs[: 1 + n_states], outputs[1 + n_states : 1 + 2 * n_states]
@@ -349,7 +372,7 @@ def _backward(
     results = [d_zx[::-1], d_W_h, *d_start, *d_captured]
     if truncate is not None:
         results = [FirstDerivative()(d) for d in results]
-    return [*results, *(disconnected_type() for _ in inputs[len(results) :])]
+    return results
 
 
 def _differentiate(
@@ -365,7 +388,7 @@ def _differentiate(
         consider_constant=[d for d in gradients if _connected(d)],
         disconnected_inputs="ignore",
     )
-    return [*derivatives, *(disconnected_type() for _ in inputs[len(numbers) :])]
+    return list(derivatives)
 
 
 def size(v: TensorVariable, axis: int) -> Any:

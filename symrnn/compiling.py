@@ -38,7 +38,10 @@ from tqdm import tqdm
 
 QUICK = Mode(
     VMLinker(use_cloop=False, c_thunks=False),
-    RewriteDatabaseQuery(include=["fast_compile", "py_only", "symrnn_quick"]),
+    RewriteDatabaseQuery(
+        include=["fast_compile", "py_only", "symrnn_quick"],
+        exclude=["ShapeOpt", "local_shape_to_shape_i"],  # takes longest of all
+    ),
 )
 """A mode that compiles nothing: each operation is a call of NumPy, inside scans too.
 

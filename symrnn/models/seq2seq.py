@@ -29,11 +29,11 @@ class Encoded(NamedTuple):
     states: list[Any]
     """The decoder's first state, of each layer."""
     vector: TensorVariable
-    """The top layer's last output, ``(batch, n_hidden)``."""
+    """h of the top layer's last state, ``(batch, n_hidden)``."""
     memory: TensorVariable
     """The top layer's outputs, ``(places, batch, n_hidden)``."""
     keys: TensorVariable | None
-    """What attention computes of the memory once."""
+    """What attention computes of the memory once, if anything."""
     mask: TensorVariable
     """Which places there are, ``(places, batch)``."""
 
@@ -43,7 +43,7 @@ class Seq2Seq:
 
     ::
 
-        m_j, v  = encoder(D(E_s[s_1]) ... D(E_s[s_J]))      all outputs, and the last one
+        m_j, v  = encoder(D(E_s[s_1]) ... D(E_s[s_J]))      all outputs, and the last h
         x_t     = D(E_t[y_{t-1}])                           y_0 is a start token of its own
         x_t     = [x_t, v]                                  if peeky
         x_t     = [x_t, a_t]  a_t = attention(h_{t-1}, m)   if attention feeds the input, or both
@@ -78,7 +78,8 @@ class Seq2Seq:
         True lets the encoder read from the end (Sutskever et al., 2014).
     residual
         True adds to a layer's outputs its input, where both are equally wide (He et al., 2016; Wu
-        et al., 2016), so that deep nets learn.
+        et al., 2016), so that deep nets learn. h_t in o_t is then this sum, and so it is where
+        attention looks with it; attention before a step looks with the top cell's state.
     peeky
         True shows the decoder v at every step, in its cell and its output (Cho et al., 2014).
     attention
@@ -87,7 +88,8 @@ class Seq2Seq:
     feeding
         Where the context goes: ``"output"`` looks with the state after a step (Luong et al., 2015),
         ``"input"`` and ``"both"`` with the one before (Bahdanau et al., 2015). The latter two need
-        a loop with the attention in it, so they train more slowly.
+        a loop with the attention in it: they train more slowly, and in mode NUMBA they take minutes
+        to compile for the first time.
     dropout
         Which part of the features is left out in training, within [0, 1).
     W_embed
@@ -143,6 +145,8 @@ class Seq2Seq:
             raise ValueError(f"n_layers is {n_layers}, but must be 1 or more")
         if feeding not in FEEDINGS:
             raise ValueError(f"feeding is {feeding!r}, but must be one of {', '.join(FEEDINGS)}")
+        if attention is None and feeding != "output":
+            raise ValueError(f"feeding is {feeding!r}, but there is no attention to feed anything")
         if bidirectional and reverse:
             raise ValueError("a bidirectional encoder reads both ways: leave out reverse")
         if bidirectional and n_hidden % 2:
@@ -212,7 +216,7 @@ class Seq2Seq:
             else:  # the two directions' states side by side
                 fields = [pt.concatenate(pair, axis=1) for pair in zip(*end, strict=True)]
                 states.append(cell.State(*fields))
-        keys = None
+        keys = None  # with the scores dot and scaled, too: there they are the memory itself
         if self.attention is not None and "keys" in self.known:
             keys = self.attention.keys(memory)
         return Encoded(states, states[-1][0], memory, keys, pt.as_tensor_variable(mask))
@@ -233,13 +237,21 @@ class Seq2Seq:
         own
             None, or which share of the tokens that the decoder is given are drawn from what it
             said itself the step before, a number or a shared variable within [0, 1] (scheduled
-            sampling: Bengio et al., 2015). It needs a loop with the output in it.
+            sampling: Bengio et al., 2015). It needs a loop with the output in it. Compile with
+            ``model.noise.updates``.
 
         Returns
         -------
         TensorVariable
             Shape ``(steps, batch, n_target)``.
+
+        Raises
+        ------
+        ValueError
+            If `own` is a number out of range.
         """
+        if isinstance(own, int | float) and not 0 <= own <= 1:
+            raise ValueError(f"own is {own}, but must be within [0, 1], as a share of the tokens")
         target = pt.as_tensor_variable(target)
         given = pt.concatenate([pt.full_like(target[:1], self.start), target[:-1]])
         if self.feeds_input or own is not None:
@@ -291,9 +303,10 @@ class Seq2Seq:
         steps, batch = given.shape
         floats = self.output.W.dtype
         start = [s for state in encoded.states for s in state]
-        fixed = {name: v for name, v in encoded._asdict().items() if name != "states"}
-        fixed = {name: v for name, v in fixed.items() if v is not None}
-        sequences = {"x": self._drop(training)(self.embed_target(given))}
+        fixed = self._known(encoded)
+        x = self.embed_target(given)
+        kept = self._drop(training)(pt.ones_like(x))  # ones, or dropout's mask of the tokens
+        sequences = {"x": x * kept}
         if training and self.dropout.rate:
             keep = 1 - self.dropout.rate
             m = self.noise.mask(keep, (steps, len(self.decoder), batch, self.n_hidden))
@@ -302,6 +315,7 @@ class Seq2Seq:
             said = pt.lt(self.noise.uniform((steps, batch)), own)
             chances = self.noise.uniform((steps, batch, self.n_target)).astype(floats)
             sequences |= {
+                "kept": kept,
                 "given": given,
                 "said": pt.set_subtensor(said[0], np.False_),  # nothing was said before
                 "gumbel": -pt.log(-pt.log(pt.clip(chances, 1e-7, 1 - 1e-7))),
@@ -311,13 +325,14 @@ class Seq2Seq:
         def step(*arguments: TensorVariable) -> list[TensorVariable]:
             now = dict(zip(sequences, arguments, strict=False))
             before = list(arguments[len(sequences) : len(sequences) + len(start)])
-            here = encoded._replace(**dict(zip(fixed, arguments[-len(fixed) :], strict=True)))
+            rest = arguments[len(sequences) + len(start) :]
+            here = encoded._replace(**dict(zip(fixed, rest, strict=True)))
             x, masks = now["x"], iter(())
             if "m" in now:
                 masks = iter([now["m"][k] for k in range(len(self.decoder))])
             if own is not None:
                 token = pt.switch(now["said"], before.pop(), now["given"])
-                x = pt.switch(now["said"][:, None], self.embed_target(token), x)
+                x = pt.switch(now["said"][:, None], self.embed_target(token) * now["kept"], x)
 
             def drop(h: TensorVariable) -> TensorVariable:
                 return h * next(masks, 1)
