@@ -129,8 +129,8 @@ def looks_and_needs_to(found):
     """What the lesson says of a trained net, whatever its size."""
     own, or_left, even = found["shares"][-1].T
     assert (own > 2 * even).all()
-    assert (own > 0.6).all()
-    assert (or_left > 0.85).all()
+    assert (own > 0.5).all()
+    assert (or_left > 0.7).all()
     assert (found["hidden"][0] > 0.99).all()
     for k in range(3):
         row = found["hidden"][k + 1]
@@ -145,8 +145,10 @@ def test_more_than_99_per_cent_of_unseen_dates_are_right_by_default(tmp_path):
     assert len(found["answers"]) == 5000
     assert found["right"] >= 0.99
     looks_and_needs_to(found)
-    (june, july, *_) = found["best"]["JU 5, 2003"]
-    assert {june[0], july[0]} == {"2003-06-05", "2003-07-05"}
+    clear, unclear = found["best"].values()
+    assert clear[0][2] > 0.95
+    assert {"2003-06-05", "2003-07-05"} <= {said for said, *_ in unclear}
+    assert unclear[0][2] < 0.95
     for table in found["best"].values():
         for _, _, p, share in table:
             assert share == pytest.approx(p, abs=0.06)  # of 1000 draws
