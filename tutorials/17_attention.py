@@ -232,8 +232,9 @@ def two_ways(seed: int) -> dict[str, float]:
 # *What to notice.* After the first epoch 94 % are right, after the fourth 4,999 of all 5,000. (With
 # the seeds 2 and 3 it is 4,999 and 4,996. Numbers may differ a little on another machine, or when
 # the code has just been compiled, since it may round otherwise.) The net of `--full` has 98.4 %
-# after the first epoch, 99.8 % after the second, and after the third it too has 4,999. What is
-# still wrong is mostly a date without separators, such as 20131202, in which one has to count.
+# after the first epoch, 99.8 % after the second, and after the third it too has 4,999; with the
+# seeds 2 and 3 all 5,000. What is still wrong is mostly a date without separators, such as
+# 20131202, in which one has to count.
 
 
 # %%
