@@ -164,6 +164,7 @@ def test_a_training_that_was_stopped_early_goes_on_with_more_patience(text, caps
     assert saved.data["losses"][-1]["rate"] == pytest.approx(0.01)
 
 
+@pytest.mark.slow
 def test_another_split_of_the_same_files_is_refused(text, capsys):
     other = text.with_name("other.txt")
     other.write_text(TEXT)

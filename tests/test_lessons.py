@@ -135,7 +135,14 @@ def test_every_lesson_says_what_it_teaches_shows_and_costs(path):
     assert text.count("# %%") >= 5
 
 
-@pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.stem)
+# the tests of each lesson run it quickly too, in their own process
+FIRST = [
+    pytest.param(p, id=p.stem, marks=[] if p.stem[:2] in ("00", "02") else pytest.mark.slow)
+    for p in LESSONS
+]
+
+
+@pytest.mark.parametrize("path", FIRST)
 def test_every_lesson_runs_quickly_from_another_folder_and_draws(path, tmp_path):
     done = subprocess.run(
         [sys.executable, "-W", "error", str(path), "--quick", "--figures", "pictures"],

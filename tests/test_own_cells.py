@@ -59,7 +59,10 @@ def names_of_results():
     return [f"{name}: {v}" for name in STEPS for v in ("h", "dW_x", "dW_h", "db")]
 
 
-@pytest.mark.parametrize(("floatX", "atol"), [("float64", 1e-12), ("float32", 1e-3)])
+@pytest.mark.parametrize(
+    ("floatX", "atol"),
+    [("float64", 1e-12), pytest.param("float32", 1e-3, marks=pytest.mark.slow)],
+)
 def test_whatever_is_in_a_step_the_fast_gradient_equals_that_of_the_scan(floatX, atol):
     with pytensor.config.change_flags(floatX=floatX):
         x, value, wanted = both_ways(floatX)

@@ -468,7 +468,7 @@ def lesson(mode: Any, seed: int, figures: str, quick: bool) -> dict[str, Any]:
     lessons.save_figure(draw_flows(flows), folder, "07_singular_values")
 
     print("\n3. A cliff", flush=True)
-    paths = cliff(400)
+    paths = cliff(120 if quick else 400)
     print("\n4. By norm or by value")
     arrows = directions()
     lessons.save_figure(draw_clipping(paths, arrows), folder, "07_clipping")
