@@ -13,7 +13,7 @@ What you should see
 
 How long it takes (measured on two cores)
     About 40 seconds, the first time a minute more, to compile a graph; with --full some three
-    minutes, with --quick 5 seconds.
+    minutes, with --quick 6 seconds.
 
 What you need to know
     Lesson 8 has the LSTM, lesson 16 encoder, decoder, masks and teacher forcing.
