@@ -12,7 +12,7 @@ What you should see
     at the year while it writes the year, then at the month, then at the day.
 
 How long it takes (measured on two cores)
-    About 40 seconds, the first time a minute more, to compile a graph; with --full some three
+    About 35 seconds, the first time two minutes more, to compile a graph; with --full some three
     minutes, with --quick 6 seconds.
 
 What you need to know
