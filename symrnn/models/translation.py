@@ -60,6 +60,11 @@ class Translator:
     longest_source
         Longer texts are refused. Default: none is.
 
+    Attributes
+    ----------
+    encoder, step
+        The compiled functions, see `Seq2Seq.compile_encoder` and `Seq2Seq.compile_step`.
+
     Raises
     ------
     ValueError
@@ -103,7 +108,7 @@ class Translator:
         self.model, self.vocabularies = model, vocabularies
         self.longest, self.longest_source = longest, longest_source
         self._banned = [] if vocabularies.target.unk is None else [vocabularies.target.unk]
-        self._encoder, self._step = model.compile_encoder(mode), model.compile_step(mode)
+        self.encoder, self.step = model.compile_encoder(mode), model.compile_step(mode)
 
     def translate(
         self,
@@ -260,7 +265,7 @@ class Translator:
 
     def _read(self, sources: list[NDArray[np.int64]]) -> tuple[dict[str, Any], list[Any]]:
         """Let the encoder read; return what the decoder needs at all steps, and its states."""
-        arrays = self._encoder(*padded(sources))
+        arrays = self.encoder(*padded(sources))
         n = len(self.model.known)
         return dict(zip(self.model.known, arrays[:n], strict=True)), arrays[n:]
 
@@ -273,7 +278,7 @@ class Translator:
         self, tokens: NDArray[np.int64], known: dict[str, Any], states: list[Any]
     ) -> tuple[NDArray[Any], NDArray[Any] | None, list[Any]]:
         """Let the decoder take a step."""
-        log_p, *rest = self._step(tokens, *known.values(), *states)
+        log_p, *rest = self.step(tokens, *known.values(), *states)
         if np.isnan(log_p).any():
             raise ValueError("the model's probabilities are NaN: its training has gone wrong")
         log_p[:, self._banned] = -np.inf
