@@ -287,6 +287,19 @@ def test_words_their_tokeniser_and_all_settings_come_back(tmp_path):
     assert again.vocabulary.counts.tolist() == vocabulary.counts.tolist()
 
 
+def test_a_run_whose_rate_has_come_to_zero_goes_on(tmp_path):
+    run = make(cell="elman", schedule="plateau", epochs=2)
+    run.train(*texts(run), tmp_path / "model", each_step=stop_at(5))
+    run.rate.set_value(np.zeros_like(run.rate.get_value()))  # as after very many plateaus
+    run.save(tmp_path / "model")
+    again = LanguageRun.load(tmp_path / "model")
+    before = [p.get_value() for p in again.model.params]
+    again.train(*texts(again), tmp_path / "model")
+    assert again.n_done == 54
+    for p, value in zip(again.model.params, before, strict=True):
+        assert p.get_value().tobytes() == value.tobytes()
+
+
 def test_a_finished_run_trains_on_when_its_epochs_are_raised():
     run = make(epochs=1, schedule="linear")
     run.train(*texts(run))

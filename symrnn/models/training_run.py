@@ -324,7 +324,10 @@ class TrainingRun:
                 self._changing = [*updates]
                 return updates
 
+            rate = self.rate.get_value()  # plateaus may have brought it to 0, which no rule takes
+            self.rate.set_value(np.asarray(s.rate, rate.dtype))
             self._step, others = self.compile_step(rule, compiled_mode(s.mode))
+            self.rate.set_value(rate)
             self._changing += others
         self._scheduled = compile_rate(s, self.t, n_steps)
         if self._saved is not None:  # only now there is a rule with a memory
