@@ -1,0 +1,357 @@
+"""Lesson 18: a deep translator - residual connections, encoder and decoder of four layers
+
+What you learn
+    What residual connections are, and what they are not: a sum that goes up, not on in time. What
+    becomes of the gradient in a deep stack with and without them. To train an encoder-decoder of
+    four layers each with attention, the plan of GNMT (Wu et al., 2016) at the size of a desk.
+
+What you should see
+    TODO
+
+How long it takes (measured on two cores)
+    TODO
+
+What you need to know
+    Lesson 8 has the LSTM, lesson 16 encoder and decoder, lesson 17 attention.
+
+The file is a script and a notebook: editors that know `# %%` cells open it as one. There, run the
+cells from the top; the last one runs the whole lesson.
+"""
+
+# %%
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: small products, one thread
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+
+from symrnn import lessons
+from symrnn.cells import ElmanCell, LSTMCell
+from symrnn.compiling import QUICK
+from symrnn.layers import Dense
+from symrnn.losses import categorical_cross_entropy
+from symrnn.models.seq2seq import Seq2Seq
+from symrnn.models.translation import Translator
+from symrnn.tasks.strings import reversal
+from symrnn.text import Pair, PairVocabularies, pair_batches
+from symrnn.training import train
+from symrnn.unroll import stack, unroll
+from symrnn.updates import adam, clip_by_global_norm
+
+BLUE, ORANGE, GREY = "#2b6cb0", "#c2570c", "#555555"
+Array = np.ndarray[Any, Any]
+
+# %% [markdown]
+# ## 1. A sum that goes up
+#
+# In a deep recurrent net the outputs of a layer are the input of the next one. Each layer is a loop
+# over time with weights of its own. Let o^0 be the input x, and o^k the outputs of layer k:
+#
+#     h^k_t = cell_k(o^{k-1}_t, h^k_{t-1})
+#     o^k_t = h^k_t                        plain
+#     o^k_t = h^k_t + o^{k-1}_t            with residual connections
+#
+# So with a residual connection (He et al., 2016; in deep translators: Wu et al., 2016) a layer does
+# not have to say again what it was told. It is there anyway, and the layer adds what it has found
+# out. The sum needs no weights, but both must be equally wide.
+#
+# Two things go different ways, and are easily mixed up: *up*, to the next layer, goes the sum
+# o^k_t. *On in time*, to the layer's own next step, goes h^k_t alone.
+#
+# The cell below has both twice: in NumPy, with two loops, and as a graph, where `unroll` is the
+# inner loop. `stack` of the library has an option for it. All three agree.
+
+
+# %%
+def in_numpy(cells: Sequence[Any], x: Array, residual: bool) -> Array:
+    """Return the top layer's outputs of a stack of Elman cells; x is (time, batch, features)."""
+    for cell in cells:
+        W_x, W_h, b = (w.get_value() for w in cell.params)
+        h, outputs = np.zeros((x.shape[1], len(W_h))), []
+        for x_t in x:
+            h = np.tanh(x_t @ W_x + h @ W_h + b)  # on in time
+            outputs.append(h + x_t if residual else h)  # up
+        x = np.array(outputs)
+    return x
+
+
+def outputs_of_layers(cells: Sequence[Any], x: Any, residual: bool) -> list[Any]:
+    """Return o^0 = x, o^1, ... as variables, each (time, batch, features)."""
+    outputs = [x]
+    for cell in cells:
+        h, _ = unroll(cell, outputs[-1])
+        outputs.append(h + outputs[-1] if residual else h)
+    return outputs
+
+
+@pytensor.config.change_flags(floatX="float64")
+def three_ways(seed: int, n_layers: int = 3) -> dict[bool, list[Array]]:
+    """Return the outputs of a small stack in NumPy, as a graph, and by the library."""
+    rng = np.random.default_rng(seed)
+    cells = [ElmanCell(4, 4, rng) for _ in range(n_layers)]
+    x = rng.normal(size=(5, 2, 4))
+    found = {}
+    for residual in (False, True):
+        graph = outputs_of_layers(cells, pt.as_tensor_variable(x), residual)[-1]
+        library, _ = stack(cells, x, residual=residual)
+        values = pytensor.function([], [graph, library], mode=QUICK)()
+        found[residual] = [in_numpy(cells, x, residual), *values]
+        largest = max(abs(found[residual][0] - value).max() for value in values)
+        name = "with residual connections" if residual else "plain"
+        print(f"  {name:<26} graph and library differ from NumPy by {largest:.0e}")
+        assert largest < 1e-12, largest
+    return found
+
+
+# %% [markdown]
+# ## 2. What comes down
+#
+# Why should that help? Let g^k be the gradient of the loss with respect to o^k, and J_k the
+# derivatives of h^k with respect to its input o^{k-1}, of all steps. The gradient goes from the top
+# down, and
+#
+#     g^{k-1} = J_k^T g^k                  plain
+#     g^{k-1} = J_k^T g^k + g^k            with residual connections
+#
+# It is the story of lesson 8 once more, over layers in place of steps. Plain, the gradient of the
+# lowest layer is a product of as many matrices as there are layers above. If each one halves it,
+# eight layers leave 1/256. With the sum, g^k itself comes down too, whatever J_k is.
+#
+# The cell below measures it before training. Stacks of 1, 2, 4 and 8 layers of LSTMs read random
+# numbers, and shall say at each step one of ten random tokens. What counts is the norm of g^k at
+# each layer, and beside it what goes up: how much the outputs of a layer differ between samples
+# (the standard deviation over samples, a mean over steps and units). It is all that the layers
+# above get to know of the input.
+
+DEPTHS = (1, 2, 4, 8)
+
+
+# %%
+class Flow(NamedTuple):
+    """What a stack does before training; both of shape (layers + 1,), from the input up."""
+
+    gradient: Array  # the norm of g^0, g^1, ...
+    spread: Array  # the standard deviation over samples of o^0, o^1, ...
+
+
+@pytensor.config.change_flags(floatX="float64")
+def flow(n_layers: int, residual: bool, seed: int, n: int = 32) -> Flow:
+    """Measure one stack of LSTMs: a random batch of 32 sequences of 8 steps."""
+    rng = np.random.default_rng(seed)
+    cells = [LSTMCell(n, n, rng, name=f"layer{k + 1}") for k in range(n_layers)]
+    x = pt.as_tensor_variable(rng.normal(size=(8, 32, n)))
+    outputs = outputs_of_layers(cells, x, residual)
+    logits = Dense(n, 10, rng)(outputs[-1])
+    loss = categorical_cross_entropy(logits, rng.integers(10, size=(8, 32)))
+    norms = [pt.sqrt((g**2).sum()) for g in pytensor.grad(loss, outputs)]
+    spreads = [o.std(axis=1).mean() for o in outputs]
+    values = np.array(pytensor.function([], norms + spreads, mode=QUICK)())
+    return Flow(*np.split(values, 2))
+
+
+def flows(seed: int, depths: Sequence[int]) -> dict[tuple[int, bool], Flow]:
+    """Measure stacks of some depths, plain and residual; print the deepest ones."""
+    found = {(n, r): flow(n, r, seed) for r in (False, True) for n in depths}
+    plain, residual = found[depths[-1], False], found[depths[-1], True]
+    print(f"  {depths[-1]} layers  {'gradient':^22}{'spread over samples':^24}")
+    print(f"  {'outputs of':<10}{'plain':>10}{'residual':>12}{'plain':>12}{'residual':>12}")
+    for k in reversed(range(depths[-1] + 1)):
+        name = f"layer {k}" if k else "the input"
+        print(
+            f"  {name:<10}{plain.gradient[k]:10.1e}{residual.gradient[k]:12.1e}"
+            f"{plain.spread[k]:12.4f}{residual.spread[k]:12.4f}"
+        )
+    return found
+
+
+def draw_flows(found: dict[tuple[int, bool], Flow]) -> Any:
+    """The norm of the gradient at each layer, of all stacks."""
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
+    for ax, residual in zip(axes, (False, True), strict=True):
+        depths = [n for n, r in found if r == residual]
+        for n, shade in zip(depths, np.linspace(0.35, 1, len(depths)), strict=True):
+            ax.semilogy(
+                found[n, residual].gradient, marker="o", markersize=4, alpha=shade,
+                color=ORANGE if residual else BLUE, label=f"{n} layers" if n > 1 else "1 layer",
+            )  # fmt: skip
+        ax.set(xlabel="outputs of layer k (0: the input)", xticks=range(max(depths) + 1))
+        ax.set_title("with residual connections" if residual else "plain", fontsize=11)
+        ax.grid(alpha=0.3)
+        ax.legend(frameon=False)
+    axes[0].set(ylabel="norm of the loss's gradient")
+    return figure
+
+
+# %% [markdown]
+# *What to notice.* TODO
+#
+# ## 3. Three translators on equal terms
+#
+# Strings are to be written backwards, as in lesson 16: TODO
+#
+# GNMT has eight layers on each side, LSTMs, residual connections and attention. Here are four, and
+# all the rest is smaller: TODO
+#
+# `Seq2Seq` has all options. The vectors of the characters are as wide as the layers, so that the
+# lowest layer has a residual connection too. Attention ("dot", after the decoder) looks with the
+# top sum of the decoder at the top sums of the encoder. The three nets have the same data, rule and
+# number of steps.
+
+
+# %%
+class Plan(NamedTuple):
+    """The task, the size of the nets, and how they are trained."""
+
+    n_train: int
+    n_test: int
+    lengths: tuple[int, int]
+    n_layers: int  # of the deep nets
+    n_hidden: int
+    batch_size: int
+    rate: float
+    epochs: int
+
+
+DEFAULT = Plan(5_000, 250, (1, 8), 4, 32, 100, 0.005, 6)
+SMALL = Plan(100, 20, (1, 4), 2, 8, 50, 0.005, 1)
+NETS = ("one layer", "deep, plain", "deep, residual")
+COLOURS = dict(zip(NETS, (GREY, BLUE, ORANGE), strict=True))
+
+
+class Run(NamedTuple):
+    """One training."""
+
+    right: list[float]  # after each epoch: the share of the test that is right as a whole
+    loss: list[float]  # in each epoch
+    seconds: float  # with the tests
+    n_weights: int
+
+
+def train_net(
+    name: str, data: tuple[list[Pair], list[Pair]], plan: Plan, seed: int, mode: Any
+) -> Run:
+    """Train a net from the start that belongs to a seed."""
+    pairs, test = data
+    rng = np.random.default_rng(seed)
+    both = PairVocabularies.build(pairs + test)
+    sizes = len(both.source), len(both.target), plan.n_hidden, plan.n_hidden
+    model = Seq2Seq(
+        *sizes,
+        rng,
+        n_layers=1 if name == "one layer" else plan.n_layers,
+        residual=name == "deep, residual",
+        attention="dot",
+    )
+    order = np.random.default_rng(seed)  # the same for all nets
+    encoded = both.encode(pairs)
+    batches = pair_batches(*encoded, plan.batch_size, both.target.eos, order, by_length=True)
+
+    def rule(loss: Any, params: list[Any]) -> dict[Any, Any]:
+        return adam(clip_by_global_norm(pytensor.grad(loss, params), 5.0), params, plan.rate)
+
+    step = model.compile_training(rule, mode)
+    translator = Translator(model, both, QUICK, longest=plan.lengths[1] + 3)
+    right: list[float] = []
+    history = train(
+        step, batches, plan.epochs, label=name,
+        each_epoch=lambda *_: right.append(translator.accuracy(test)),
+    )  # fmt: skip
+    if history.interrupted:
+        raise KeyboardInterrupt
+    n_weights = sum(w.get_value().size for w in model.params)
+    return Run(right, history.epoch_loss, history.seconds, n_weights)
+
+
+def report(name: str, runs: list[Run]) -> None:
+    """Print what came of a net, from each seed."""
+    columns = [
+        " ".join(f"{value:{form}}" for value in values)
+        for values, form in (
+            ([run.seconds for run in runs], ".0f"),
+            ([run.loss[-1] for run in runs], ".3f"),
+            ([100 * run.right[-1] for run in runs], ".1f"),
+        )
+    ]
+    print(f"  {name:<20}{runs[0].n_weights:8,}", *(f"{c:>10}" for c in columns), flush=True)
+
+
+def draw_training(runs: dict[str, list[Run]]) -> Any:
+    """Loss and share of right answers by epoch."""
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    for name, of_seeds in runs.items():
+        for k, run in enumerate(of_seeds):
+            epochs = np.arange(1, len(run.right) + 1)
+            options: Any = {"marker": "o", "markersize": 4, "color": COLOURS[name]}
+            axes[0].semilogy(epochs, run.loss, **options)
+            share = 100 * np.array(run.right)
+            axes[1].plot(epochs, share, label=None if k else name, **options)
+    axes[0].set(xlabel="epoch", ylabel="training loss, nats a token")
+    axes[1].set(xlabel="epoch", ylabel="new strings right as a whole, %", ylim=(-3, 103))
+    axes[1].legend(frameon=False)
+    for ax in axes:
+        ax.grid(alpha=0.3)
+    return figure
+
+
+# %% [markdown]
+# *What to notice.* TODO
+#
+# ## Try it
+#
+# - `--n-seeds 3`: does the order stay?
+# - In `DEFAULT`, 2 or 6 layers in place of 4.
+# - In `flow`, `ElmanCell` in place of `LSTMCell`: is there a gradient to be saved?
+# - In `main`, `sorting` in place of `reversal`.
+
+
+# %%
+@pytensor.config.change_flags(floatX="float32")
+def main(
+    mode: str | None = None,
+    seed: int = 1,
+    n_seeds: int = 1,
+    figures: str = "figures",
+    quick: bool = False,
+) -> dict[str, Any]:
+    """Run the lesson; return what its parts found."""
+    lessons.positive_option("--n-seeds", n_seeds)
+    folder = lessons.figure_folder(figures, quick)
+    plan = SMALL if quick else DEFAULT
+
+    print("1. A sum that goes up")
+    outputs = three_ways(seed)
+
+    print("\n2. What comes down")
+    found = flows(seed, DEPTHS[:2] if quick else DEPTHS)
+    lessons.save_figure(draw_flows(found), folder, "18_gradients")
+
+    print(f"\n3. Three translators on equal terms: {plan}", flush=True)
+    data = reversal(np.random.default_rng(seed), plan.n_train, plan.n_test, lengths=plan.lengths)
+    print(f"  {'net':<20}{'weights':>8} {'seconds':>10} {'loss':>10} {'right, %':>10}", flush=True)
+    runs = {}
+    for name in NETS:
+        seeds = range(seed, seed + n_seeds)
+        runs[name] = [train_net(name, data, plan, k, mode or QUICK) for k in seeds]
+        report(name, runs[name])
+    lessons.save_figure(draw_training(runs), folder, "18_training")
+    lessons.show_figures()
+    return {"outputs": outputs, "flows": found, "data": data, "runs": runs}
+
+
+if __name__ == "__main__":
+    lessons.run(
+        main,
+        help={
+            "mode": "how PyTensor compiles the training (default: nothing is compiled)",
+            "seed": "of the first weights, of the data and their order",
+            "n_seeds": "how often each net of part 3 is trained",
+            "figures": "folder for the figures",
+            "quick": "few strings, small nets: too little to learn anything",
+        },
+    )
