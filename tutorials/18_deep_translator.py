@@ -6,10 +6,15 @@ What you learn
     four layers each with attention, the plan of GNMT (Wu et al., 2016) at the size of a desk.
 
 What you should see
-    TODO
+    Three numbered parts and two figures: 18_gradients.png and 18_training.png. In a plain stack of
+    eight layers the lowest one gets a hundredth of the gradient that the top one gets; with
+    residual connections it gets more than that one. Of strings that they have never seen, after as
+    many steps, a plain net of four layers writes 68 % backwards without a mistake, one with
+    residual connections 92 %. But so does one of a single layer, 91 %: this task needs no depth.
 
 How long it takes (measured on two cores)
-    TODO
+    About a minute and a half; nothing is compiled, so the first time is no longer. With --quick
+    some 8 seconds.
 
 What you need to know
     Lesson 8 has the LSTM, lesson 16 encoder and decoder, lesson 17 attention.
@@ -123,13 +128,13 @@ def three_ways(seed: int, n_layers: int = 3) -> dict[bool, list[Array]]:
 # lowest layer is a product of as many matrices as there are layers above. If each one halves it,
 # eight layers leave 1/256. With the sum, g^k itself comes down too, whatever J_k is.
 #
-# The cell below measures it before training. Stacks of 1, 2, 4 and 8 layers of LSTMs read random
+# The cell below measures it before training. Stacks of 2 and of 8 layers of LSTMs read random
 # numbers, and shall say at each step one of ten random tokens. What counts is the norm of g^k at
 # each layer, and beside it what goes up: how much the outputs of a layer differ between samples
 # (the standard deviation over samples, a mean over steps and units). It is all that the layers
 # above get to know of the input.
 
-DEPTHS = (1, 2, 4, 8)
+DEPTHS = (2, 8)
 
 
 # %%
@@ -189,19 +194,30 @@ def draw_flows(found: dict[tuple[int, bool], Flow]) -> Any:
 
 
 # %% [markdown]
-# *What to notice.* TODO
+# *What to notice.* In the plain stack of eight layers the gradient falls from 0.073 at the top to
+# 0.00054 at the outputs of the lowest layer, by half or more at each one. With residual connections
+# it does not fall, and even grows a little, from 0.080 to 0.11. 18_gradients.png has both, and the
+# stacks of two layers, where not much is lost.
+#
+# What goes up has the same fate. A gate of an LSTM is about one half at first, so its outputs are
+# smaller than its input. The outputs of layer 8 differ between samples by 0.0015, where the input
+# differs by 0.98: the top layer hardly knows what was read. With the sums it is 1.15.
 #
 # ## 3. Three translators on equal terms
 #
-# Strings are to be written backwards, as in lesson 16: TODO
+# Strings of 1 to 8 of ten letters are to be written backwards, as in lesson 16: "cab" -> "bac".
+# There are 5,000 to learn from, six times, and 250 others are asked. An answer counts if it is
+# right as a whole.
 #
-# GNMT has eight layers on each side, LSTMs, residual connections and attention. Here are four, and
-# all the rest is smaller: TODO
+# GNMT has eight layers on each side, LSTMs, residual connections and attention. Here there are four
+# on each side, with 32 units; so eight loops, and as many for the way back. Other things are left
+# out: GNMT's lowest layer reads in both directions, its attention sits in the loop, and it has no
+# residual connection below the third layer.
 #
 # `Seq2Seq` has all options. The vectors of the characters are as wide as the layers, so that the
 # lowest layer has a residual connection too. Attention ("dot", after the decoder) looks with the
-# top sum of the decoder at the top sums of the encoder. The three nets have the same data, rule and
-# number of steps.
+# top sum of the decoder at the top sums of the encoder. The three nets have the same data, in the
+# same order, the same rule, rate and number of steps.
 
 
 # %%
@@ -288,10 +304,10 @@ def draw_training(runs: dict[str, list[Run]]) -> Any:
         for k, run in enumerate(of_seeds):
             epochs = np.arange(1, len(run.right) + 1)
             options: Any = {"marker": "o", "markersize": 4, "color": COLOURS[name]}
-            axes[0].semilogy(epochs, run.loss, **options)
+            axes[0].plot(epochs, run.loss, **options)
             share = 100 * np.array(run.right)
             axes[1].plot(epochs, share, label=None if k else name, **options)
-    axes[0].set(xlabel="epoch", ylabel="training loss, nats a token")
+    axes[0].set(xlabel="epoch", ylabel="training loss, nats a token", ylim=(0, None))
     axes[1].set(xlabel="epoch", ylabel="new strings right as a whole, %", ylim=(-3, 103))
     axes[1].legend(frameon=False)
     for ax in axes:
@@ -300,7 +316,19 @@ def draw_training(runs: dict[str, list[Run]]) -> Any:
 
 
 # %% [markdown]
-# *What to notice.* TODO
+# *What to notice.* After six epochs the plain deep net gets 67.6 % of the new strings right, the one
+# with residual connections 91.6 %, with as many weights and in the same time. 18_training.png shows
+# where it lags: NOTE2
+#
+# Three things should be said beside that.
+#
+# - A single layer gets 90.8 %, with about a quarter of the weights and in less time. Here depth is
+#   no help; residual connections only take away its harm. Nets get deep where there is much more
+#   to learn.
+# - The plain net is late, not lost, and the rate matters for it. It was tried with three: 22.8 %
+#   with 0.002, 64.4 % with 0.005 and 89.2 % with 0.01 (another order of the strings). The other two
+#   nets were tried with 0.005 alone.
+# - NOTE8
 #
 # ## Try it
 #
@@ -328,14 +356,14 @@ def main(
     outputs = three_ways(seed)
 
     print("\n2. What comes down")
-    found = flows(seed, DEPTHS[:2] if quick else DEPTHS)
+    found = flows(seed, DEPTHS[:1] if quick else DEPTHS)
     lessons.save_figure(draw_flows(found), folder, "18_gradients")
 
     print(f"\n3. Three translators on equal terms: {plan}", flush=True)
     data = reversal(np.random.default_rng(seed), plan.n_train, plan.n_test, lengths=plan.lengths)
     print(f"  {'net':<20}{'weights':>8} {'seconds':>10} {'loss':>10} {'right, %':>10}", flush=True)
     runs = {}
-    for name in NETS:
+    for name in ("one layer", "deep, residual") if quick else NETS:
         seeds = range(seed, seed + n_seeds)
         runs[name] = [train_net(name, data, plan, k, mode or QUICK) for k in seeds]
         report(name, runs[name])
