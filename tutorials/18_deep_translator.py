@@ -257,13 +257,8 @@ def train_net(
     rng = np.random.default_rng(seed)
     both = PairVocabularies.build(pairs + test)
     sizes = len(both.source), len(both.target), plan.n_hidden, plan.n_hidden
-    model = Seq2Seq(
-        *sizes,
-        rng,
-        n_layers=1 if name == "one layer" else plan.n_layers,
-        residual=name == "deep, residual",
-        attention="dot",
-    )
+    n_layers, residual = 1 if name == "one layer" else plan.n_layers, name == "deep, residual"
+    model = Seq2Seq(*sizes, rng, n_layers, residual=residual, attention="dot")
     order = np.random.default_rng(seed)  # the same for all nets
     encoded = both.encode(pairs)
     batches = pair_batches(*encoded, plan.batch_size, both.target.eos, order, by_length=True)
@@ -286,32 +281,25 @@ def train_net(
 
 def report(name: str, runs: list[Run]) -> None:
     """Print what came of a net, from each seed."""
-    columns = [
-        " ".join(f"{value:{form}}" for value in values)
-        for values, form in (
-            ([run.seconds for run in runs], ".0f"),
-            ([run.loss[-1] for run in runs], ".3f"),
-            ([100 * run.right[-1] for run in runs], ".1f"),
-        )
-    ]
-    print(f"  {name:<20}{runs[0].n_weights:8,}", *(f"{c:>10}" for c in columns), flush=True)
+    for run in runs:
+        print(
+            f"  {name:<16}{run.n_weights:10,}{run.seconds:10.0f}{run.loss[-1]:10.3f}"
+            f"{100 * run.right[-1]:10.1f}", flush=True,
+        )  # fmt: skip
 
 
 def draw_training(runs: dict[str, list[Run]]) -> Any:
-    """Loss and share of right answers by epoch."""
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    """The share of right answers by epoch."""
+    figure, ax = plt.subplots(figsize=(8, 4.2), layout="constrained")
     for name, of_seeds in runs.items():
         for k, run in enumerate(of_seeds):
-            epochs = np.arange(1, len(run.right) + 1)
-            options: Any = {"marker": "o", "markersize": 4, "color": COLOURS[name]}
-            axes[0].plot(epochs, run.loss, **options)
-            share = 100 * np.array(run.right)
-            axes[1].plot(epochs, share, label=None if k else name, **options)
-    axes[0].set(xlabel="epoch", ylabel="training loss, nats a token", ylim=(0, None))
-    axes[1].set(xlabel="epoch", ylabel="new strings right as a whole, %", ylim=(-3, 103))
-    axes[1].legend(frameon=False)
-    for ax in axes:
-        ax.grid(alpha=0.3)
+            ax.plot(
+                np.arange(1, len(run.right) + 1), 100 * np.array(run.right), marker="o",
+                markersize=4, color=COLOURS[name], label=None if k else name,
+            )  # fmt: skip
+    ax.set(xlabel="epoch", ylabel="new strings right as a whole, %", ylim=(-3, 103))
+    ax.legend(frameon=False)
+    ax.grid(alpha=0.3)
     return figure
 
 
@@ -366,7 +354,7 @@ def main(
 
     print(f"\n3. Three translators on equal terms: {plan}", flush=True)
     data = reversal(np.random.default_rng(seed), plan.n_train, plan.n_test, lengths=plan.lengths)
-    print(f"  {'net':<20}{'weights':>8} {'seconds':>10} {'loss':>10} {'right, %':>10}", flush=True)
+    print(f"  {'net':<16}{'weights':>10}{'seconds':>10}{'loss':>10}{'right, %':>10}", flush=True)
     runs = {}
     for name in NETS[-1:] if quick else NETS:
         seeds = range(seed, seed + n_seeds)
