@@ -306,8 +306,8 @@ def draw_training(runs: dict[str, list[Run]]) -> Any:
 # %% [markdown]
 # *What to notice.* After six epochs the plain deep net gets 67.6 % of the new strings right. With
 # residual connections it is 91.6 %, with as many weights and in the same time. 18_training.png
-# shows when: for three epochs the plain net has next to nothing right, and after six it is about
-# where the other one was after three. This fits part 2, where of the gradient little comes down,
+# shows when: for three epochs the plain net has next to nothing right, and after six it has fewer
+# right than the other one after three. This fits part 2, where of the gradient little comes down,
 # and of the string little comes up; but it is no proof that this is why.
 #
 # Three things should be said beside that.
