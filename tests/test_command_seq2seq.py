@@ -214,7 +214,7 @@ def test_a_model_of_another_kind_is_refused(trained):
         ("train pairs.txt --held-out 999", "999"),
         ("train pairs.txt --held-out 0", "--held-out is 0, but must be 1 or more"),
         ("train pairs.txt --hidden 0", "n_hidden is 0, but must be a whole number"),
-        ("train pairs.txt --hidden 7 --bidirectional", "n_hidden is 7, but each direction has"),
+        ("train pairs.txt --hidden 7 --bidirectional", "n_hidden is 7, but must be even"),
         ("train pairs.txt --own 2", "own is 2.0, but must be from 0 to 1"),
         ("train pairs.txt --bidirectional --reverse", "a bidirectional encoder reads both ways"),
         ("resume", "seq2seq.safetensors is no file"),

@@ -326,7 +326,7 @@ def test_options_that_do_not_fit_are_refused():
         ({"feeding": "input"}, "feeding is 'input', but there is no attention"),
         ({"attention": "cosine"}, "score is 'cosine', but must be one of dot"),
         ({"bidirectional": True, "reverse": True}, "leave out reverse"),
-        ({"bidirectional": True, "n_hidden": 5}, "n_hidden is 5, but each direction has half"),
+        ({"bidirectional": True, "n_hidden": 5}, "n_hidden is 5, but must be even"),
         ({"dropout": 1.0}, r"rate is 1.0, but must be in \[0, 1\)"),
     ):
         with pytest.raises(ValueError, match=message):

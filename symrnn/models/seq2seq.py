@@ -150,7 +150,7 @@ class Seq2Seq:
         if bidirectional and reverse:
             raise ValueError("a bidirectional encoder reads both ways: leave out reverse")
         if bidirectional and n_hidden % 2:
-            raise ValueError(f"n_hidden is {n_hidden}, but each direction has half of the units")
+            raise ValueError(f"n_hidden is {n_hidden}, but must be even: each direction has half")
         self.n_source, self.n_target, self.n_hidden = n_source, n_target, n_hidden
         self.reverse, self.residual, self.peeky = reverse, residual, peeky
         self.start = n_target
