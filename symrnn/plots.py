@@ -475,11 +475,13 @@ def word_map(
     colours = [COLOURS_OF_MANY[names.index(g) % 20] for g in groups or [""] * len(words)]
     for name in names:
         own = [k for k in range(len(words)) if groups is None or groups[k] == name]
-        ax.scatter(*xy[own].T, s=12, color=colours[own[0]], label=name, zorder=2)
+        ax.scatter(xy[own, 0], xy[own, 1], s=12, color=colours[own[0]], label=name, zorder=2)
     ax.set(xticks=[], yticks=[])
-    ax.margins(0.08)
+    ax.margins(0.12)
     if groups is not None:
-        ax.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+        ax.legend(
+            fontsize="small", loc="upper center", bbox_to_anchor=(0.5, 0), ncols=4, frameon=False
+        )  # fmt: skip
     _label_points(ax, xy, words, colours)
     return ax
 
@@ -491,27 +493,26 @@ def _label_points(ax: Axes, xy: Any, words: Sequence[str], colours: Sequence[Any
     frame = ax.get_window_extent().extents * to_points
     dots = ax.transData.transform(xy) * to_points
     taken = np.concatenate([dots - 3, dots + 3], axis=1)  # boxes: left, bottom, right, top
-    angles = np.arange(12) * np.pi / 6
-    away = [(r, np.cos(angle), np.sin(angle)) for r in (5, 12, 20, 30, 42, 56, 72) for angle in angles]
+    far = np.repeat([5, 12, 20, 30, 42, 56, 72], 12)
+    angle = np.resize(np.arange(12) * np.pi / 6, len(far))
+    towards = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    style: dict[str, Any] = {
+        "textcoords": "offset points", "ha": "center", "va": "center", "parse_math": False,
+    }  # fmt: skip
     for k, word in enumerate(words):
-        label = ax.annotate(
-            word, xy[k], (0, 0), textcoords="offset points", fontsize="x-small", color=colours[k],
-            ha="center", va="center", parse_math=False,
-        )  # fmt: skip
+        label = ax.annotate(word, xy[k], (0, 0), fontsize="x-small", color=colours[k], **style)
         extent = label.get_window_extent()
         size = np.array([extent.width, extent.height]) * to_points
-        shifts = np.array([[(r + w / 2) * x for w, x in zip(size, x_y, strict=True)] for r, *x_y in away])
+        shifts = (far[:, None] + size / 2) * towards
         boxes = np.concatenate([dots[k] + shifts - size / 2, dots[k] + shifts + size / 2], axis=1)
         low = np.maximum(boxes[:, None, :2], taken[:, :2])
         high = np.minimum(boxes[:, None, 2:], taken[:, 2:])
         covered = np.prod(np.maximum(high - low, 0), axis=2).sum(axis=1)
         beyond = np.maximum(frame[:2] - boxes[:, :2], 0) + np.maximum(boxes[:, 2:] - frame[2:], 0)
-        best = int(np.argmin(covered + 20 * beyond.sum(axis=1) + [r / 10 for r, *_ in away]))
+        best = int(np.argmin(covered + 20 * beyond.sum(axis=1) + far / 10))
         label.set_position(tuple(shifts[best]))
         taken = np.concatenate([taken, boxes[best : best + 1]])
-        if away[best][0] > 12:
-            ax.annotate(
-                "", xy[k], shifts[best] * (1 - size[1] / 2 / np.hypot(*shifts[best])),
-                textcoords="offset points", zorder=1,
-                arrowprops={"arrowstyle": "-", "lw": 0.4, "color": colours[k], "shrinkA": 0, "shrinkB": 0},
-            )  # fmt: skip
+        if far[best] > 12:
+            line = {"arrowstyle": "-", "lw": 0.4, "color": colours[k], "shrinkA": 0, "shrinkB": 0}
+            end = far[best] * towards[best]
+            ax.annotate("", xy[k], tuple(end), arrowprops=line, zorder=1, **style)

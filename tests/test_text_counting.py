@@ -42,7 +42,7 @@ def test_counts_do_not_depend_on_the_pieces_that_are_taken(monkeypatch, piece):
 
 
 def test_the_sentence_of_seven_words():
-    words = "you say goodbye and i say hello .".split()
+    words = ["you", "say", "goodbye", "and", "i", "say", "hello", "."]
     v = Vocabulary.build(words, specials=())
     counts = cooccurrences(v.encode(words), len(v), window=1)
     beside = Counter({v.tokens[j]: int(counts[v["say"], j]) for j in range(7)})
@@ -64,7 +64,7 @@ def test_ppmi_equals_its_equation():
 
 def test_the_truncated_svd_equals_the_first_columns_of_the_full_one():
     m = ppmi(cooccurrences(RNG.integers(40, size=3000), 40, 3))
-    u, s, vt = np.linalg.svd(m.toarray())
+    u, s, _ = np.linalg.svd(m.toarray())
     for power in (0, 0.5, 1):
         x = svd_vectors(m, 5, np.random.default_rng(3), power)
         np.testing.assert_allclose(np.abs(x), np.abs(u[:, :5] * s[:5] ** power), atol=1e-10)

@@ -13,7 +13,10 @@ from symrnn.models.word2vec import CBOW, SkipGram, gradient_descent_on_rows, tak
 from symrnn.updates import gradient_descent
 
 N, D = 7, 3
-WORDS = {SkipGram: np.array([2, 5, 2, 2]), CBOW: np.array([[2, 5, -1], [-1, -1, 0], [2, 2, 5], [4, 2, 2]])}
+WORDS = {
+    SkipGram: np.array([2, 5, 2, 2]),
+    CBOW: np.array([[2, 5, -1], [-1, -1, 0], [2, 2, 5], [4, 2, 2]]),
+}
 TARGETS = np.array([1, 2, 1, 6])
 NEGATIVES = {
     "softmax": None,
@@ -182,9 +185,7 @@ def test_numba_computes_the_same(loss):
     quick, fast = made(SkipGram), made(SkipGram)
     a, b = compiled(quick, loss, 0.5), compiled(fast, loss, 0.5, mode="NUMBA")
     for _ in range(3):
-        np.testing.assert_allclose(
-            a(*batch(SkipGram, loss)), b(*batch(SkipGram, loss)), rtol=1e-12
-        )
+        np.testing.assert_allclose(a(*batch(SkipGram, loss)), b(*batch(SkipGram, loss)), rtol=1e-12)
     for w, expected in zip(fast.params, quick.params, strict=True):
         np.testing.assert_allclose(w.get_value(), expected.get_value(), rtol=1e-12)
 

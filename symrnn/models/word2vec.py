@@ -103,9 +103,7 @@ def gradient_descent_on_rows(
     updates: dict[SharedVariable, TensorVariable] = {}
     for r, gradient in zip(rows, gradients, strict=True):
         so_far = updates.get(r.matrix, r.matrix)
-        updates[r.matrix] = pt.inc_subtensor(
-            so_far[r.ids], -rate.astype(gradient.dtype) * gradient
-        )
+        updates[r.matrix] = pt.inc_subtensor(so_far[r.ids], -rate.astype(gradient.dtype) * gradient)
     return updates
 
 

@@ -7,7 +7,8 @@ text alone where words occur finds the classes (france is like italy), and the r
 to paris as italy is to rome); and since both are known, one can count how many are found.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -124,18 +125,25 @@ class PlantedWords:
         """Return the pairs of two parallel classes."""
         return list(zip(self.classes[one].words, self.classes[other].words, strict=True))
 
-    def judgements(self) -> Iterator[tuple[str, str, float]]:
-        """Yield all pairs of planted words with how similar they are meant to be.
+    def judgements(self, rng: Generator, n: int = 100) -> list[tuple[str, str, float]]:
+        """Return pairs of planted words with how similar they are meant to be, in random order.
 
-        2 within a class, 1 for partners in parallel classes, else 0.
+        2 for words of one class, 1 for partners in parallel classes, 0 for all others: random pairs
+        of each kind, n or as many as there are.
         """
-        partner = {p: q for relation in self.relations for p, q in self.pairs(*relation)}
-        words = list(self.class_of)
-        for k, a in enumerate(words):
-            for b in words[:k]:
-                same = 2.0 * (self.class_of[a] == self.class_of[b])
-                yield a, b, same or float(partner.get(a) == b or partner.get(b) == a)
-
+        check_rng(rng)
+        check_sizes(n=n)
+        partners = {pair for relation in self.relations for pair in self.pairs(*relation)}
+        kinds: dict[float, list[tuple[str, str]]] = {2.0: [], 1.0: [], 0.0: []}
+        for a, b in combinations(self.class_of, 2):
+            same = 2.0 * (self.class_of[a] == self.class_of[b])
+            kinds[same or float(bool({(a, b), (b, a)} & partners))].append((a, b))
+        chosen = [
+            (*pairs[k], score)
+            for score, pairs in kinds.items()
+            for k in rng.permutation(len(pairs))[:n].tolist()
+        ]
+        return [chosen[k] for k in rng.permutation(len(chosen)).tolist()]
 
 
 def english_words() -> PlantedWords:
@@ -204,8 +212,9 @@ PLAIN = {
     "fruit": (
         "apple pear plum peach cherry lemon orange grape melon fig",
         (
-            "a ripe {} hangs on the tree", "peel the {} and slice it", "the juice of a {} is sweet",
-            "a basket with one {} in it", "the {} jam is in a jar", "a sour {} fell from its branch",
+            "a ripe {} hangs on the tree", "peel the {} and slice it",
+            "the juice of a {} is sweet", "a basket with one {} in it",
+            "the {} jam is in a jar", "a sour {} fell from its branch",
         ),
     ),
     "instrument": (

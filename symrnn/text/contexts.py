@@ -112,7 +112,7 @@ def keep_probabilities(counts: ArrayLike, threshold: float = 1e-3) -> NDArray[np
             f"threshold is {threshold} and there are {c.sum():.0f} words, but both must be above 0"
         )
     with np.errstate(divide="ignore"):
-        return np.minimum(1, np.sqrt(threshold * c.sum() / c))
+        return np.asarray(np.minimum(1, np.sqrt(threshold * c.sum() / c)))
 
 
 def skip_gram_pairs(
@@ -269,7 +269,8 @@ def _batches(
 def _in_batches(
     make: Any, tokens: Any, window: int, batch_size: int, rng: Generator, end: Any, keep: Any
 ) -> Iterator[tuple[Ids, Ids]]:
-    first, second = [], []  # what is left of the pieces before
+    first: list[Ids] = []  # what is left of the pieces before
+    second: list[Ids] = []
     for start in range(0, len(tokens), PIECE):
         piece = tokens[start : start + PIECE]
         if keep is not None:
@@ -297,4 +298,4 @@ def sentences(tokens: NDArray[Any], end: int | None) -> NDArray[np.int64]:
 
 def inside(sentence: NDArray[np.int64], d: int) -> NDArray[np.bool_]:
     """For each token but the last d, whether the one d places on is of the same sentence."""
-    return (sentence[:-d] == sentence[d:]) & (sentence[:-d] >= 0)
+    return np.asarray((sentence[:-d] == sentence[d:]) & (sentence[:-d] >= 0))

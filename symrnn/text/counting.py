@@ -233,6 +233,8 @@ def unit_rows(matrix: Any) -> Any:
         lengths = np.sqrt(matrix.multiply(matrix).sum(axis=1))
         scale = 1 / np.where(lengths > 0, lengths, 1)
         return sp.diags_array(scale) @ matrix
+    largest = np.abs(matrix).max(axis=1, keepdims=True)
+    matrix = matrix / np.where(largest > 0, largest, 1)  # so that no square is too large
     lengths = np.sqrt((matrix**2).sum(axis=1, keepdims=True))
     return matrix / np.where(lengths > 0, lengths, 1)
 

@@ -99,7 +99,7 @@ class WordVectors:
 
     def __getitem__(self, word: str) -> NDArray[Any]:
         """Return the vector of a word."""
-        return self.vectors[self._id(word)]
+        return np.asarray(self.vectors[self._id(word)])
 
     def similarity(self, a: str, b: str) -> float:
         """Return the cosine of the angle between two words, from -1 to 1."""
@@ -119,7 +119,7 @@ class WordVectors:
         return self._best(unit_rows(vector[None])[0], n, set())
 
     def analogy(self, a: str, b: str, c: str, n: int = 10) -> list[tuple[str, float]]:
-        """Return the n best answers to: a is to b as c is to what?
+        """Return the n best words x for "a is to b as c is to x".
 
         The words nearest to ``b - a + c``, each of length 1 (Mikolov et al., 2013c), without a, b
         and c themselves.
@@ -128,7 +128,7 @@ class WordVectors:
         return self._best(unit_rows(self._target(*ids)[None])[0], n, set(ids))
 
     def solves(self, questions: Sequence[Question]) -> NDArray[np.bool_]:
-        """For each ``(a, b, c, d)``, whether d is the best answer to: a is to b as c is to what?
+        """For each ``(a, b, c, d)``, whether d is the best x for "a is to b as c is to x".
 
         Returns
         -------
