@@ -501,6 +501,7 @@ def _label_points(ax: Axes, xy: Any, words: Sequence[str], colours: Sequence[Any
     }  # fmt: skip
     for k, word in enumerate(words):
         label = ax.annotate(word, xy[k], (0, 0), fontsize="x-small", color=colours[k], **style)
+        label.set_in_layout(False)
         extent = label.get_window_extent()
         size = np.array([extent.width, extent.height]) * to_points
         shifts = (far[:, None] + size / 2) * towards

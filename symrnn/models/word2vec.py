@@ -214,7 +214,10 @@ class SkipGram:
         ----------
         learning_rate
             Of the batch's *mean* loss: a number, or a shared scalar. word2vec takes the pairs one
-            by one, with rates from 0.025; the same for a batch is 0.025 times its size.
+            by one, with rates from 0.025; the same for a batch is 0.025 times its size. But a word
+            that is many times in a batch takes as many steps at once, and if these are too long
+            together, the loss explodes: subsampling (`symrnn.text.contexts.keep_probabilities`),
+            smaller batches or a lower rate help.
         mode
             As for `pytensor.function`.
 
