@@ -490,7 +490,7 @@ def _label_points(ax: Axes, xy: Any, words: Sequence[str], colours: Sequence[Any
     """Write each word as near to its point as it covers no other; if that is far, with a line."""
     ax.figure.draw_without_rendering()  # type: ignore[union-attr]
     to_points = 72 / ax.figure.dpi
-    frame = ax.get_window_extent().extents * to_points
+    frame = np.asarray(ax.get_window_extent().extents) * to_points
     dots = ax.transData.transform(xy) * to_points
     taken = np.concatenate([dots - 3, dots + 3], axis=1)  # boxes: left, bottom, right, top
     far = np.repeat([5, 12, 20, 30, 42, 56, 72], 12)
