@@ -146,7 +146,8 @@ class MultiHeadAttention:
                 memory = x = without_padding(x, mask)
             keys_values = self.keys_values(memory, mask)
         n, d = self.n_features, self.n_features // self.n_heads
-        q, k, v = self.to_query(x), keys_values[:, :, :n], keys_values[:, :, n:]
+        q = self.to_query(x)
+        k, v = pt.split(keys_values, [n, n], n_splits=2, axis=2)
         steps, batch, places = q.shape[0], q.shape[1], k.shape[0]
         # the heads of all samples are a batch of small matrices
         scores = pt.matmul(self._heads(q), self._heads(k).transpose(0, 2, 1))
