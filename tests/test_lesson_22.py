@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 from conftest import load_lesson, run_lesson
 
-from symrnn.lessons import OptionError
-
 lesson = load_lesson("22")
 
 
@@ -62,15 +60,10 @@ def test_losses_by_place_are_minus_log_p():
     assert losses[3] == pytest.approx(-one[np.arange(100), t[3]].mean(), rel=1e-12)
 
 
-def test_options_that_cannot_be_used_are_named(tmp_path):
-    with pytest.raises(OptionError, match="--full"):
-        run_lesson(lesson, tmp_path, full=True, quick=True)
-
-
 @pytest.mark.slow
 @pytest.mark.numba
 def test_the_transformer_adds_and_reads_dates_and_is_near_the_entropy(tmp_path):
-    found, _ = run_lesson(lesson, tmp_path, full=True)
+    found, _ = run_lesson(lesson, tmp_path)
     runs, floor = found["runs"], found["floor"]
     assert runs["addition"]["Transformer"].final >= 0.99  # of 5,000 unseen sums
     assert runs["dates"]["Transformer"].final >= 0.99

@@ -145,7 +145,7 @@ class TransformerLM:
         rule
             Makes updates of the loss and the weights.
         mode
-            As for `pytensor.function`.
+            As for `pytensor.function`; see `Transformer.compile_training`.
 
         Returns
         -------
