@@ -377,8 +377,8 @@ def test_writer_writes_with_a_language_model():
     vocabulary = Vocabulary.build("hello\n")
     m = TransformerLM(len(vocabulary), 8, 2, np.random.default_rng(1), n_layers=1, tied=True)
     step = m.compile_training(lambda loss, params: adam(loss, params, 0.02), QUICK)
-    ids = vocabulary.encode("hello\n" * 3)[:, None]
-    losses = [float(step(ids[:-1], ids[1:])) for _ in range(40)]
+    ids = vocabulary.encode("\n" + "hello\n" * 3)[:, None]  # Writer begins after a line end
+    losses = [float(step(ids[:-1], ids[1:])) for _ in range(80)]
     assert losses[-1] < 0.1 < losses[0]
     assert m.compile_evaluation(QUICK)(ids[:-1], ids[1:]) < losses[-1]
     writer = Writer(m, vocabulary, Characters(), QUICK)
@@ -399,7 +399,7 @@ def test_dropout_is_new_at_each_call_and_not_there_in_use():
 
 def test_all_is_in_the_dtype_of_the_weights():
     with pytensor.config.change_flags(floatX="float32"):
-        m = Transformer(5, 4, 8, 2, np.random.default_rng(1), activation="gelu", dropout=0.1)
+        m = Transformer(5, 4, 8, 2, np.random.default_rng(1), 1, activation="gelu", dropout=0.1)
         loss = m.loss(*_batch(), training=True)
         gradients = pytensor.grad(loss, m.params)
     assert {loss.dtype, *(g.dtype for g in gradients)} == {"float32"}
