@@ -145,6 +145,8 @@ class MultiHeadAttention:
             if memory is None:
                 memory = x = without_padding(x, mask)
             keys_values = self.keys_values(memory, mask)
+        else:
+            keys_values = self._checked(keys_values)
         n, d = self.n_features, self.n_features // self.n_heads
         q = self.to_query(x)
         k, v = pt.split(keys_values, [n, n], n_splits=2, axis=2)
@@ -157,6 +159,17 @@ class MultiHeadAttention:
         context = pt.matmul(weights.reshape((batch * self.n_heads, steps, places)), self._heads(v))
         context = context.transpose(1, 0, 2).reshape((steps, batch, n))
         return self.output(context), weights.transpose(2, 0, 1, 3)
+
+    def _checked(self, keys_values: Any) -> TensorVariable:
+        """Refuse a memory in place of what `keys_values` returns for it."""
+        keys_values, wanted = _three_axes("keys_values", keys_values), 2 * self.n_features
+        message = (
+            f"keys_values must have {wanted} features, keys and values side by side: give what the "
+            "method keys_values returns for a memory, and not the memory"
+        )
+        if keys_values.type.shape[2] not in (None, wanted):
+            raise ValueError(f"{message} (they have {keys_values.type.shape[2]})")
+        return CheckAndRaise(ValueError, message)(keys_values, pt.eq(keys_values.shape[2], wanted))
 
     def _heads(self, x: TensorVariable) -> TensorVariable:
         """From (time, batch, n_features) to (batch * n_heads, time, d)."""

@@ -445,6 +445,13 @@ def test_arrays_that_do_not_fit_are_refused():
         attention(np.ones((3, 2, 5)))
     with pytest.raises(ValueError, match=r"the mask has shape \(2, 2\)"):
         attention(x, mask=np.ones((2, 2)))
+    with pytest.raises(ValueError, match=r"keys_values must have 8 features.*\(they have 4\)"):
+        attention(x, keys_values=x)
+    unknown = pt.tensor3("unknown")
+    f = pytensor.function([unknown], attention(x, keys_values=unknown)[0], mode=QUICK)
+    f(np.ones((5, 2, 2 * N)))
+    with pytest.raises(ValueError, match="keys_values must have 8 features"):
+        f(x)
     layer, decoder = (TransformerLayer(N, 2, 8, rng, memory=memory) for memory in (False, True))
     with pytest.raises(ValueError, match="looks at no memory"):
         layer(x, memory=x)
