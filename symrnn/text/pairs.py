@@ -110,7 +110,7 @@ def _separator(line: str, place: str) -> str:
             return separator
     raise ValueError(
         f"{place}: {_short(line)} has neither a tab nor an underscore. A line must be source, "
-        "separator, target; name another separator: read_pairs(path, separator=';')"
+        "separator, target; another separator must be named (separator=';', or --separator ';')"
     )
 
 
@@ -120,8 +120,8 @@ def _pair(line: str, separator: str, place: str) -> Pair:
         return parts[0], parts[1]
     wrong = "an empty source or target" if len(parts) == 2 else f"{len(parts) - 1} separators"
     raise ValueError(
-        f"{place}: {_short(line)} has {wrong}, but must be source, {separator!r}, target, and the "
-        "separator must be in neither of both"
+        f"{place}: {_short(line)} has {wrong}, but must be source, {separator!r}, target, with one "
+        "separator"
     )
 
 
