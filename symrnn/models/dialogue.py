@@ -91,11 +91,12 @@ class DialogueModel(Variational):
     --------
     What was said first decides the reply to the third utterance.
 
+    >>> import numpy as np
     >>> from symrnn.compiling import QUICK
     >>> from symrnn.models.replies import Replier
     >>> from symrnn.text import DialogueVocabulary, dialogue_batches
     >>> from symrnn.updates import adam
-    >>> dialogues = [["I am Ann", "hello", "who am I", "Ann"], ["I am Bob", "hello", "who am I", "Bob"]]
+    >>> dialogues = [[f"I am {name}", "hello", "who am I", name] for name in ("Ann", "Bob")]
     >>> words = DialogueVocabulary.build(dialogues)
     >>> model = DialogueModel(len(words), 8, 16, np.random.default_rng(1))
     >>> step = model.compile_training(lambda loss, params: adam(loss, params, 0.02), QUICK)
@@ -103,7 +104,7 @@ class DialogueModel(Variational):
     >>> losses = [step(*batch)[0] for _ in range(40)]
     >>> Replier(model, words, QUICK).reply([dialogue[:3] for dialogue in dialogues])
     ['Ann', 'Bob']
-    """  # noqa: E501
+    """
 
     def __init__(
         self,

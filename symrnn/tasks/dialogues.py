@@ -13,7 +13,6 @@ COLOURS = ("red", "blue", "green", "black", "white", "brown", "grey", "pink")
 THINGS = ("hat", "bike", "bag", "boat")
 FACTS = {"name": NAMES, "colour": COLOURS}
 CHAT = ("it is warm .", "i am tired .", "this is nice .", "we have time .")
-NODS = ("oh .", "i see .", "fine .", "all right .")
 
 REPLIES = {
     "animals": (
@@ -47,9 +46,9 @@ REPLIES = {
 def memory_dialogues(rng: Generator, n_dialogues: int) -> list[Dialogue]:
     """Make dialogues whose last reply was said three or more turns before.
 
-    One speaker tells a name and the colour of a thing, in either order, chats once or twice in
-    between or after it, and asks at the end for one of both. The other one only nods, until it has
-    to answer with that one word. The question is the same whatever the answer is. So whoever knows
+    One speaker tells a name and the colour of a thing, in either order, may chat once in between or
+    after it, and asks at the end for one of both. The other one says that it has heard, and has to
+    answer with that one word. The question is the same whatever the answer is. So whoever knows
     the last utterance alone can be right in one of eight cases, and not more often: see
     `chance_without_memory`.
 
@@ -63,7 +62,7 @@ def memory_dialogues(rng: Generator, n_dialogues: int) -> list[Dialogue]:
     Returns
     -------
     list of lists of str
-        Dialogues of 8 or 10 utterances.
+        Dialogues of 6 or 8 utterances.
 
     Raises
     ------
@@ -75,6 +74,14 @@ def memory_dialogues(rng: Generator, n_dialogues: int) -> list[Dialogue]:
     >>> import numpy as np
     >>> for utterance in memory_dialogues(np.random.default_rng(2), 1)[0]:
     ...     print(utterance)
+    my name is Tom .
+    hello .
+    i am tired .
+    i see .
+    i have a green hat .
+    nice .
+    what is my name ?
+    Tom
     """
     check_rng(rng)
     check_sizes(n_dialogues=n_dialogues)
@@ -83,12 +90,12 @@ def memory_dialogues(rng: Generator, n_dialogues: int) -> list[Dialogue]:
 
 def _memory_dialogue(rng: Generator) -> Dialogue:
     name, colour, thing = (_one(rng, all_) for all_ in (NAMES, COLOURS, THINGS))
-    told = [f"my name is {name} .", f"i have a {colour} {thing} ."]
+    told = [(f"my name is {name} .", "hello ."), (f"i have a {colour} {thing} .", "nice .")]
     if rng.random() < 0.5:
         told.reverse()
-    for _ in range(rng.integers(1, 3)):
-        told.insert(int(rng.integers(1, len(told) + 1)), _one(rng, CHAT))
-    dialogue = [utterance for said in told for utterance in (said, _one(rng, NODS))]
+    if rng.random() < 0.5:
+        told.insert(int(rng.integers(1, len(told) + 1)), (_one(rng, CHAT), "i see ."))
+    dialogue = [utterance for pair in told for utterance in pair]
     if rng.random() < 0.5:
         return [*dialogue, "what is my name ?", name]
     return [*dialogue, f"what colour is my {thing} ?", colour]
@@ -128,6 +135,10 @@ def choice_dialogues(rng: Generator, n_dialogues: int) -> list[Dialogue]:
     >>> import numpy as np
     >>> for utterance in choice_dialogues(np.random.default_rng(2), 1)[0]:
     ...     print(utterance)
+    let us talk about jobs .
+    good idea .
+    tell me something .
+    farmers grow wheat .
     """
     check_rng(rng)
     check_sizes(n_dialogues=n_dialogues)
@@ -136,7 +147,7 @@ def choice_dialogues(rng: Generator, n_dialogues: int) -> list[Dialogue]:
         subject = _one(rng, [*REPLIES])
         reply = _one(rng, REPLIES[subject])
         dialogues.append(
-            [f"let us talk about {subject} .", _one(rng, NODS), "tell me something .", reply]
+            [f"let us talk about {subject} .", "good idea .", "tell me something .", reply]
         )
     return dialogues
 
@@ -158,9 +169,9 @@ def is_right(dialogue: Sequence[str], reply: str) -> bool:
 
     Examples
     --------
-    >>> asked = ["let us talk about fruit .", "oh .", "tell me something ."]
-    >>> is_right(asked, "a plum is blue."), is_right(asked, "a plum is red."), is_right(asked, "oh.")
-    (True, False, False)
+    >>> asked = ["let us talk about fruit .", "good idea .", "tell me something ."]
+    >>> [is_right(asked, reply) for reply in ("a plum is blue.", "a plum is red.", "oh.")]
+    [True, False, False]
     """
     for subject, replies in REPLIES.items():
         if subject in dialogue[0].split():
