@@ -418,7 +418,7 @@ def latent_plane(
     if axes is None:
         axes = list(plt.subplots(1, 2, figsize=(11, 5), layout="constrained")[1])
     points, grid = axes
-    drawn = points.scatter(*z.T, c=values, cmap="viridis", s=10)
+    drawn = points.scatter(z[:, 0], z[:, 1], c=values, cmap="viridis", s=10)
     points.figure.colorbar(drawn, ax=points, label=label, pad=0.02)
     rows, columns, height, width = images.shape
     # a white line between the images; the first row of them is the lowest

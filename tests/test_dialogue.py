@@ -25,6 +25,7 @@ KINDS = {
     "hred": {},
     "vhred": {"n_latent": 2},
     "variational seq2seq": {"context": False, "n_latent": 2},
+    "last only": {"n_latent": 2, "last_only": True},
 }
 EOS, N, LATENT = 0, 5, 2
 DIALOGUES = [
@@ -80,15 +81,18 @@ def in_numpy(model, dialogue, epsilon):
             h = elman(w, "encoder", E[word], h)
         vectors.append(h)
     c = np.zeros(N)
+    learnt = [len(utterances) - 2] if model.last_only else range(len(utterances) - 1)
     for n, reply in enumerate(utterances[1:]):
         c = vectors[n] if model.context is None else elman(w, "context", vectors[n], c)
+        if n not in learnt:
+            continue
         d = c
         if model.n_latent:
             (n0, v0), (m, v) = (
                 gaussian(w, "prior", c),
                 gaussian(w, "posterior", np.concatenate([c, vectors[n + 1]])),
             )
-            d = np.concatenate([c, m + np.exp(v / 2) * epsilon[n]])
+            d = np.concatenate([c, m + np.exp(v / 2) * epsilon[n - learnt[0]]])
             sums[1] += ((v0 - v + np.exp(v - v0) + (m - n0) ** 2 / np.exp(v0) - 1) / 2).sum()
         h = np.tanh(d @ w["decoder.first.W"] + w["decoder.first.b"])
         for before, word in zip([4, *reply[:-1]], reply, strict=True):  # 4 is the start token
@@ -97,21 +101,29 @@ def in_numpy(model, dialogue, epsilon):
     return sums
 
 
+def n_learnt(model, dialogue):
+    return 1 if model.last_only else len(dialogue) - 1
+
+
+def draws(model, epsilon):
+    return epsilon[:1] if model.last_only else epsilon
+
+
 def test_terms_equal_numpy(kind):
     model, call = kind
     each = [in_numpy(model, d, EPSILON[:, b]) for b, d in enumerate(DIALOGUES)]
-    n_replies = sum(len(d) - 1 for d in DIALOGUES)
-    got = call(WORDS, MASK, EPSILON)[:2]
+    n_replies = sum(n_learnt(model, d) for d in DIALOGUES)
+    got = call(WORDS, MASK, draws(model, EPSILON))[:2]
     np.testing.assert_allclose(got, np.sum(each, axis=0) / n_replies, rtol=1e-12)
     assert (got[1] > 0) == bool(model.n_latent)
 
 
 def test_dialogues_side_by_side_give_the_mean_of_each_alone(kind):
     model, call = kind
-    together, total = call(WORDS, MASK, EPSILON), 0
+    together, total = call(WORDS, MASK, draws(model, EPSILON)), 0
     sums = [np.zeros_like(value) for value in together]
     for b, dialogue in enumerate(DIALOGUES):
-        n = len(dialogue) - 1
+        n = n_learnt(model, dialogue)
         total += n
         alone = call(*padded_dialogues([dialogue], EOS), EPSILON[:n, b : b + 1])
         for value, one in zip(sums, alone, strict=True):
@@ -123,13 +135,14 @@ def test_dialogues_side_by_side_give_the_mean_of_each_alone(kind):
 
 
 def test_what_padding_holds_changes_no_number(kind):
-    _, call = kind
+    model, call = kind
+    epsilon = draws(model, EPSILON)
     others = np.where(MASK, WORDS, (WORDS + 3) % 4)
     assert (others != WORDS).any()
     longer = [np.pad(a, [(0, 2), (0, 1), (0, 0)]) for a in (WORDS, MASK)]
-    more = np.concatenate([EPSILON, EPSILON[:1]])
+    more = draws(model, np.concatenate([EPSILON, EPSILON[:1]]))
     for a, b, c in zip(
-        call(WORDS, MASK, EPSILON), call(others, MASK, EPSILON), call(*longer, more), strict=True
+        call(WORDS, MASK, epsilon), call(others, MASK, epsilon), call(*longer, more), strict=True
     ):
         np.testing.assert_array_equal(a, b)
         np.testing.assert_allclose(a, c, rtol=0, atol=1e-10)
@@ -137,7 +150,8 @@ def test_what_padding_holds_changes_no_number(kind):
 
 def test_every_weight_has_a_gradient_and_a_name_of_its_own(kind):
     model, call = kind
-    for p, g in zip(model.params, call(WORDS, MASK, EPSILON)[2:], strict=True):
+    gradients = call(WORDS, MASK, draws(model, EPSILON))[2:]
+    for p, g in zip(model.params, gradients, strict=True):
         assert g.any(), p.name
     assert len({p.name for p in model.params}) == len(model.params)
 
@@ -147,7 +161,7 @@ def test_gradients_are_those_of_finite_differences(kind):
     checked = [model.embedding.W, model.decoder.first.W, model.encoder.W_h]
 
     def loss(*values):
-        log_likelihood, kl = model.terms(WORDS, MASK, epsilon=EPSILON)
+        log_likelihood, kl = model.terms(WORDS, MASK, epsilon=draws(model, EPSILON))
         return clone_replace(kl - log_likelihood, dict(zip(checked, values, strict=True)))
 
     values = [p.get_value() for p in checked]
@@ -273,6 +287,13 @@ def test_what_does_not_fit_a_model_is_refused():
     ):
         with pytest.raises(ValueError, match=message):
             elbo(words, mask)
+
+
+def test_a_dialogue_without_a_reply_is_refused_where_only_the_last_is_learnt_from():
+    elbo = make("last only").compile_elbo(QUICK)
+    words, mask = padded_dialogues([*DIALOGUES, [[1, 2]]], EOS)
+    with pytest.raises(ValueError, match="there must be at least two turns"):
+        elbo(words, mask)
 
 
 def test_a_batch_of_pieces_is_learnt_from_as_whole_dialogues_are_but_for_the_context():

@@ -50,7 +50,7 @@ class DialogueModel(Variational):
     2015; Serban et al., 2016. VHRED: Serban et al., 2017; it is trained by the bound of
     `symrnn.models.variational`, and z_n is what the reply says of all that it could say.
 
-    Each utterance but the first is a reply that is learnt from. The decoder is that of
+    The decoder is that of
     `symrnn.models.decoder`; encoder, context and decoder are three loops, none within another.
 
     Parameters
@@ -70,6 +70,9 @@ class DialogueModel(Variational):
         ``(n_in, n_hidden, rng, name=...) -> cell``.
     word_drop
         Which part of the reply's words the decoder is not shown in training, within [0, 1].
+    last_only
+        False learns from all utterances but the first, as replies to what was said before each.
+        True learns from the last one of each dialogue alone.
     W_embed
         Makes the first vectors of the tokens, from `symrnn.initializers`. Default: N(0, 1).
 
@@ -116,11 +119,13 @@ class DialogueModel(Variational):
         n_latent: int = 0,
         cell: Callable[..., Cell] = GRUCell,
         word_drop: float = 0.0,
+        last_only: bool = False,
         W_embed: Initializer = LARGE,
     ) -> None:
         if n_latent < 0:
             raise ValueError(f"n_latent is {n_latent}, but must be 0 (no z) or more")
-        self.n_tokens, self.n_latent, self.noise = n_tokens, n_latent, Noise(rng)
+        self.n_tokens, self.n_latent, self.last_only = n_tokens, n_latent, last_only
+        self.noise = Noise(rng)
         self.embedding = Embedding(n_tokens + 2, n_embed, rng, W_embed, name="embedding")
         self.encoder = cell(n_embed, n_hidden, rng, name="encoder")
         self.context = cell(n_hidden, n_hidden, rng, name="context") if context else None
@@ -177,24 +182,35 @@ class DialogueModel(Variational):
     ) -> Terms:
         """Return the parts of the bound, means over the replies; see `Variational.terms`.
 
-        epsilon has the shape ``(turns - 1, batch, n_latent)``. Without z the KL divergence is 0.
+        epsilon has the shape ``(turns - 1, batch, n_latent)``, ``(1, batch, n_latent)`` if only the
+        last replies are learnt from. Without z the KL divergence is 0.
 
         Raises
         ------
         ValueError
-            As `read`; when the function is called: if there are less than two turns.
+            As `read`; when the function is called: if there are less than two turns; with
+            `last_only`, in any of the dialogues.
         """
+        words, mask = pt.as_tensor_variable(words), pt.as_tensor_variable(mask)
         read = self.read(words, mask)
-        replies, c, u, there = words[:, 1:], read.contexts[:-1], read.utterances[1:], read.there[1:]
         two = CheckAndRaise(ValueError, "there must be at least two turns: one to reply to")
-        replies = two(replies, pt.ge(replies.shape[1], 1))
+        if self.last_only:
+            last, batch = read.there.sum(axis=0) - 1, pt.arange(words.shape[2])
+            last = two(last, pt.ge(last, 1).all())
+            replies, mask = words[:, last, batch][:, None], mask[:, last, batch][:, None]
+            c, u = read.contexts[last - 1, batch][None], read.utterances[last, batch][None]
+            there = pt.neq(mask, 0).any(axis=0)
+        else:
+            replies = two(words[:, 1:], pt.ge(words.shape[1], 2))
+            mask, there = mask[:, 1:], read.there[1:]
+            c, u = read.contexts[:-1], read.utterances[1:]
         d, kl = c, pt.zeros((), dtype=c.dtype)
         if self.n_latent:
             prior, q = self.prior(c), self.posterior(pt.concatenate([c, u], axis=2))
             d = pt.concatenate([c, q.at(self._epsilon(epsilon, q.mean))], axis=2)
             kl = gaussian_kl(*q, *prior, mask=there)
         time, turns, batch = replies.shape
-        replies, mask = (v.reshape((time, turns * batch)) for v in (replies, mask[:, 1:]))
+        replies, mask = (v.reshape((time, turns * batch)) for v in (replies, mask))
         z = self.decoder.logits(d.reshape((turns * batch, d.shape[2])), replies, training)
         nats = categorical_cross_entropy(z, replies, mask)
         n_words, n_replies = mask.sum().astype(nats.dtype), there.sum().astype(nats.dtype)
