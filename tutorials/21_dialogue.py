@@ -175,7 +175,7 @@ class Plan(NamedTuple):
 
 PLANS = {
     "quick": Plan(64, 20, 8, {"memory": 1, "choice": 1}, 20),
-    "default": Plan(2_000, 300, 48, {"memory": 10, "choice": 6}, 200),
+    "default": Plan(2_500, 400, 48, {"memory": 7, "choice": 7}, 200),
 }
 BATCH, RATE, N_EMBED, N_LATENT = 32, 0.008, 16, 8
 MODELS: dict[str, dict[str, Any]] = {
@@ -361,18 +361,49 @@ def dialogues_of_your_own(folder: Path) -> dict[str, Any]:
     raise AssertionError("the mistake was not found")
 
 
+def learn_file(file: str, epochs: int, plan: Plan, seed: int, mode: Any) -> list[tuple[str, str]]:
+    """Train HRED on a file, in pieces of 6 turns; print what it replies in the first dialogue."""
+    try:
+        dialogues = read_dialogues(file)
+        words = DialogueVocabulary.build(dialogues, min_count=2 if len(dialogues) > 100 else 1)
+        encoded = words.encode(dialogues, longest=100)
+    except (OSError, ValueError) as error:
+        raise lessons.OptionError(f"--file: {error}") from error
+    model = DialogueModel(len(words), N_EMBED, plan.n_hidden, np.random.default_rng(seed))
+    order = np.random.default_rng(seed)
+    batches = dialogue_batches(encoded, BATCH, words.eos, order, most_turns=6)
+    step = model.compile_training(lambda loss, params: adam(loss, params, 0.003), mode)
+    history = train(step, batches, epochs, label=file)
+    replier = Replier(model, words, mode, longest=100, most_turns=5)
+    contexts = [dialogues[0][:n] for n in range(1, len(dialogues[0]))][:5]
+    said = list(zip([c[-1] for c in contexts], replier.reply(contexts), strict=True))
+    print(f"  {file}: {len(words)} words, loss {history.loss[0]:.2f} -> {history.loss[-1]:.2f}")
+    for utterance, reply in said:
+        print(f"    {utterance[:50]}  ->  {reply[:50]}")
+    return said
+
+
 # %% [markdown]
 # ## Try it
 #
-# - `--file talk.txt` trains HRED on a file of your own and asks you for an utterance.
+# - `--file talk.txt` learns from a file of your own (a few hundred dialogues are few).
+# - In `MODELS`, `"word_drop": 0.0` for VHRED: does it still say several things?
+# - `last_only=False`: how much longer must HRED learn until it remembers?
+# - In `memory_dialogues`, more chat between what is told and the question.
 
 
 # %%
 @pytensor.config.change_flags(floatX="float32")
 def main(
-    mode: str | None = None, seed: int = 1, figures: str = "figures", quick: bool = False
+    file: str | None = None,
+    epochs: int = 20,
+    mode: str | None = None,
+    seed: int = 1,
+    figures: str = "figures",
+    quick: bool = False,
 ) -> dict[str, Any]:
     """Run the lesson; return what its parts found."""
+    lessons.positive_option("--epochs", epochs)
     folder = lessons.figure_folder(figures, quick)
     plan, mode = PLANS["quick" if quick else "default"], mode or QUICK
     rng = np.random.default_rng(seed)
@@ -406,6 +437,8 @@ def main(
     print("\n4. Dialogues of your own")
     with tempfile.TemporaryDirectory() as own:
         reading = dialogues_of_your_own(Path(own))
+    if file is not None:
+        reading["said"] = learn_file(file, epochs, plan, seed, mode)
     lessons.show_figures()
     return {
         "loops": loops, "remembering": remembering, "choosing": choosing, "said": said,
@@ -417,6 +450,8 @@ if __name__ == "__main__":
     lessons.run(
         main,
         help={
+            "file": "a file of your own dialogues, for part 4",
+            "epochs": "how often that file is gone through",
             "mode": "how PyTensor compiles the training (default: nothing is compiled)",
             "seed": "of the first weights, of the dialogues and the draws",
             "figures": "folder for the figures",

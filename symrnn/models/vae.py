@@ -174,7 +174,7 @@ class SequenceVAE(Variational):
     >>> from symrnn.compiling import QUICK
     >>> from symrnn.models.decoder import Writer
     >>> from symrnn.updates import adam
-    >>> model = SequenceVAE(3, 4, 16, 2, np.random.default_rng(1), word_drop=1.0)
+    >>> model = SequenceVAE(3, 4, 16, 2, np.random.default_rng(1))
     >>> step = model.compile_training(lambda loss, params: adam(loss, params, 0.03), QUICK, 0.1)
     >>> x = np.array([[0, 1, 0, 1], [0, 1, 1, 0], [2, 2, 2, 2]])  # (time, batch); 2 ends each
     >>> losses = [float(step(x, x > -1)[0]) for _ in range(80)]

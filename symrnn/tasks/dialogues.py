@@ -80,8 +80,8 @@ def memory_dialogues(rng: Generator, n_dialogues: int) -> list[Dialogue]:
     i see .
     i have a green hat .
     nice .
-    what is my name ?
-    Tom
+    what colour is my hat ?
+    green
     """
     check_rng(rng)
     check_sizes(n_dialogues=n_dialogues)
