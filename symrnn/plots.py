@@ -421,11 +421,12 @@ def latent_plane(
     drawn = points.scatter(z[:, 0], z[:, 1], c=values, cmap="viridis", s=10)
     points.figure.colorbar(drawn, ax=points, label=label, pad=0.02)
     rows, columns, height, width = images.shape
-    # a white line between the images; the first row of them is the lowest
+    # a grey line between the images; the first row of them is the lowest
+    shades = plt.get_cmap("Greys").with_extremes(bad="#cfd8e3")
     tiles = np.pad(images[::-1], [(0, 0), (0, 0), (1, 0), (1, 0)], constant_values=np.nan)
     mosaic = tiles.transpose(0, 2, 1, 3).reshape(rows * (height + 1), columns * (width + 1))
     half = extent * (1 + 1 / max(rows - 1, 1)) if rows > 1 else extent
-    grid.imshow(mosaic, cmap="Greys", vmin=0, vmax=1, extent=(-half, half, -half, half))
+    grid.imshow(mosaic, cmap=shades, vmin=0, vmax=1, extent=(-half, half, -half, half))
     for ax in axes:
         ax.set(
             xlabel="$z_1$", ylabel="$z_2$", xlim=(-half, half), ylim=(-half, half), aspect="equal"

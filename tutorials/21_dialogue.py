@@ -175,9 +175,9 @@ class Plan(NamedTuple):
 
 PLANS = {
     "quick": Plan(64, 20, 8, {"memory": 1, "choice": 1}, 20),
-    "default": Plan(2_500, 400, 48, {"memory": 7, "choice": 7}, 200),
+    "default": Plan(2_500, 400, 48, {"memory": 9, "choice": 5}, 200),
 }
-BATCH, RATE, N_EMBED, N_LATENT = 32, 0.008, 16, 8
+BATCH, RATE, N_EMBED, N_LATENT = 32, 0.01, 16, 8
 MODELS: dict[str, dict[str, Any]] = {
     "seq2seq": {"context": False},
     "HRED": {},
@@ -210,7 +210,7 @@ def train_model(
     n_steps, t = epochs * len(batches), step_counter()
 
     def rule(loss: Any, params: list[Any]) -> dict[Any, Any]:
-        rate = linear_to_zero(t, RATE, n_steps, n_steps // 3 or 1)
+        rate = linear_to_zero(t, RATE, n_steps, n_steps // 4 or 1)
         return adam(clip_by_global_norm(pytensor.grad(loss, params), 5.0), params, rate) | advance(
             t
         )

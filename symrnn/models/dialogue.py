@@ -204,6 +204,8 @@ class DialogueModel(Variational):
             replies = two(words[:, 1:], pt.ge(words.shape[1], 2))
             mask, there = mask[:, 1:], read.there[1:]
             c, u = read.contexts[:-1], read.utterances[1:]
+        longest = pt.neq(mask, 0).any(axis=(1, 2)).sum()
+        replies, mask = replies[:longest], mask[:longest]  # questions may be longer
         d, kl = c, pt.zeros((), dtype=c.dtype)
         if self.n_latent:
             prior, q = self.prior(c), self.posterior(pt.concatenate([c, u], axis=2))
