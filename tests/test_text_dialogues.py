@@ -108,6 +108,9 @@ def test_padding_is_after_utterances_and_after_dialogues():
         [1, 2, 9], [3, 9], [4, 9], [],
     ]  # fmt: skip
     assert not words[~mask].any()
+    for nothing in ([], [[]], [[[1]], []]):
+        with pytest.raises(ValueError, match="there must be at least one, and each must have an"):
+            padded_dialogues(nothing, eos=9)
 
 
 @pytest.mark.parametrize("most_turns", [None, 2, 3, 4, 9])

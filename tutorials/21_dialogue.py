@@ -242,14 +242,14 @@ def is_the_answer(dialogue: list[str], reply: str) -> bool:
 
 def draw_memory(runs: dict[str, Trained]) -> Any:
     """The share of right answers by epoch."""
-    figure, ax = plt.subplots(figsize=(8, 4.2), layout="constrained")
+    figure, ax = plt.subplots(figsize=(9, 4.2), layout="constrained")
     chance = 100 * chance_without_memory()
     ax.axhline(chance, color="black", ls=":", label="best without memory")
     for name, run in runs.items():
         epochs = np.arange(1, len(run.right) + 1)
         ax.plot(epochs, 100 * np.array(run.right), "o-", ms=4, color=COLOURS[name], label=name)
     ax.set(xlabel="epoch", ylabel="answers that are right, %", ylim=(-3, 103))
-    ax.legend(frameon=False, loc="center right")
+    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     ax.grid(alpha=0.3)
     return figure
 
@@ -313,7 +313,11 @@ def draw_replies(said: dict[tuple[str, str], dict[str, Counter[str]]], subject: 
         shown = [counts[reply] for reply in right]
         ax.barh([*right, "anything else"], [*shown, counts.total() - sum(shown)],
                 color=[COLOURS[key[0]]] * len(right) + [GREY])  # fmt: skip
-        ax.set(title=f"{key[0]}, {key[1]}", xlabel=f"of {counts.total()}", xlim=(0, counts.total()))
+        ax.set(
+            title=f"{key[0]}, {key[1]}",
+            xlabel=f"times of {counts.total()}",
+            xlim=(0, counts.total()),
+        )
     axes[0].invert_yaxis()
     return figure
 

@@ -275,6 +275,11 @@ def padded_dialogues(dialogues: Sequence[Sequence[ArrayLike]], eos: int) -> Dial
     eos
         The number of ``<eos>``, which is put after each utterance.
 
+    Raises
+    ------
+    ValueError
+        If there is no dialogue, or one has no utterance.
+
     Examples
     --------
     >>> words, mask = padded_dialogues([[[1, 2], [3]], [[4]]], eos=0)
@@ -283,6 +288,11 @@ def padded_dialogues(dialogues: Sequence[Sequence[ArrayLike]], eos: int) -> Dial
     >>> mask[:, :, 1].T.tolist()
     [[True, True, False], [False, False, False]]
     """
+    if not dialogues or not all(map(len, dialogues)):
+        raise ValueError(
+            f"there are {len(dialogues)} dialogues, of which some may be empty, but there must be "
+            "at least one, and each must have an utterance"
+        )
     turns = max(map(len, dialogues))
     columns: list[Any] = []
     for turn in range(turns):
