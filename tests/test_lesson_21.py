@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 from conftest import load_lesson, run_lesson
 
+from symrnn.compiling import QUICK
+from symrnn.lessons import OptionError
 from symrnn.tasks.dialogues import REPLIES, chance_without_memory, is_right
 
 lesson = load_lesson("21")
@@ -13,7 +15,7 @@ def test_the_quick_run_prints_and_draws_all_parts(quick):
     for part in range(1, 5):
         assert f"{part}. " in printed
     assert max(map(len, printed.splitlines())) < 120
-    assert [*found["choosing"]] == ["HRED", "VHRED"]
+    assert [*found["choosing"]] == ["VHRED"]
 
 
 def test_three_loops_by_hand_are_the_library(quick):
@@ -53,3 +55,19 @@ def test_hred_remembers_and_vhred_has_several_replies(tmp_path):
         assert distinct("VHRED", "z drawn") >= 3
     assert found["choosing"]["HRED"].right[-1] == 1
     assert found["choosing"]["seq2seq"].right[-1] < 0.5
+
+
+def test_a_file_that_cannot_be_used_is_told(tmp_path):
+    (tmp_path / "one.txt").write_text("alone\n")
+    for name, message in (("one.txt", "line 1: the dialogue has one"), ("none.txt", "none.txt")):
+        with pytest.raises(OptionError, match=f"--file: .*{message}"):
+            lesson.learn_file(str(tmp_path / name), 1, lesson.PLANS["quick"], 1, QUICK)
+
+
+@pytest.mark.slow
+def test_dialogues_of_a_file_are_learnt(tmp_path, capsys):
+    path = tmp_path / "talk.txt"
+    path.write_text(lesson.TALK)
+    said = lesson.learn_file(str(path), 150, lesson.PLANS["default"], 1, QUICK)
+    assert said == [("Hello .", "Hello, who are you?"), ("Hello , who are you ?", "I am Ann.")]
+    assert "talk.txt: 16 words" in capsys.readouterr().out

@@ -448,7 +448,7 @@ def main(
           f"best {100 / len(REPLIES):.1f} %)", flush=True)  # fmt: skip
     choosing = {
         name: train_model(name, choice, is_right, plan.epochs["choice"], plan, seed, mode)
-        for name in (["HRED", "VHRED"] if quick else MODELS)
+        for name in (["VHRED"] if quick else MODELS)
     }
     said = several_replies(choosing, plan, seed)
     lessons.save_figure(draw_replies(said, "animals"), folder, "21_replies")
