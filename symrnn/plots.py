@@ -373,6 +373,73 @@ def attention_strip(
     return list(grid[:, 0])
 
 
+def latent_plane(
+    z: ArrayLike,
+    values: ArrayLike,
+    images: ArrayLike,
+    extent: float = 2.5,
+    label: str = "",
+    axes: Sequence[Axes] | None = None,
+) -> list[Axes]:
+    """Draw a latent plane twice: where samples lie, and what is decoded from its points.
+
+    Parameters
+    ----------
+    z
+        Where the samples lie, shape ``(samples, 2)``.
+    values
+        What the points are coloured by, shape ``(samples,)``.
+    images
+        What is decoded at the points of a square grid, shape ``(rows, columns, height, width)``;
+        ``images[i, j]`` belongs to ``(z_1, z_2) = (g[j], g[i])`` with
+        ``g = latent_grid(n, extent)``. So z_2 grows upwards.
+    extent
+        The plane is drawn from -extent to extent.
+    label
+        What the colours mean.
+    axes
+        Two Axes to draw on; a new figure by default.
+
+    Returns
+    -------
+    list of Axes
+        That with the points, and that with the images.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+    """
+    z, values, images = (np.asarray(a, float) for a in (z, values, images))
+    if z.ndim != 2 or z.shape[1] != 2 or values.shape != z.shape[:1] or images.ndim != 4:
+        raise ValueError(
+            f"z has shape {z.shape}, values {values.shape} and images {images.shape}, but they "
+            "must have (samples, 2), (samples,) and (rows, columns, height, width)"
+        )
+    if axes is None:
+        axes = list(plt.subplots(1, 2, figsize=(11, 5), layout="constrained")[1])
+    points, grid = axes
+    drawn = points.scatter(z[:, 0], z[:, 1], c=values, cmap="viridis", s=10)
+    points.figure.colorbar(drawn, ax=points, label=label, pad=0.02)
+    rows, columns, height, width = images.shape
+    # a grey line between the images; the first row of them is the lowest
+    shades = plt.get_cmap("Greys").with_extremes(bad="#cfd8e3")
+    tiles = np.pad(images[::-1], [(0, 0), (0, 0), (1, 0), (1, 0)], constant_values=np.nan)
+    mosaic = tiles.transpose(0, 2, 1, 3).reshape(rows * (height + 1), columns * (width + 1))
+    half = extent * (1 + 1 / max(rows - 1, 1)) if rows > 1 else extent
+    grid.imshow(mosaic, cmap=shades, vmin=0, vmax=1, extent=(-half, half, -half, half))
+    for ax in axes:
+        ax.set(
+            xlabel="$z_1$", ylabel="$z_2$", xlim=(-half, half), ylim=(-half, half), aspect="equal"
+        )
+    return [points, grid]
+
+
+def latent_grid(n: int, extent: float = 2.5) -> Any:
+    """Return the points that `latent_plane` shows, n in each direction, shape ``(n,)``."""
+    return np.linspace(-extent, extent, n)
+
+
 def _attention(
     weights: ArrayLike, source: Sequence[str], target: Sequence[str]
 ) -> tuple[Any, list[str], list[str]]:
