@@ -3,6 +3,7 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 from pytensor.gradient import verify_grad
+from pytensor.graph.replace import graph_replace
 
 from symrnn.compiling import QUICK
 from symrnn.models.recursive import RecursiveNet, TreeCell, TreeLSTMCell
@@ -66,14 +67,14 @@ def test_all_nodes_are_classified_like_the_trees_below_them(net, logits):
     np.testing.assert_allclose(p[: len(expected), 0], expected, atol=1e-12)
 
 
-def test_the_gradient_is_that_of_finite_differences(net):
-    target, symbols = np.array([0, 1, 2, 1]), schedule(TREES)
+@pytest.mark.parametrize("cell", [TreeCell, TreeLSTMCell])
+def test_the_gradient_is_that_of_finite_differences(cell):
+    net = RecursiveNet(len(SYMBOLS), 2, 2, np.random.default_rng(1), cell=cell)
+    plan, target = schedule([parse("1+2*1"), parse("0")]), np.array([0, 1])
 
     def loss(*weights):
-        made = net.loss(*symbols, target)
-        return pytensor.graph.replace.graph_replace(
-            made, dict(zip(net.params, weights, strict=True))
-        )
+        made = net.loss(*plan, target)
+        return graph_replace(made, dict(zip(net.params, weights, strict=True)))
 
     values = [w.get_value() for w in net.params]
     verify_grad(loss, values, rng=np.random.default_rng(3), mode=QUICK)

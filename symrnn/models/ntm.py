@@ -152,6 +152,11 @@ class NeuralTuringMachine:
         self.n_in, self.n_slots, self.width, self.n_heads = n_in, n_slots, width, n_heads
         self.shifts, self.blank = tuple(shifts), blank
         self.controller = cell(n_in + n_heads * width, n_hidden, rng, name="controller")
+        if not self.controller.additive:
+            raise ValueError(
+                f"{type(self.controller).__name__} sees what comes in and its state apart, but the "
+                "controller must see their sum, as LSTMCell and ElmanCell do"
+            )
         self.addressing = [width, 1, 1, len(self.shifts), 1]  # k, beta, g, s, gamma of one head
         per_pair = 2 * sum(self.addressing) + 2 * width
         self.heads = Dense(n_hidden, n_heads * per_pair, rng, name="heads")
