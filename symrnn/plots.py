@@ -372,6 +372,124 @@ def attention_strip(
     return list(grid[:, 0])
 
 
+def memory_use(
+    x: ArrayLike, t: ArrayLike, p: ArrayLike, write: ArrayLike, read: ArrayLike
+) -> list[Axes]:
+    """Draw what a net with a memory reads and writes, of one sequence, step by step.
+
+    Parameters
+    ----------
+    x
+        Input, shape ``(time, n_in)``.
+    t
+        The answer that is due in the last steps, bits, shape ``(steps, n_out)``.
+    p
+        The net's probabilities of ones, shape ``(time, n_out)``; those before the answer are not
+        shown.
+    write, read
+        Where it writes and reads, weightings of shape ``(time, n_slots)``.
+
+    Returns
+    -------
+    list of Axes
+        Five panels of a new figure, with time from left to right: input, answer, what the net says
+        (a red cross where a bit is wrong), and where it writes and reads.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+    """
+    x, t, p, write, read = (np.asarray(a, dtype=float) for a in (x, t, p, write, read))
+    shapes = [a.shape for a in (x, t, p, write, read)]
+    if (
+        any(len(shape) != 2 for shape in shapes)
+        or not len(x) == len(p) == len(write) == len(read) >= len(t) > 0
+        or t.shape[1] != p.shape[1]
+        or write.shape != read.shape
+    ):
+        raise ValueError(
+            f"x, t, p, write and read have shapes {shapes}, but must have shapes (time, n_in), "
+            "(steps, n_out), (time, n_out), (time, n_slots) and (time, n_slots): one sequence"
+        )
+    before = np.full((len(x) - len(t), t.shape[1]), np.nan)
+    target, said = np.concatenate([before, t]), np.concatenate([before, p[-len(t) :]])
+    panels = {"input": x, "answer": target, "said": said, "written": write, "read": read}
+    heights = [a.shape[1] ** 0.75 + 1 for a in panels.values()]
+    figure, axes = plt.subplots(
+        5, 1, figsize=(max(5, 0.11 * len(x) + 1.5), 0.16 * sum(heights) + 1), sharex=True,
+        gridspec_kw={"height_ratios": heights}, layout="constrained",
+    )  # fmt: skip
+    for ax, (name, values) in zip(axes, panels.items(), strict=True):
+        colours = "Blues" if name in ("written", "read") else "Greys"
+        ax.imshow(values.T, cmap=colours, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+        ax.set(yticks=[], ylabel=name)
+    for ax in axes[3:]:
+        ax.set(ylabel=f"slot\n{ax.get_ylabel()}", yticks=[0, write.shape[1] - 1])
+    step, bit = np.nonzero((said > 0.5) != (target > 0.5))
+    axes[2].plot(step, bit, "x", color=COLOURS[3], markersize=4)
+    axes[-1].set(xlabel="step")
+    return list(axes)
+
+
+def tree(
+    labels: Sequence[str],
+    children: ArrayLike,
+    ax: Axes | None = None,
+    colours: Sequence[str] | None = None,
+) -> Axes:
+    """Draw a tree, its root at the top.
+
+    Parameters
+    ----------
+    labels
+        What is written at each node, in post-order: children before their parents, the root last.
+    children
+        For each node the places of its left and right child, counted from 1, shape ``(nodes, 2)``;
+        0 and 0 for a leaf: as `symrnn.tasks.expressions.schedule` makes it.
+    ax
+        Where to draw; a new figure by default.
+    colours
+        Of the labels; default: black.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit, or a child does not come before its parent.
+    """
+    pairs = np.asarray(children)
+    n = len(labels)
+    if pairs.shape != (n, 2) or n == 0 or (pairs > np.arange(n)[:, None]).any() or pairs.min() < 0:
+        raise ValueError(
+            f"there are {n} labels, so the children must have shape ({n}, 2), not {pairs.shape}, "
+            "and each child must come before its parent"
+        )
+    x, y, waiting, n_placed = np.zeros(n), np.zeros(n), [(n - 1, False)], 0
+    while waiting:  # left tree, the node, right tree: each gets the next place from left to right
+        k, left_is_done = waiting.pop()
+        left, right = (pairs[k] - 1).tolist()
+        if left >= 0 and not left_is_done:
+            y[[left, right]] = y[k] - 1
+            waiting += [(k, True), (left, False)]
+            continue
+        x[k], n_placed = n_placed, n_placed + 1
+        if left >= 0:
+            waiting.append((right, False))
+    if ax is None:
+        size = max(3, 0.55 * n + 0.5), max(2, 0.7 * (1 - y.min()))
+        ax = plt.subplots(figsize=size, layout="constrained")[1]
+    for k, both in enumerate(pairs - 1):
+        for child in both[both >= 0]:
+            ax.plot(x[[k, child]], y[[k, child]], color="0.7", zorder=1)
+    for k, label in enumerate(labels):
+        colour = "black" if colours is None else colours[k]
+        box = {"boxstyle": "round,pad=0.25", "facecolor": "white", "edgecolor": "0.7"}
+        ax.text(x[k], y[k], label, color=colour, ha="center", va="center", bbox=box, zorder=2)
+    ax.set(xlim=(-0.7, n - 0.3), ylim=(y.min() - 0.5, 0.5))
+    ax.axis("off")
+    return ax
+
+
 def _attention(
     weights: ArrayLike, source: Sequence[str], target: Sequence[str]
 ) -> tuple[Any, list[str], list[str]]:
