@@ -11,6 +11,7 @@ from numpy.random import Generator
 from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.variable import TensorVariable
 
+from symrnn.attention import masked_softmax
 from symrnn.bptt import with_ones_of
 from symrnn.cells import Cell, LSTMCell
 from symrnn.checks import float_variable
@@ -175,7 +176,7 @@ class NeuralTuringMachine:
             k=pt.tanh(k),
             beta=pt.softplus(beta),
             g=pt.sigmoid(g),
-            s=pt.special.softmax(s, axis=-1),
+            s=masked_softmax(s),
             gamma=1 + pt.softplus(gamma),
             e=pt.sigmoid(e_a[..., : self.n_heads, :]),
             a=pt.tanh(e_a[..., self.n_heads :, :]),
@@ -185,10 +186,10 @@ class NeuralTuringMachine:
         """Return the new weightings of all heads, ``(batch, 2 n_heads, n_slots)``."""
         k, beta, g, s, gamma, *_ = orders
         K = pt.matmul(_unit(k), _unit(M).transpose(0, 2, 1))
-        w_c = pt.special.softmax(beta * K, axis=2)
+        w_c = masked_softmax(beta * K)
         w_g = g * w_c + (1 - g) * w
         w_s = sum(s[:, :, [j]] * pt.roll(w_g, by, axis=2) for j, by in enumerate(self.shifts))
-        return pt.special.softmax(gamma * pt.log(w_s + TINY), axis=2)  # the power, over its sum
+        return masked_softmax(gamma * pt.log(w_s + TINY))  # the power, over its sum
 
     def write(self, orders: Orders, w: TensorVariable, M: TensorVariable) -> TensorVariable:
         """Return the memory after all writing heads, whose weightings are w, have written."""
