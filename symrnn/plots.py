@@ -416,7 +416,7 @@ def memory_use(
     target, said = np.concatenate([before, t]), np.concatenate([before, p[-len(t) :]])
     panels = {"input": x, "answer": target, "said": said, "written": write, "read": read}
     heights = [a.shape[1] ** 0.75 + 1 for a in panels.values()]
-    figure, axes = plt.subplots(
+    _, axes = plt.subplots(
         5, 1, figsize=(max(5, 0.11 * len(x) + 1.5), 0.16 * sum(heights) + 1), sharex=True,
         gridspec_kw={"height_ratios": heights}, layout="constrained",
     )  # fmt: skip

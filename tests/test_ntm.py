@@ -98,7 +98,10 @@ def test_the_scan_is_a_plain_loop(n_heads, cell):
 def test_the_number_of_slots_is_no_matter_of_the_weights():
     net, x = machine(), np.random.default_rng(2).normal(size=(4, 1, 2))
     expected, _, memory = by_loops(net, x[:, 0], n_slots=9)
-    logits, *_, = traced(net, x, n_slots=9)[:1]
+    (
+        logits,
+        *_,
+    ) = traced(net, x, n_slots=9)[:1]
     np.testing.assert_allclose(logits[:, 0], expected, rtol=0, atol=1e-12)
     assert memory.shape == (9, WIDTH)
 
@@ -127,7 +130,7 @@ def test_weightings_and_orders_keep_to_their_ranges():
     assert (beta > 0).all()
     assert (gamma > 1).all()
     for share in (g, e):
-        assert ((0 < share) & (share < 1)).all()
+        assert ((share > 0) & (share < 1)).all()
 
 
 def told(net, **wanted):
@@ -155,7 +158,7 @@ def test_heads_that_stay_and_shift_go_round_the_memory():
 
 def test_what_is_written_is_there_and_erased_before():
     net = told(machine(), g=-30, s=[-30, 30, -30], gamma=20, e=30, a=[30, -30, 30])
-    *_, M, k, beta, g, s, gamma, e, a = traced(net, np.zeros((3, 1, 2)))
+    M = traced(net, np.zeros((3, 1, 2)))[3]
     np.testing.assert_allclose(M[-1, 0, 0], [1, -1, 1], atol=1e-4)
     np.testing.assert_allclose(M[-1, 0, 1:], 0, atol=1e-4)
 
@@ -175,7 +178,9 @@ def test_a_strong_key_finds_what_was_written():
 def test_an_answer_is_what_comes_last():
     logits = np.array([[[9.0]], [[-9.0]], [[9.0]], [[-9.0]]])
     t = np.array([[[1.0]], [[1.0]]])
-    loss, wrong = pytensor.function([], [answer_loss(logits, t), wrong_bits(logits, t)], mode=QUICK)()
+    loss, wrong = pytensor.function(
+        [], [answer_loss(logits, t), wrong_bits(logits, t)], mode=QUICK
+    )()
     assert wrong == 0.5
     assert loss == pytest.approx((np.log1p(np.exp(-9)) + np.log1p(np.exp(9))) / 2)
 

@@ -35,7 +35,7 @@ from symrnn.cells import LSTMCell
 from symrnn.compiling import QUICK
 from symrnn.layers import Dense
 from symrnn.models.ntm import NeuralTuringMachine, Orders, answer_loss
-from symrnn.tasks.copying import copying, repeat_copying
+from symrnn.tasks.copying import copying, copying_batches, repeat_copying
 from symrnn.training import train
 from symrnn.unroll import unroll
 from symrnn.updates import adam, clip_by_global_norm
@@ -67,11 +67,14 @@ TINY = 1e-6
 
 # %%
 def softmax(z: Array) -> Array:
+    """Shares of 1 that grow with z."""
     e = np.exp(z - z.max())
     return e / e.sum()
 
 
-def stages(M: Array, w: Array, k: Array, beta: float, g: float, s: Array, gamma: float) -> dict[str, Array]:
+def stages(
+    M: Array, w: Array, k: Array, beta: float, g: float, s: Array, gamma: float
+) -> dict[str, Array]:
     """The weighting of a head, from before to after."""
     cosine = [k @ m / np.sqrt((k @ k + TINY) * (m @ m + TINY)) for m in M]
     w_c = softmax(beta * np.array(cosine))
@@ -104,6 +107,7 @@ def addressing(seed: int) -> dict[str, Array]:
 
 
 def draw_stages(found: dict[str, Array]) -> Any:
+    """The weighting after each stage."""
     figure, axes = plt.subplots(1, 5, figsize=(11, 2.2), sharey=True, layout="constrained")
     for ax, (name, weighting) in zip(axes, found.items(), strict=True):
         ax.bar(range(len(weighting)), weighting, color=BLUE)
@@ -220,6 +224,7 @@ class PlainLSTM:
         self.params = [*self.cell.params, *self.output.params]
 
     def logits(self, x: Any) -> Any:
+        """Of all steps, (time, batch, n_out)."""
         return self.output(unroll(self.cell, x)[0])
 
 
@@ -255,16 +260,10 @@ def make(name: str, plan: Plan, seed: int, mode: Any) -> Learner:
     return Learner(step, run, start, sum(w.get_value().size for w in net.params))
 
 
-def copies(rng: np.random.Generator, length: int, n: int, plan: Plan) -> tuple[Array, Array]:
-    """A batch of the task `copying`; its answer gets a last feature too, which stays 0."""
-    x, t = copying(rng, length, n, plan.n_bits, pytensor.config.floatX)
+def with_marks(batch: tuple[Array, Array]) -> tuple[Array, Array]:
+    """A batch of `copying`, whose answer gets a last feature too: it stays 0."""
+    x, t = batch
     return x, np.pad(t, [(0, 0), (0, 0), (0, 1)])
-
-
-def repeated(
-    rng: np.random.Generator, length: int, repeats: int, n: int, plan: Plan
-) -> tuple[Array, Array]:
-    return repeat_copying(rng, length, repeats, n, plan.n_bits, pytensor.config.floatX)
 
 
 def wrong_share(learner: Learner, x: Array, t: Array, n_features: int) -> float:
@@ -282,35 +281,26 @@ class Run(NamedTuple):
     seconds: float
 
 
-def train_on(
-    learner: Learner, label: str, plan: Plan, seed: int, steps: int, repeats: bool
-) -> Run:
+def train_on(learner: Learner, label: str, plan: Plan, seed: int, steps: int, repeats: bool) -> Run:
     """Train a net from its start on a task, and test it."""
     for shared, value in learner.start.items():
         shared.set_value(value)
-    rng = np.random.default_rng(seed)
-
-    def batches() -> Any:
-        for _ in range(steps):
-            if repeats:
-                length, times = rng.integers(1, [plan.repeat_longest + 1, plan.repeats + 1])
-                yield repeated(rng, int(length), int(times), plan.batch_size, plan)
-            else:
-                length = int(rng.integers(1, plan.longest + 1))
-                yield copies(rng, length, plan.batch_size, plan)
-
-    history = train(learner.step, batches, steps=steps, label=label)
+    sizes: dict[str, Any] = {"n_bits": plan.n_bits, "dtype": pytensor.config.floatX}
+    most = plan.repeat_longest, plan.repeats
+    kind = {"lengths": (1, plan.longest)}
+    if repeats:
+        kind = {"lengths": (1, most[0]), "repeats": (1, most[1])}
+    rng, test = np.random.default_rng(seed), np.random.default_rng(seed + 1)
+    drawn = copying_batches(rng, steps, plan.batch_size, **kind, **sizes)
+    batches = drawn if repeats else map(with_marks, drawn)
+    history = train(learner.step, lambda: batches, steps=steps, label=label)
     if history.interrupted:
         raise KeyboardInterrupt
-    test = np.random.default_rng(seed + 1)
-    tests: dict[Any, tuple[Array, Array]] = {}
     if repeats:
-        some = plan.repeat_longest, plan.repeats
-        for length, times in (some, (2 * some[0], some[1]), (some[0], 2 * some[1])):
-            tests[length, times] = repeated(test, length, times, 32, plan)
+        keys: Any = [most, (2 * most[0], most[1]), (most[0], 2 * most[1])]
+        tests = {key: repeat_copying(test, *key, 32, **sizes) for key in keys}
     else:
-        for length in plan.lengths:
-            tests[length] = copies(test, length, 32, plan)
+        tests = {key: with_marks(copying(test, key, 32, **sizes)) for key in plan.lengths}
     n = plan.n_bits + repeats
     wrong = {key: wrong_share(learner, *batch, n) for key, batch in tests.items()}
     pictures = {}

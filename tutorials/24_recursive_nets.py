@@ -147,7 +147,9 @@ def three_ways(seed: int, n: int = 5) -> list[Array]:
     found = [np.array([by_recursion(weights, tree) for tree in trees])]
     found += [table[np.arange(len(trees)), plan.roots] for table in tables]
     largest = max(abs(found[0] - other).max() for other in found[1:])
-    print(f"  {len(trees)} trees, {plan.symbols.shape[0]} steps; recursion, scan and library differ")
+    print(
+        f"  {len(trees)} trees, {plan.symbols.shape[0]} steps; recursion, scan and library differ"
+    )
     print(f"  by {largest:.0e}")
     assert largest < 1e-12, largest
     return found
@@ -203,6 +205,7 @@ class TextNet:
         self.inputs = [pt.lmatrix("tokens"), pt.matrix("mask", dtype="bool")]
 
     def logits(self, tokens: Any, mask: Any) -> Any:
+        """What it says after the last character, (batch, classes)."""
         _, state = unroll(self.cell, self.embedding(tokens), mask=mask)
         return self.output(state.h)
 
@@ -218,6 +221,7 @@ def functions(net: Any, inputs: list[Any], rate: float, mode: Any) -> tuple[Any,
 
 
 def values(trees: Sequence[Expression]) -> Array:
+    """The classes of expressions: the last digits of their values."""
     return np.array([tree.value(MODULUS) for tree in trees])
 
 
@@ -227,7 +231,9 @@ def batches(
     """The batches of an epoch: in random order, but those of about one size together."""
     order = rng.permutation(len(trees))
     for start in range(0, len(order), 20 * size):
-        some = sorted((trees[k] for k in order[start : start + 20 * size]), key=lambda t: len(str(t)))
+        some = sorted(
+            (trees[k] for k in order[start : start + 20 * size]), key=lambda t: len(str(t))
+        )
         for k in rng.permutation(-(-len(some) // size)):
             batch = some[k * size : (k + 1) * size]
             yield *as_arrays(batch), values(batch)
@@ -325,7 +331,9 @@ def draw_tree(net: RecursiveNet, tree: Expression, mode: Any) -> tuple[Any, list
         f"{node.symbol}\n{a}" if a == b else f"{node.symbol}\n{a}, not {b}"
         for node, (a, b) in zip(nodes, pairs, strict=True)
     ]
-    ax = plots.tree(labels, plan.children[:, 0], colours=[GREEN if a == b else RED for a, b in pairs])
+    ax = plots.tree(
+        labels, plan.children[:, 0], colours=[GREEN if a == b else RED for a, b in pairs]
+    )
     ax.set_title(f"{tree}, last digit {right[-1]}", fontsize=10)
     return ax.figure, pairs
 

@@ -53,7 +53,9 @@ class TreeCell:
         check_whole("n_hidden", n_hidden)
         self.n_symbols, self.n_hidden = n_symbols, n_hidden
         width = self.n_gates * n_hidden
-        self.E = shared_parameter("E", (n_symbols, width), lambda r, s: uniform(r, s, -0.5, 0.5), rng)
+        self.E = shared_parameter(
+            "E", (n_symbols, width), lambda r, s: uniform(r, s, -0.5, 0.5), rng
+        )
 
         def each_gate(r: Random, shape: Any) -> Any:
             one = (2 * n_hidden, n_hidden)
@@ -201,7 +203,9 @@ class RecursiveNet:
         ) -> list[TensorVariable]:
             *tables, U = rest
             trees = pt.arange(x_t.shape[0])
-            left, right = (cell.State(*(T[trees, of_t[:, side]] for T in tables)) for side in (0, 1))
+            left, right = (
+                cell.State(*(T[trees, of_t[:, side]] for T in tables)) for side in (0, 1)
+            )
             z = x_t + pt.concatenate([left.h, right.h], axis=1) @ U
             gates = tuple(z[:, k * n : (k + 1) * n] for k in range(cell.n_gates))
             state = cell.step(gates, left, right)
