@@ -239,7 +239,11 @@ class NeuralTuringMachine:
             orders = self.orders(new_state[0] @ W_heads + b_heads)
             new_w = self.address(orders, w, M)
             new = [self.write(orders, new_w, M), new_w, *new_state]
-            return [with_ones_of(a, b) for a, b in zip([M, w, *state], new, strict=True)]
+            old = [M, w, *state]  # said to keep their shapes, so that gradients are built faster
+            return [
+                with_ones_of(a, b.reshape(a.shape, ndim=a.ndim))
+                for a, b in zip(old, new, strict=True)
+            ]
 
         n = cell.n_hidden
         M, w, h, *_ = pytensor.scan(
