@@ -415,9 +415,9 @@ def memory_use(
     before = np.full((len(x) - len(t), t.shape[1]), np.nan)
     target, said = np.concatenate([before, t]), np.concatenate([before, p[-len(t) :]])
     panels = {"input": x, "answer": target, "said": said, "written": write, "read": read}
-    heights = [a.shape[1] ** 0.75 + 1 for a in panels.values()]
+    heights = [a.shape[1] ** 0.6 + 1 for a in panels.values()]
     _, axes = plt.subplots(
-        5, 1, figsize=(max(5, 0.11 * len(x) + 1.5), 0.16 * sum(heights) + 1), sharex=True,
+        5, 1, figsize=(max(5, 0.11 * len(x) + 1.5), 0.2 * sum(heights) + 1), sharex=True,
         gridspec_kw={"height_ratios": heights}, layout="constrained",
     )  # fmt: skip
     for ax, (name, values) in zip(axes, panels.items(), strict=True):

@@ -327,10 +327,10 @@ def draw_tree(net: RecursiveNet, tree: Expression, mode: Any) -> tuple[Any, list
     said = net.compile_nodes(mode)(plan.symbols, plan.children)[:, 0].argmax(axis=1).tolist()
     right = values(nodes).tolist()
     pairs = list(zip(said, right, strict=True))
-    labels = [
-        f"{node.symbol}\n{a}" if a == b else f"{node.symbol}\n{a}, not {b}"
-        for node, (a, b) in zip(nodes, pairs, strict=True)
-    ]
+    labels = []
+    for node, (a, b) in zip(nodes, pairs, strict=True):
+        value = f"{a}" if a == b else f"{a}, not {b}"
+        labels.append(node.symbol if node.symbol == value else f"{node.symbol}\n{value}")
     ax = plots.tree(
         labels, plan.children[:, 0], colours=[GREEN if a == b else RED for a, b in pairs]
     )
