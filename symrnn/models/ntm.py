@@ -24,41 +24,31 @@ TINY = 1e-6  # keeps quotients and logarithms finite
 
 
 class Orders(NamedTuple):
-    """What the controller tells the heads; the last axis but one counts them, writers first."""
+    """What the controller tells the heads, each ``(..., heads, size)``; those that write first.
 
-    k: TensorVariable
-    """Key: what to look for, ``(..., 2 n_heads, width)``, within (-1, 1)."""
-    beta: TensorVariable
-    """Strength of the key, ``(..., 2 n_heads, 1)``, positive."""
-    g: TensorVariable
-    """Gate: 1 goes where the key fits, 0 stays; ``(..., 2 n_heads, 1)``."""
-    s: TensorVariable
-    """How far to go from there, a distribution over shifts, ``(..., 2 n_heads, n_shifts)``."""
-    gamma: TensorVariable
-    """Sharpening, ``(..., 2 n_heads, 1)``, above 1."""
-    e: TensorVariable
-    """What to erase, ``(..., n_heads, width)``, within (0, 1)."""
-    a: TensorVariable
-    """What to add, ``(..., n_heads, width)``, within (-1, 1)."""
+    Keys and what is added lie within (-1, 1); beta is positive, gamma above 1, s a distribution;
+    g and e lie within (0, 1). The last two are for the heads that write alone.
+    """
+
+    k: TensorVariable  # key: what to look for, (..., 2 n_heads, width)
+    beta: TensorVariable  # strength of the key, (..., 2 n_heads, 1)
+    g: TensorVariable  # gate: 1 goes where the key fits, 0 stays, (..., 2 n_heads, 1)
+    s: TensorVariable  # how far to go from there, (..., 2 n_heads, n_shifts)
+    gamma: TensorVariable  # sharpening, (..., 2 n_heads, 1)
+    e: TensorVariable  # what to erase, (..., n_heads, width)
+    a: TensorVariable  # what to add, (..., n_heads, width)
 
 
 class Trace(NamedTuple):
-    """All that happens in a neural Turing machine, of all steps."""
+    """All that happens in a neural Turing machine, of all steps: ``(time, batch, ...)``."""
 
-    logits: TensorVariable
-    """``[h_t r_t] W + b``, shape ``(time, batch, n_out)``."""
-    h: TensorVariable
-    """The controller's outputs, ``(time, batch, n_hidden)``."""
-    write: TensorVariable
-    """Where it writes: w of the writing heads, ``(time, batch, n_heads, n_slots)``."""
-    read: TensorVariable
-    """Where it reads: w of the reading heads, of the same shape."""
-    r: TensorVariable
-    """What it reads, ``(time, batch, n_heads, width)``."""
-    M: TensorVariable
-    """The memory after each step, ``(time, batch, n_slots, width)``."""
-    orders: Orders
-    """What the heads are told, ``(time, batch, ...)``."""
+    logits: TensorVariable  # [h_t r_t] W + b, (time, batch, n_out)
+    h: TensorVariable  # the controller's outputs, (time, batch, n_hidden)
+    write: TensorVariable  # w of the heads that write, (time, batch, n_heads, n_slots)
+    read: TensorVariable  # w of the heads that read, (time, batch, n_heads, n_slots)
+    r: TensorVariable  # what is read, (time, batch, n_heads, width)
+    M: TensorVariable  # the memory after each step, (time, batch, n_slots, width)
+    orders: Orders  # what the heads are told
 
 
 class NeuralTuringMachine:
