@@ -10,6 +10,7 @@ from numpy.random import Generator, RandomState
 from numpy.typing import ArrayLike
 from pytensor.compile.sharedvalue import SharedVariable
 
+import symrnn.products  # noqa: F401 - in mode NUMBA, x.T @ dy without a copy of x.T
 from symrnn.initializers import Initializer, Random
 
 

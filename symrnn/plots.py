@@ -286,7 +286,8 @@ def attention_map(
         Attention, not negative, shape ``(target, source)``: row k was used to write ``target[k]``.
     source, target
         The tokens, lists or strings. The source stands along the upper edge, the target downwards;
-        a space is shown as a mark.
+        a space is shown as a mark. Of a `symrnn.models.translation.Answer` these are
+        ``answer.weights, answer.source, answer.tokens``.
     ax
         Where to draw; a new figure, large enough for the tokens, by default.
     bar
@@ -498,7 +499,8 @@ def _attention(
     if a.shape != (len(target), len(source)) or not a.size:
         raise ValueError(
             f"the weights have shape {a.shape}, but must have shape (target, source) = "
-            f"{(len(target), len(source))}, the numbers of tokens, and at least one of each"
+            f"{(len(target), len(source))}, the numbers of tokens, and at least one of each: of an "
+            "Answer, give weights, source and tokens (its text lacks <eos>)"
         )
     if not (np.isfinite(a).all() and (a >= 0).all()):
         raise ValueError("attention must not be negative, NaN or infinite")

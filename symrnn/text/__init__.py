@@ -32,15 +32,8 @@ from symrnn.text.corpora import (
     read_text,
     text_files,
 )
-from symrnn.text.pairs import (
-    Pair,
-    PairBatch,
-    PairVocabularies,
-    padded,
-    pair_batches,
-    read_pairs,
-    split_pairs,
-)
+from symrnn.text.padding import PairBatch, padded, pair_batches
+from symrnn.text.pairs import Pair, PairVocabularies, read_pairs, split_pairs
 from symrnn.text.penn_treebank import PennTreebank, download, penn_treebank
 from symrnn.text.tokens import (
     EOS,
