@@ -15,7 +15,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from symrnn.text.batches import check_rng, check_sizes
-from symrnn.text.pairs import padded
+from symrnn.text.padding import padded
 
 DIGITS, OPERATORS = "0123456789", "+-*"
 SYMBOLS = DIGITS + OPERATORS
