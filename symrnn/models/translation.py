@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from symrnn.models.sampling import check_count, check_settings, draw, largest, probabilities
 from symrnn.models.seq2seq import Seq2Seq
+from symrnn.models.transformer import Transformer
 from symrnn.text import Pair, PairVocabularies, padded
 
 TOGETHER = 256
@@ -45,12 +46,12 @@ class Answer:
 
 
 class Translator:
-    """Lets a `Seq2Seq` answer, one compiled step at a time.
+    """Lets a `Seq2Seq` or a `Transformer` answer, one compiled step at a time.
 
     Parameters
     ----------
     model
-        A `Seq2Seq`; its weights may change later, as in training.
+        A `Seq2Seq` or a `Transformer`; its weights may change later, as in training.
     vocabularies
         Those that it was trained with.
     mode
@@ -90,7 +91,7 @@ class Translator:
 
     def __init__(
         self,
-        model: Seq2Seq,
+        model: Seq2Seq | Transformer,
         vocabularies: PairVocabularies,
         mode: Any = None,
         longest: int = 100,
