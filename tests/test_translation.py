@@ -9,7 +9,8 @@ from symrnn.cells import ElmanCell
 from symrnn.compiling import QUICK
 from symrnn.models.seq2seq import Seq2Seq
 from symrnn.models.translation import Translator
-from symrnn.text import PairVocabularies, UnknownTokenError, padded
+from symrnn.text import PairVocabularies, UnknownTokenError, Words, padded, pair_batches
+from symrnn.updates import adam
 
 PAIRS = [("xyz", "ab"), ("zzx", "ba")]
 TEXTS = ["x", "zyx", "yy", "xyzzyx"]
@@ -167,4 +168,17 @@ def test_what_cannot_be_answered_is_refused(translator):
     translator.longest_source = 3
     with pytest.raises(ValueError, match=r"'xxxx' has 4 tokens, but at most 3 are allowed"):
         translator.translate(["xxx", "xxxx"])
+    assert translator.accuracy([("xxxx", "abab")]) == 0  # what is right does not depend on it
     translator.longest_source = None
+
+
+def test_answers_in_small_letters_are_right_where_the_tokenizer_makes_all_small():
+    both = PairVocabularies.build([("cat", "Katze")], Words(lower=True))
+    model = Seq2Seq(len(both.source), len(both.target), 2, 4, np.random.default_rng(1))
+    step = model.compile_training(lambda loss, params: adam(loss, params, 0.1), QUICK)
+    batches = pair_batches(*both.encode([("cat", "Katze")]), 1, both.target.eos)
+    for _ in range(20):
+        step(*batches[0])
+    translator = Translator(model, both, QUICK)
+    assert translator.accuracy([("Cat", "Katze")]) == 1
+    assert translator.wrong_answers([("cat", "Hund")]) == [("cat", "katze", "hund")]
