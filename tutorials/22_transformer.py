@@ -12,9 +12,9 @@ What you should see
     Beside the accuracy of each net stand its weights and the time that it took.
 
 How long it takes (measured on two cores)
-    Not measured on a quiet machine yet: some three minutes, and two or three more the first time,
-    for numba compiles three graphs with LSTMs, which it
-    then keeps on disk. With --quick some 10 seconds.
+    Not yet measured on a quiet machine: some three minutes, and two or three more the first time,
+    for numba compiles three graphs with LSTMs, which it then keeps on disk. With --quick some 10
+    seconds, with --full six minutes.
 
 What you need to know
     Lesson 16 has sums, lesson 17 attention and dates, lesson 14 language models.
