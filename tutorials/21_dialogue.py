@@ -256,8 +256,8 @@ def draw_memory(runs: dict[str, Trained]) -> Any:
 
 # %% [markdown]
 # *What to notice.* seq2seq stays where one can be without memory: it sees nothing but the question.
-# HRED has the same encoder and decoder, and one loop more; in the end it has all answers right. VHRED has them all, too. Here z is of no use, since
-# only one answer is right, and it does no harm.
+# HRED has the same encoder and decoder, and one loop more; in the end it has all answers right.
+# VHRED has them all, too. Here z is of no use, since only one answer is right, and it does no harm.
 #
 # ## 3. Several replies are right
 #
