@@ -209,8 +209,7 @@ class Plan(NamedTuple):
     repeat_steps: int
 
 
-DEFAULT = Plan(8, 64, 16, 64, 128, 16, 0.003, 20, 4000, (5, 10, 20, 30, 40), 5, 5, 2000)
-FULL = DEFAULT._replace(steps=8000, repeat_steps=4000)
+DEFAULT = Plan(8, 64, 16, 64, 128, 16, 0.003, 20, 2500, (5, 10, 20, 30, 40), 5, 5, 2000)
 SMALL = Plan(2, 6, 3, 6, 8, 4, 0.01, 3, 5, (2, 4), 2, 2, 5)
 NETS = ("machine", "LSTM")
 
@@ -367,12 +366,11 @@ def main(
     mode: str = "NUMBA",
     seed: int = 1,
     steps: int | None = None,
-    full: bool = False,
     figures: str = "figures",
     quick: bool = False,
 ) -> dict[str, Any]:
     """Run the lesson; return what its parts found."""
-    plan = SMALL if quick else FULL if full else DEFAULT
+    plan = SMALL if quick else DEFAULT
     if steps is not None:
         lessons.positive_option("--steps", steps)
         plan = plan._replace(steps=steps)
@@ -423,7 +421,6 @@ if __name__ == "__main__":
             "mode": "how PyTensor compiles the training",
             "seed": "of the first weights and of all sequences",
             "steps": "batches of plain copies to learn from",
-            "full": "longer sequences, more steps",
             "figures": "folder for the figures",
             "quick": "short sequences, small nets, nothing compiled: too little to learn anything",
         },
