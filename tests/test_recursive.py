@@ -101,7 +101,7 @@ def test_float32_stays_float32():
     assert {w.get_value().dtype for w in net.params} == {np.dtype("float32")}
 
 
-@pytest.mark.numba
+@pytest.mark.slow
 def test_numba_computes_the_same():
     net = RecursiveNet(len(SYMBOLS), 2, 3, np.random.default_rng(1), cell=TreeCell)
     inputs = pt.lmatrix("symbols"), pt.ltensor3("children"), pt.lvector("roots")
