@@ -94,7 +94,7 @@ def test_the_order_of_the_sides_matters(logits):
 
 def test_float32_stays_float32():
     with pytensor.config.change_flags(floatX="float32"):
-        net = RecursiveNet(len(SYMBOLS), 2, 3, np.random.default_rng(1))
+        net = RecursiveNet(len(SYMBOLS), 2, 3, np.random.default_rng(1), cell=TreeCell)
         step = net.compile_training(lambda loss, params: adam(loss, params, 0.01), mode=QUICK)
         loss = step(*schedule(TREES), np.array([0, 1, 1, 0]))
     assert loss.dtype == np.float32
