@@ -23,6 +23,7 @@ import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: small products, one thread
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
@@ -201,16 +202,26 @@ class Plan(NamedTuple):
     n_lstm: int  # of the LSTM alone
     batch_size: int
     rate: float
-    longest: int  # vectors that are copied in training, from 1
-    steps: int
+    copies: tuple[tuple[int, int], ...]  # stages: so many batches, of 1 to so many vectors
     lengths: tuple[int, ...]  # to test
-    repeat_longest: int  # the same for repeated copies
-    repeats: int
-    repeat_steps: int
+    repeats: tuple[tuple[int, int, int], ...]  # so many batches, vectors, and times
+    repeat_tests: tuple[tuple[int, int], ...]  # to test: so many vectors, so many times
 
 
-DEFAULT = Plan(8, 64, 16, 64, 128, 16, 0.003, 20, 2500, (5, 10, 20, 30, 40), 5, 5, 2000)
-SMALL = Plan(2, 6, 3, 6, 8, 4, 0.01, 3, 5, (2, 4), 2, 2, 5)
+DEFAULT = Plan(
+    8,
+    64,
+    16,
+    64,
+    128,
+    16,
+    0.003,
+    ((500, 3), (500, 6), (1500, 20)),
+    (5, 10, 20, 30, 40),
+    ((1000, 3, 3), (1500, 5, 5)),
+    ((5, 5), (10, 5), (5, 10)),
+)
+SMALL = Plan(2, 6, 3, 6, 8, 4, 0.01, ((3, 2), (3, 3)), (2, 4), ((5, 2, 2),), ((2, 2), (4, 2)))
 NETS = ("machine", "LSTM")
 
 
@@ -232,7 +243,6 @@ class Learner(NamedTuple):
 
     step: Any  # (x, t) -> loss
     run: Any  # x -> [logits, write, read], or only the logits
-    start: dict[Any, Array]  # all that training changes, as it was
     n_weights: int
 
 
@@ -254,9 +264,8 @@ def make(name: str, plan: Plan, seed: int, mode: Any) -> Learner:
     gradients = clip_by_global_norm(pytensor.grad(loss, net.params), 10.0)
     updates = adam(gradients, net.params, plan.rate)
     step = pytensor.function([x, t], loss, updates=updates, mode=mode)
-    start = {shared: shared.get_value() for shared in updates}
     run = pytensor.function([x], outputs, mode=mode)
-    return Learner(step, run, start, sum(w.get_value().size for w in net.params))
+    return Learner(step, run, sum(w.get_value().size for w in net.params))
 
 
 def with_marks(batch: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -280,24 +289,28 @@ class Run(NamedTuple):
     seconds: float
 
 
-def train_on(learner: Learner, label: str, plan: Plan, seed: int, steps: int, repeats: bool) -> Run:
-    """Train a net from its start on a task, and test it."""
-    for shared, value in learner.start.items():
-        shared.set_value(value)
+def train_on(learner: Learner, label: str, plan: Plan, seed: int, repeats: bool) -> Run:
+    """Train a net on a task, stage after stage, and test it."""
     sizes: dict[str, Any] = {"n_bits": plan.n_bits, "dtype": pytensor.config.floatX}
-    most = plan.repeat_longest, plan.repeats
-    kind = {"lengths": (1, plan.longest)}
-    if repeats:
-        kind = {"lengths": (1, most[0]), "repeats": (1, most[1])}
     rng, test = np.random.default_rng(seed), np.random.default_rng(seed + 1)
-    drawn = copying_batches(rng, steps, plan.batch_size, **kind, **sizes)
-    batches = drawn if repeats else map(with_marks, drawn)
-    history = train(learner.step, lambda: batches, steps=steps, label=label)
+    tests: dict[Any, tuple[Array, Array]]
+
+    def batches() -> Iterator[tuple[Array, Array]]:
+        if repeats:
+            for steps, longest, times in plan.repeats:
+                lengths, most = (1, longest), (1, times)
+                yield from copying_batches(rng, steps, plan.batch_size, lengths, most, **sizes)
+        else:
+            for steps, longest in plan.copies:
+                drawn = copying_batches(rng, steps, plan.batch_size, (1, longest), **sizes)
+                yield from map(with_marks, drawn)
+
+    n_steps = sum(stage[0] for stage in (plan.repeats if repeats else plan.copies))
+    history = train(learner.step, batches, steps=n_steps, label=label)
     if history.interrupted:
         raise KeyboardInterrupt
     if repeats:
-        keys: Any = [most, (2 * most[0], most[1]), (most[0], 2 * most[1])]
-        tests = {key: repeat_copying(test, *key, 32, **sizes) for key in keys}
+        tests = {key: repeat_copying(test, *key, 32, **sizes) for key in plan.repeat_tests}
     else:
         tests = {key: with_marks(copying(test, key, 32, **sizes)) for key in plan.lengths}
     n = plan.n_bits + repeats
@@ -329,7 +342,7 @@ def draw_training(runs: dict[str, Run], plan: Plan) -> Any:
     left.axhline(np.log(2), color=GREY, linestyle=":", linewidth=1)
     left.set(xlabel="step", ylabel="loss in nats per bit (dotted: guessing)", ylim=(0, None))
     right.axhline(50, color=GREY, linestyle=":", linewidth=1)
-    right.axvspan(1, plan.longest, color="0.93", zorder=0)
+    right.axvspan(1, plan.copies[-1][1], color="0.93", zorder=0)
     right.set(xlabel="vectors to copy (grey: learnt from)", ylabel="wrong bits, %", ylim=(-2, 55))
     for ax in (left, right):
         ax.grid(alpha=0.3)
@@ -365,15 +378,11 @@ def draw_training(runs: dict[str, Run], plan: Plan) -> Any:
 def main(
     mode: str = "NUMBA",
     seed: int = 1,
-    steps: int | None = None,
     figures: str = "figures",
     quick: bool = False,
 ) -> dict[str, Any]:
     """Run the lesson; return what its parts found."""
     plan = SMALL if quick else DEFAULT
-    if steps is not None:
-        lessons.positive_option("--steps", steps)
-        plan = plan._replace(steps=steps)
     folder = lessons.figure_folder(figures, quick)
     compile_in: Any = QUICK if quick else mode
 
@@ -392,7 +401,7 @@ def main(
     print(f"  {'net':<9}{'weights':>9}{'seconds':>9}{'loss':>9}", flush=True)
     runs = {}
     for name, learner in learners.items():
-        runs[name] = train_on(learner, name, plan, seed, plan.steps, repeats=False)
+        runs[name] = train_on(learner, name, plan, seed, repeats=False)
         report(name, learner, runs[name])
     lessons.save_figure(draw_training(runs, plan), folder, "23_training")
 
@@ -402,7 +411,7 @@ def main(
         lessons.save_figure(axes[0].figure, folder, f"23_copy_{length}")
 
     print("\n5. Again and again")
-    run = train_on(learners["machine"], "repeats", plan, seed, plan.repeat_steps, repeats=True)
+    run = train_on(learners["machine"], "repeats", plan, seed, repeats=True)
     for (length, times), wrong in run.wrong.items():
         print(f"  {length:>2} vectors {times:>2} times: {100 * wrong:.2f} % of the bits wrong")
     axes = plots.memory_use(*next(iter(run.pictures.values())))
@@ -420,7 +429,6 @@ if __name__ == "__main__":
         help={
             "mode": "how PyTensor compiles the training",
             "seed": "of the first weights and of all sequences",
-            "steps": "batches of plain copies to learn from",
             "figures": "folder for the figures",
             "quick": "short sequences, small nets, nothing compiled: too little to learn anything",
         },
