@@ -80,6 +80,21 @@ def test_the_gradient_is_that_of_finite_differences(cell):
     verify_grad(loss, values, rng=np.random.default_rng(3), mode=QUICK)
 
 
+def test_the_loss_at_every_node_is_that_of_all_trees_within_the_trees(net):
+    nodes = [node for tree in TREES for node in tree.nodes()]
+    classes = {node: k % N_CLASSES for k, node in enumerate(nodes)}
+    plan = schedule(TREES)
+    target = np.zeros(plan.symbols.shape, dtype=int)
+    for k, tree in enumerate(TREES):
+        target[: plan.roots[k], k] = [classes[node] for node in tree.nodes()]
+    losses = [
+        net.loss(*plan, target, every_node=True),
+        net.loss(*schedule(nodes), np.array([classes[node] for node in nodes])),
+    ]
+    together, apart = pytensor.function([], losses, mode=QUICK)()
+    assert together == pytest.approx(apart, abs=1e-12)
+
+
 def test_what_stands_in_the_padding_has_no_influence(logits):
     plan = schedule(TREES)
     other = plan.symbols.copy()

@@ -362,7 +362,7 @@ def draw_training(runs: dict[str, Run], plan: Plan) -> Any:
 #
 # A machine that can copy could do so several times over. In the task of repeated copies the mark is
 # a number, a tenth of how many times the vectors are to be said, and after the last time a mark is
-# due: so it has to count too. The same machine starts anew from its first weights.
+# due: so it has to count too. The same machine goes on from what it has learnt in part 3.
 #
 # NOTICE5
 #
