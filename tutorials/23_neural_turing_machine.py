@@ -6,10 +6,15 @@ What you learn
     step by step; a copy made by orders given by hand; and a machine that finds such orders itself.
 
 What you should see
-    WHAT
+    Five numbered parts and six figures. A copy made by orders has no wrong bit. Then a machine that
+    learns from up to 20 vectors to copy, and copies 40, twice as many as it has ever seen, with no
+    wrong bit either; an LSTM with more weights that has learnt from as many has 34 % of the bits
+    wrong at 20 and 42 % at 40 (guessing: 50 %). In 23_copy_40.png a diagonal shows how: each vector
+    into the next slot, and out of it in the same order.
 
 How long it takes (measured on two cores)
-    HOWLONG
+    About three minutes. The first time some five minutes more, for mode NUMBA compiles a large
+    graph: it lies on disk afterwards. With --quick some 10 seconds, without learning anything.
 
 What you need to know
     Lesson 1 has scan, lesson 8 the LSTM, lesson 17 attention, which a head does to the memory.
@@ -216,9 +221,9 @@ DEFAULT = Plan(
     128,
     16,
     0.003,
-    ((500, 3), (500, 6), (1500, 20)),
+    ((2500, 20),),
     (5, 10, 20, 30, 40),
-    ((1000, 3, 3), (1500, 5, 5)),
+    ((2000, 5, 5),),
     ((5, 5), (10, 5), (5, 10)),
 )
 SMALL = Plan(2, 6, 3, 6, 8, 4, 0.01, ((3, 2), (3, 3)), (2, 4), ((5, 2, 2),), ((2, 2), (4, 2)))
@@ -351,12 +356,23 @@ def draw_training(runs: dict[str, Run], plan: Plan) -> Any:
 
 
 # %% [markdown]
-# *What to notice.* NOTICE3
+# *What to notice.* For 1,500 batches both nets do about the same: they keep a few vectors in their
+# hidden units, and the longer the sequence, the more is lost. Then, within 200 batches, the machine
+# finds out what its memory is for, and from there on has no wrong bit, no matter how long the
+# sequence is: up to 40 vectors, twice as many as it has ever copied. (With 2,000 batches it had
+# 0.00 % wrong at all lengths, the LSTM 5.8 % at 5 vectors, 21.9 % at 10, 33.8 % at 20 and 42.0 % at
+# 40.) It has not learnt sequences by heart, it has learnt a program; the LSTM, with two and a half
+# times as many weights, gets better slowly, and at what it has room for.
+#
+# When the machine finds the program is a matter of luck. With seed 2 it had not after 2,000
+# batches, and had 13.5 % of the bits wrong at 5 vectors and 42.8 % at 40, as the LSTM.
 #
 # ## 4. What it does
 #
 # 23_copy.png shows one sequence: what comes in, what is due, what the machine says (a red cross
-# where a bit is wrong), and where it writes and reads. NOTICE4
+# where a bit is wrong), and where it writes and reads. While vectors come in, the
+# writing head goes on by one slot at each step. After the mark the reading head does, from where
+# the first vector is: the program of part 2. 23_copy_40.png has the same with 40 vectors.
 #
 # ## 5. Again and again
 #
@@ -364,7 +380,9 @@ def draw_training(runs: dict[str, Run], plan: Plan) -> Any:
 # a number, a tenth of how many times the vectors are to be said, and after the last time a mark is
 # due: so it has to count too. The same machine goes on from what it has learnt in part 3.
 #
-# NOTICE5
+# This is harder: at the end of each time the reading head has to jump back to the start, which
+# takes a key, and no shift. From its first weights the machine did not learn it in 2,000 batches:
+# 28 % of the bits were wrong with 5 vectors, 5 times.
 #
 # ## Try it
 #

@@ -6,10 +6,12 @@ What you learn
     expression as text, also for expressions deeper than all that were learnt from.
 
 What you should see
-    WHAT
+    Four numbered parts and two figures. 24_accuracy.png has what both nets get right of new
+    expressions, by depth, and 24_tree.png an expression with what the net says at each node.
 
 How long it takes (measured on two cores)
-    HOWLONG
+    About two minutes; nothing is compiled, so the first time is no longer. With --quick some 8
+    seconds.
 
 What you need to know
     Lesson 1 has scan, lesson 8 the LSTM, lesson 9 masks.
@@ -343,7 +345,13 @@ def draw_right(runs: dict[str, Run], plan: Plan) -> Any:
 
 
 # %% [markdown]
-# *What to notice.* NOTICE3
+# *What to notice.* The tree LSTM needs to learn what one operator does with two digits, 300 facts,
+# and to make of the result a vector like that of a digit. Then depth is no matter. The LSTM has to
+# find out by itself which parentheses belong together, and to remember what is still open.
+#
+# All that is true of nets that are told every part. In a trial where the tree LSTM was told the
+# last digit of whole expressions alone, it learnt 10,000 of them by heart: after 30 epochs the loss
+# was 0.054, and of new ones of depth 3 it had 34 % right, hardly more than after four epochs.
 #
 # ## 4. What the parts are worth
 #
@@ -371,7 +379,8 @@ def draw_tree(net: RecursiveNet, tree: Expression, mode: Any) -> tuple[Any, list
 
 
 # %% [markdown]
-# *What to notice.* NOTICE4
+# *What to notice.* A mistake at one node is seen in all that are above it, unless a product with 0
+# or luck puts it right.
 #
 # ## Try it
 #
