@@ -29,7 +29,7 @@ from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
 from pytensor.graph.rewriting.db import RewriteDatabaseQuery
 from pytensor.link.vm import VMLinker
-from pytensor.scalar.basic import Add, Mul
+from pytensor.scalar.basic import Add, Mul, Second
 from pytensor.scalar.math import Sigmoid, Softplus
 from pytensor.scan.op import Scan
 from pytensor.tensor.elemwise import Elemwise
@@ -75,6 +75,20 @@ def two_at_a_time(fgraph: Any, node: Apply[Any]) -> Any:
     return [reduce(node.op, node.inputs)]
 
 
+@node_rewriter([Elemwise])
+def fill_by_alloc(fgraph: Any, node: Apply[Any]) -> Any:
+    """``fill(a, b)``, b in the shape of both, as a new array: NumPy has no function for it.
+
+    Gradients are full of it, and would call Python for each element.
+    """
+    if not isinstance(node.op.scalar_op, Second):
+        return False
+    a, b = node.inputs
+    ones = a.type.broadcastable
+    shape = [b.shape[k] if ones[k] else a.shape[k] for k in range(a.ndim)]
+    return [pt.specify_shape(pt.alloc(b, *shape), node.outputs[0].type.shape)]
+
+
 @node_rewriter([OpFromGraph])
 def marked_inline(fgraph: Any, node: Apply[Any]) -> Any:
     """Have a graph in a node, such as a softmax, written out: by itself it would be compiled."""
@@ -100,6 +114,7 @@ def quick_inside(fgraph: Any, node: Apply[Any]) -> Any:
 optdb.register("symrnn_inline", dfs_rewriter(marked_inline), "symrnn_quick", position=-0.015)
 optdb.register("symrnn_sigmoid", dfs_rewriter(sigmoid_by_tanh), "symrnn_quick", position=0.5)
 optdb.register("symrnn_softplus", dfs_rewriter(softplus_by_log1p), "symrnn_quick", position=0.5)
+optdb.register("symrnn_fill", dfs_rewriter(fill_by_alloc), "symrnn_quick", position=0.6)
 optdb.register("symrnn_two_at_a_time", dfs_rewriter(two_at_a_time), "symrnn_quick", position=199)
 optdb.register("symrnn_quick_inside", dfs_rewriter(quick_inside), "symrnn_quick", position=200)
 

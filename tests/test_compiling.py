@@ -5,6 +5,7 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 from pytensor.compile.builders import OpFromGraph
+from pytensor.scalar.basic import Second
 from pytensor.tensor.elemwise import Elemwise
 from threadpoolctl import threadpool_info
 
@@ -38,6 +39,20 @@ def test_quick_mode_compiles_nothing_and_equals_fast_compile(monkeypatch):
     monkeypatch.setattr("pytensor.link.c.cmodule.GCC_compiler.compile_str", refuse)
     for got, e in zip(pytensor.function([x], wanted, mode=QUICK)(value), expected, strict=True):
         np.testing.assert_allclose(got, e, rtol=0, atol=1e-12)
+
+
+def test_quick_mode_fills_arrays_without_calling_python_for_each_element():
+    a, b, row = pt.matrix("a"), pt.matrix("b"), pt.row("row")
+    filled = [pt.second(a, b), pt.second(row, b), pt.second(b, row), pt.second(a, 2.0)]
+    f = pytensor.function([a, b, row], filled, mode=QUICK)
+    assert not [
+        n for n in f.maker.fgraph.apply_nodes
+        if isinstance(n.op, Elemwise) and isinstance(n.op.scalar_op, Second)
+    ]  # fmt: skip
+    values = np.arange(6.0).reshape(2, 3), np.ones((2, 3)), np.array([[7.0, 8.0, 9.0]])
+    expected = [values[1], values[1], np.repeat(values[2], 2, axis=0), np.full((2, 3), 2.0)]
+    for got, e in zip(f(*values), expected, strict=True):
+        np.testing.assert_array_equal(got, e)
 
 
 def test_quick_mode_writes_out_graphs_within_a_node():

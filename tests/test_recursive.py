@@ -80,6 +80,21 @@ def test_the_gradient_is_that_of_finite_differences(cell):
     verify_grad(loss, values, rng=np.random.default_rng(3), mode=QUICK)
 
 
+def test_the_loss_at_every_node_is_that_of_all_trees_within_the_trees(net):
+    nodes = [node for tree in TREES for node in tree.nodes()]
+    classes = {node: k % N_CLASSES for k, node in enumerate(nodes)}
+    plan = schedule(TREES)
+    target = np.zeros(plan.symbols.shape, dtype=int)
+    for k, tree in enumerate(TREES):
+        target[: plan.roots[k], k] = [classes[node] for node in tree.nodes()]
+    losses = [
+        net.loss(*plan, target, every_node=True),
+        net.loss(*schedule(nodes), np.array([classes[node] for node in nodes])),
+    ]
+    together, apart = pytensor.function([], losses, mode=QUICK)()
+    assert together == pytest.approx(apart, abs=1e-12)
+
+
 def test_what_stands_in_the_padding_has_no_influence(logits):
     plan = schedule(TREES)
     other = plan.symbols.copy()
@@ -94,14 +109,14 @@ def test_the_order_of_the_sides_matters(logits):
 
 def test_float32_stays_float32():
     with pytensor.config.change_flags(floatX="float32"):
-        net = RecursiveNet(len(SYMBOLS), 2, 3, np.random.default_rng(1))
+        net = RecursiveNet(len(SYMBOLS), 2, 3, np.random.default_rng(1), cell=TreeCell)
         step = net.compile_training(lambda loss, params: adam(loss, params, 0.01), mode=QUICK)
         loss = step(*schedule(TREES), np.array([0, 1, 1, 0]))
     assert loss.dtype == np.float32
     assert {w.get_value().dtype for w in net.params} == {np.dtype("float32")}
 
 
-@pytest.mark.numba
+@pytest.mark.slow
 def test_numba_computes_the_same():
     net = RecursiveNet(len(SYMBOLS), 2, 3, np.random.default_rng(1), cell=TreeCell)
     inputs = pt.lmatrix("symbols"), pt.ltensor3("children"), pt.lvector("roots")

@@ -6,10 +6,13 @@ What you learn
     LSTMs on three tasks: sums, dates, and characters of a text.
 
 What you should see
-    Five numbered parts and two figures: 22_positions.png and 22_comparison.png. HEAD
+    Five numbered parts and two figures: 22_positions.png and 22_comparison.png. A Transformer
+    learns to add: after two epochs nearly all of 5,000 sums that it has never seen are right.
+    Beside the accuracy of each net stand its weights and the time that it took.
 
 How long it takes (measured on two cores)
-    TIME
+    Some minutes, the first time longer, because numba compiles three graphs with LSTMs, which it
+    then keeps on disk. With --quick some 10 seconds.
 
 What you need to know
     Lesson 16 has sums, lesson 17 attention and dates, lesson 14 language models.
@@ -344,7 +347,11 @@ def character_run(name: str, text: tuple[str, str], plan: Plan, seed: int, mode:
 
 
 # %% [markdown]
-# *What to notice.* NOTICE34
+# *What to notice.* The table has it all side by side. The Transformer needs few epochs for the
+# sums: in a trial with these settings 70 % of 1,000 unseen sums were right after the first, and
+# 99.76 % of all 5,000 after the second. But the settings matter. With batches of 128 strings of
+# similar length and a rate of 0.003 it was 5.4 % after two epochs. (Which of the three made the
+# difference was not looked into.)
 #
 # ## 5. What recurrence costs, and what it gives
 #
@@ -435,7 +442,8 @@ def draw_comparison(
 
 
 # %% [markdown]
-# *What to notice.* NOTICE5
+# *What to notice.* The numbers that the Transformer keeps grow with the text, those of the LSTM do
+# not. Compare the losses at places beyond 64, which no net has seen in training.
 #
 # ## Try it
 #

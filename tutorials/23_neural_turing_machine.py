@@ -6,10 +6,15 @@ What you learn
     step by step; a copy made by orders given by hand; and a machine that finds such orders itself.
 
 What you should see
-    WHAT
+    Five numbered parts and six figures. A copy made by orders has no wrong bit. Then a machine that
+    learns from up to 20 vectors to copy, and copies 40, twice as many as it has ever seen, with no
+    wrong bit either; an LSTM with more weights that has learnt from as many has 34 % of the bits
+    wrong at 20 and 42 % at 40 (guessing: 50 %). In 23_copy_40.png a diagonal shows how: each vector
+    into the next slot, and out of it in the same order.
 
 How long it takes (measured on two cores)
-    HOWLONG
+    About three minutes. The first time some five minutes more, for mode NUMBA compiles a large
+    graph: it lies on disk afterwards. With --quick some 10 seconds, without learning anything.
 
 What you need to know
     Lesson 1 has scan, lesson 8 the LSTM, lesson 17 attention, which a head does to the memory.
@@ -23,6 +28,7 @@ import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: small products, one thread
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
@@ -201,17 +207,26 @@ class Plan(NamedTuple):
     n_lstm: int  # of the LSTM alone
     batch_size: int
     rate: float
-    longest: int  # vectors that are copied in training, from 1
-    steps: int
+    copies: tuple[tuple[int, int], ...]  # stages: so many batches, of 1 to so many vectors
     lengths: tuple[int, ...]  # to test
-    repeat_longest: int  # the same for repeated copies
-    repeats: int
-    repeat_steps: int
+    repeats: tuple[tuple[int, int, int], ...]  # so many batches, vectors, and times
+    repeat_tests: tuple[tuple[int, int], ...]  # to test: so many vectors, so many times
 
 
-DEFAULT = Plan(8, 64, 16, 64, 128, 16, 0.003, 20, 4000, (5, 10, 20, 30, 40), 5, 5, 2000)
-FULL = DEFAULT._replace(steps=8000, repeat_steps=4000)
-SMALL = Plan(2, 6, 3, 6, 8, 4, 0.01, 3, 5, (2, 4), 2, 2, 5)
+DEFAULT = Plan(
+    8,
+    64,
+    16,
+    64,
+    128,
+    16,
+    0.003,
+    ((2500, 20),),
+    (5, 10, 20, 30, 40),
+    ((2000, 5, 5),),
+    ((5, 5), (10, 5), (5, 10)),
+)
+SMALL = Plan(2, 6, 3, 6, 8, 4, 0.01, ((3, 2), (3, 3)), (2, 4), ((5, 2, 2),), ((2, 2), (4, 2)))
 NETS = ("machine", "LSTM")
 
 
@@ -233,7 +248,6 @@ class Learner(NamedTuple):
 
     step: Any  # (x, t) -> loss
     run: Any  # x -> [logits, write, read], or only the logits
-    start: dict[Any, Array]  # all that training changes, as it was
     n_weights: int
 
 
@@ -255,9 +269,8 @@ def make(name: str, plan: Plan, seed: int, mode: Any) -> Learner:
     gradients = clip_by_global_norm(pytensor.grad(loss, net.params), 10.0)
     updates = adam(gradients, net.params, plan.rate)
     step = pytensor.function([x, t], loss, updates=updates, mode=mode)
-    start = {shared: shared.get_value() for shared in updates}
     run = pytensor.function([x], outputs, mode=mode)
-    return Learner(step, run, start, sum(w.get_value().size for w in net.params))
+    return Learner(step, run, sum(w.get_value().size for w in net.params))
 
 
 def with_marks(batch: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -281,24 +294,28 @@ class Run(NamedTuple):
     seconds: float
 
 
-def train_on(learner: Learner, label: str, plan: Plan, seed: int, steps: int, repeats: bool) -> Run:
-    """Train a net from its start on a task, and test it."""
-    for shared, value in learner.start.items():
-        shared.set_value(value)
+def train_on(learner: Learner, label: str, plan: Plan, seed: int, repeats: bool) -> Run:
+    """Train a net on a task, stage after stage, and test it."""
     sizes: dict[str, Any] = {"n_bits": plan.n_bits, "dtype": pytensor.config.floatX}
-    most = plan.repeat_longest, plan.repeats
-    kind = {"lengths": (1, plan.longest)}
-    if repeats:
-        kind = {"lengths": (1, most[0]), "repeats": (1, most[1])}
     rng, test = np.random.default_rng(seed), np.random.default_rng(seed + 1)
-    drawn = copying_batches(rng, steps, plan.batch_size, **kind, **sizes)
-    batches = drawn if repeats else map(with_marks, drawn)
-    history = train(learner.step, lambda: batches, steps=steps, label=label)
+    tests: dict[Any, tuple[Array, Array]]
+
+    def batches() -> Iterator[tuple[Array, Array]]:
+        if repeats:
+            for steps, longest, times in plan.repeats:
+                lengths, most = (1, longest), (1, times)
+                yield from copying_batches(rng, steps, plan.batch_size, lengths, most, **sizes)
+        else:
+            for steps, longest in plan.copies:
+                drawn = copying_batches(rng, steps, plan.batch_size, (1, longest), **sizes)
+                yield from map(with_marks, drawn)
+
+    n_steps = sum(stage[0] for stage in (plan.repeats if repeats else plan.copies))
+    history = train(learner.step, batches, steps=n_steps, label=label)
     if history.interrupted:
         raise KeyboardInterrupt
     if repeats:
-        keys: Any = [most, (2 * most[0], most[1]), (most[0], 2 * most[1])]
-        tests = {key: repeat_copying(test, *key, 32, **sizes) for key in keys}
+        tests = {key: repeat_copying(test, *key, 32, **sizes) for key in plan.repeat_tests}
     else:
         tests = {key: with_marks(copying(test, key, 32, **sizes)) for key in plan.lengths}
     n = plan.n_bits + repeats
@@ -330,7 +347,7 @@ def draw_training(runs: dict[str, Run], plan: Plan) -> Any:
     left.axhline(np.log(2), color=GREY, linestyle=":", linewidth=1)
     left.set(xlabel="step", ylabel="loss in nats per bit (dotted: guessing)", ylim=(0, None))
     right.axhline(50, color=GREY, linestyle=":", linewidth=1)
-    right.axvspan(1, plan.longest, color="0.93", zorder=0)
+    right.axvspan(1, plan.copies[-1][1], color="0.93", zorder=0)
     right.set(xlabel="vectors to copy (grey: learnt from)", ylabel="wrong bits, %", ylim=(-2, 55))
     for ax in (left, right):
         ax.grid(alpha=0.3)
@@ -339,20 +356,33 @@ def draw_training(runs: dict[str, Run], plan: Plan) -> Any:
 
 
 # %% [markdown]
-# *What to notice.* NOTICE3
+# *What to notice.* For 1,500 batches both nets do about the same: they keep a few vectors in their
+# hidden units, and the longer the sequence, the more is lost. Then, within 200 batches, the machine
+# finds out what its memory is for, and from there on has no wrong bit, no matter how long the
+# sequence is: up to 40 vectors, twice as many as it has ever copied. (With 2,000 batches it had
+# 0.00 % wrong at all lengths, the LSTM 5.8 % at 5 vectors, 21.9 % at 10, 33.8 % at 20 and 42.0 % at
+# 40.) It has not learnt sequences by heart, it has learnt a program; the LSTM, with two and a half
+# times as many weights, gets better slowly, and at what it has room for.
+#
+# When the machine finds the program is a matter of luck. With seed 2 it had not after 2,000
+# batches, and had 13.5 % of the bits wrong at 5 vectors and 42.8 % at 40, as the LSTM.
 #
 # ## 4. What it does
 #
 # 23_copy.png shows one sequence: what comes in, what is due, what the machine says (a red cross
-# where a bit is wrong), and where it writes and reads. NOTICE4
+# where a bit is wrong), and where it writes and reads. While vectors come in, the
+# writing head goes on by one slot at each step. After the mark the reading head does, from where
+# the first vector is: the program of part 2. 23_copy_40.png has the same with 40 vectors.
 #
 # ## 5. Again and again
 #
 # A machine that can copy could do so several times over. In the task of repeated copies the mark is
 # a number, a tenth of how many times the vectors are to be said, and after the last time a mark is
-# due: so it has to count too. The same machine starts anew from its first weights.
+# due: so it has to count too. The same machine goes on from what it has learnt in part 3.
 #
-# NOTICE5
+# This is harder: at the end of each time the reading head has to jump back to the start, which
+# takes a key, and no shift. From its first weights the machine did not learn it in 2,000 batches:
+# 28 % of the bits were wrong with 5 vectors, 5 times.
 #
 # ## Try it
 #
@@ -366,16 +396,11 @@ def draw_training(runs: dict[str, Run], plan: Plan) -> Any:
 def main(
     mode: str = "NUMBA",
     seed: int = 1,
-    steps: int | None = None,
-    full: bool = False,
     figures: str = "figures",
     quick: bool = False,
 ) -> dict[str, Any]:
     """Run the lesson; return what its parts found."""
-    plan = SMALL if quick else FULL if full else DEFAULT
-    if steps is not None:
-        lessons.positive_option("--steps", steps)
-        plan = plan._replace(steps=steps)
+    plan = SMALL if quick else DEFAULT
     folder = lessons.figure_folder(figures, quick)
     compile_in: Any = QUICK if quick else mode
 
@@ -394,7 +419,7 @@ def main(
     print(f"  {'net':<9}{'weights':>9}{'seconds':>9}{'loss':>9}", flush=True)
     runs = {}
     for name, learner in learners.items():
-        runs[name] = train_on(learner, name, plan, seed, plan.steps, repeats=False)
+        runs[name] = train_on(learner, name, plan, seed, repeats=False)
         report(name, learner, runs[name])
     lessons.save_figure(draw_training(runs, plan), folder, "23_training")
 
@@ -404,7 +429,7 @@ def main(
         lessons.save_figure(axes[0].figure, folder, f"23_copy_{length}")
 
     print("\n5. Again and again")
-    run = train_on(learners["machine"], "repeats", plan, seed, plan.repeat_steps, repeats=True)
+    run = train_on(learners["machine"], "repeats", plan, seed, repeats=True)
     for (length, times), wrong in run.wrong.items():
         print(f"  {length:>2} vectors {times:>2} times: {100 * wrong:.2f} % of the bits wrong")
     axes = plots.memory_use(*next(iter(run.pictures.values())))
@@ -422,8 +447,6 @@ if __name__ == "__main__":
         help={
             "mode": "how PyTensor compiles the training",
             "seed": "of the first weights and of all sequences",
-            "steps": "batches of plain copies to learn from",
-            "full": "longer sequences, more steps",
             "figures": "folder for the figures",
             "quick": "short sequences, small nets, nothing compiled: too little to learn anything",
         },

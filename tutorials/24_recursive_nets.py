@@ -6,10 +6,12 @@ What you learn
     expression as text, also for expressions deeper than all that were learnt from.
 
 What you should see
-    WHAT
+    Four numbered parts and two figures. 24_accuracy.png has what both nets get right of new
+    expressions, by depth, and 24_tree.png an expression with what the net says at each node.
 
 How long it takes (measured on two cores)
-    HOWLONG
+    About two minutes; nothing is compiled, so the first time is no longer. With --quick some 8
+    seconds.
 
 What you need to know
     Lesson 1 has scan, lesson 8 the LSTM, lesson 9 masks.
@@ -159,14 +161,16 @@ def three_ways(seed: int, n: int = 5) -> list[Array]:
 # ## 3. A tree and a row of characters
 #
 # Now to learn something: the last digit of the value, as one of ten classes (that of -3 is 7, as in
-# Python's %). Expressions of digits, + - and *, with all parentheses, of depth 1 to 3; they are
-# answered whole, no net is told what a part of one is worth. The two nets are
+# Python's %). Expressions of digits, + - and *, with all parentheses, of depth 1 to 3. Each part of
+# an expression is one too, and the nets are told what it is worth, as in the treebank of Socher et
+# al. (2013), where the sentiment of each phrase is known. The two nets are
 #
 # - a tree LSTM (Tai et al., 2015): the net of part 2, but at each node with a memory cell that
 #   adds up what it keeps of the left child, of the right child, and something new:
-#   c = i * g + f_l * c_l + f_r * c_r; and
+#   c = i * g + f_l * c_l + f_r * c_r. It says a digit at each node; and
 # - an LSTM that reads the same expressions as text, from left to right, with all parentheses, and
-#   answers after the last character. It has more weights.
+#   says the same digits: each after the character where that part ends, a digit or a ")". So both
+#   are told as much. It has more weights.
 #
 # Both have the same expressions in the same order, as often, and the same update rule. They are
 # tested with others of each depth, also depths that have not been learnt from.
@@ -187,14 +191,14 @@ class Plan(NamedTuple):
     epochs: int
 
 
-DEFAULT = Plan(10_000, 300, (1, 3), 6, 64, 128, 50, 0.003, 10)
+DEFAULT = Plan(10_000, 300, (1, 3), 6, 64, 128, 100, 0.005, 8)
 SMALL = Plan(150, 20, (1, 2), 3, 8, 12, 50, 0.01, 1)
 MODULUS = 10
 NETS = ("tree LSTM", "LSTM on the text")
 
 
 class TextNet:
-    """An LSTM that reads characters and says a class after the last one."""
+    """An LSTM that reads characters and says a class after each one."""
 
     def __init__(self, n_hidden: int, rng: np.random.Generator) -> None:
         self.embedding = Embedding(len(CHARACTERS), 16, rng)
@@ -202,22 +206,53 @@ class TextNet:
         self.output = Dense(n_hidden, MODULUS, rng, name="output")
         parts = self.embedding, self.cell, self.output
         self.params = [p for part in parts for p in part.params]
-        self.inputs = [pt.lmatrix("tokens"), pt.matrix("mask", dtype="bool")]
 
     def logits(self, tokens: Any, mask: Any) -> Any:
-        """What it says after the last character, (batch, classes)."""
-        _, state = unroll(self.cell, self.embedding(tokens), mask=mask)
-        return self.output(state.h)
+        """What it says after each character, (time, batch, classes)."""
+        return self.output(unroll(self.cell, self.embedding(tokens), mask=mask)[0])
 
 
-def functions(net: Any, inputs: list[Any], rate: float, mode: Any) -> tuple[Any, Any]:
-    """Compile a training step and an answer of a net."""
-    target, logits = pt.lvector("target"), net.logits(*inputs)
-    loss = categorical_cross_entropy(logits, target)
-    gradients = clip_by_global_norm(pytensor.grad(loss, net.params), 5.0)
-    updates = adam(gradients, net.params, rate)
-    step = pytensor.function([*inputs, target], loss, updates=updates, mode=mode)
-    return step, pytensor.function(inputs, logits.argmax(axis=1), mode=mode)
+def tree_batch(trees: Sequence[Expression]) -> tuple[Array, ...]:
+    """Symbols, children, roots, and the digits of all nodes."""
+    plan = schedule(trees)
+    digits = np.zeros(plan.symbols.shape, dtype=np.int64)
+    for k, tree in enumerate(trees):
+        digits[: plan.roots[k], k] = values(list(tree.nodes()))
+    return *plan, digits
+
+
+def text_batch(trees: Sequence[Expression]) -> tuple[Array, ...]:
+    """Tokens, mask, where a part ends, and the digits there: in post-order, as in the tree."""
+    tokens, mask = text_tokens(trees)
+    ends = mask & ((tokens < 10) | (tokens == CHARACTERS.index(")")))
+    digits = np.zeros(tokens.shape, dtype=np.int64)
+    for k, tree in enumerate(trees):
+        digits[ends[:, k], k] = values(list(tree.nodes()))
+    return tokens, mask, ends, digits
+
+
+def tree_functions(net: RecursiveNet, rule: Any, mode: Any) -> tuple[Any, Any]:
+    """A training step, and the digits of whole expressions."""
+    answer = net.compile_classes(mode)
+    step = net.compile_training(rule, mode, every_node=True)
+    return step, lambda trees: answer(*schedule(trees))
+
+
+def text_functions(net: TextNet, rule: Any, mode: Any) -> tuple[Any, Any]:
+    """The same of the LSTM."""
+    tokens, digits = pt.lmatrix("tokens"), pt.lmatrix("digits")
+    mask, ends = pt.matrix("mask", dtype="bool"), pt.matrix("ends", dtype="bool")
+    logits = net.logits(tokens, mask)
+    loss = categorical_cross_entropy(logits, digits, ends)
+    updates = rule(loss, net.params)
+    step = pytensor.function([tokens, mask, ends, digits], loss, updates=updates, mode=mode)
+    read = pytensor.function([tokens, mask], logits.argmax(axis=2), mode=mode)
+
+    def answer(trees: Sequence[Expression]) -> Array:
+        said, (_, mask, *_) = read(*text_tokens(trees)), text_batch(trees)
+        return np.array(said[mask.sum(axis=0) - 1, np.arange(len(trees))])
+
+    return step, answer
 
 
 def values(trees: Sequence[Expression]) -> Array:
@@ -236,7 +271,7 @@ def batches(
         )
         for k in rng.permutation(-(-len(some) // size)):
             batch = some[k * size : (k + 1) * size]
-            yield *as_arrays(batch), values(batch)
+            yield as_arrays(batch)
 
 
 class Run(NamedTuple):
@@ -255,21 +290,21 @@ def train_net(
 ) -> Run:  # fmt: skip
     """Train one of the nets."""
     rng, order = np.random.default_rng(seed), np.random.default_rng(seed)
+
+    def rule(loss: Any, params: list[Any]) -> dict[Any, Any]:
+        return adam(clip_by_global_norm(pytensor.grad(loss, params), 5.0), params, plan.rate)
+
     if name == "tree LSTM":
         net: Any = RecursiveNet(len(SYMBOLS), MODULUS, plan.n_hidden, rng, cell=TreeLSTMCell)
-        inputs = [pt.lmatrix("symbols"), pt.ltensor3("children"), pt.lvector("roots")]
-        as_arrays: Any = schedule
+        as_arrays: Any = tree_batch
+        step, answer = tree_functions(net, rule, mode)
     else:
-        net, as_arrays = TextNet(plan.n_flat, rng), text_tokens
-        inputs = net.inputs
-    step, answer = functions(net, inputs, plan.rate, mode)
+        net, as_arrays = TextNet(plan.n_flat, rng), text_batch
+        step, answer = text_functions(net, rule, mode)
     right: list[dict[int, float]] = []
 
     def test(*_: Any) -> None:
-        right.append({
-            depth: float(np.mean(answer(*as_arrays(trees)) == values(trees)))
-            for depth, trees in tests.items()
-        })  # fmt: skip
+        right.append({d: np.mean(answer(trees) == values(trees)) for d, trees in tests.items()})
 
     history = train(
         step, lambda: batches(learn, as_arrays, plan.batch_size, order), plan.epochs, label=name,
@@ -310,14 +345,19 @@ def draw_right(runs: dict[str, Run], plan: Plan) -> Any:
 
 
 # %% [markdown]
-# *What to notice.* NOTICE3
+# *What to notice.* The tree LSTM needs to learn what one operator does with two digits, 300 facts,
+# and to make of the result a vector like that of a digit. Then depth is no matter. The LSTM has to
+# find out by itself which parentheses belong together, and to remember what is still open.
+#
+# All that is true of nets that are told every part. In a trial where the tree LSTM was told the
+# last digit of whole expressions alone, it learnt 10,000 of them by heart: after 30 epochs the loss
+# was 0.054, and of new ones of depth 3 it had 34 % right, hardly more than after four epochs.
 #
 # ## 4. What the parts are worth
 #
-# The classifier has been trained for whole expressions only. But each part of one is an expression
-# too, and its vector has been made in the same way. So the classifier can be asked at every node.
-# 24_tree.png shows an expression that is deeper than all that were learnt from, at each node the
-# symbol and what the net takes the tree below it for; green where that is right.
+# The classifier can be asked at every node. 24_tree.png shows an expression that is deeper than all
+# that were learnt from, at each node the symbol and what the net takes the tree below it for; green
+# where that is right.
 
 
 # %%
@@ -339,7 +379,8 @@ def draw_tree(net: RecursiveNet, tree: Expression, mode: Any) -> tuple[Any, list
 
 
 # %% [markdown]
-# *What to notice.* NOTICE4
+# *What to notice.* A mistake at one node is seen in all that are above it, unless a product with 0
+# or luck puts it right.
 #
 # ## Try it
 #

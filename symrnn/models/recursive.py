@@ -240,16 +240,39 @@ class RecursiveNet:
         roots = _integers("roots", roots, 1)
         return self.output(h[pt.arange(h.shape[0]), roots])
 
-    def loss(self, symbols: Any, children: Any, roots: Any, target: Any) -> TensorVariable:
-        """Return the mean cross-entropy at the roots, in nats; target: classes, ``(batch,)``."""
-        loss = categorical_cross_entropy(self.logits(symbols, children, roots), target)
+    def node_logits(self, symbols: Any, children: Any) -> TensorVariable:
+        """Return h W + b at all nodes, ``(time, batch, n_classes)``; arguments as for `nodes`."""
+        return self.output(self.nodes(symbols, children).h[:, 1:].transpose(1, 0, 2))
+
+    def loss(
+        self, symbols: Any, children: Any, roots: Any, target: Any, every_node: bool = False
+    ) -> TensorVariable:
+        """Return the mean cross-entropy in nats.
+
+        Parameters
+        ----------
+        symbols, children, roots
+            As for `logits`.
+        target
+            The right classes: of the roots, ``(batch,)``; or of all nodes, ``(time, batch)``.
+        every_node
+            True takes the mean over all nodes, each a tree of its own (Socher et al., 2013, were
+            told the sentiment of every phrase). Padding does not count.
+        """
+        if every_node:
+            logits = self.node_logits(symbols, children)
+            there = pt.arange(logits.shape[0])[:, None] < pt.as_tensor_variable(roots)
+            loss = categorical_cross_entropy(logits, target, there)
+        else:
+            loss = categorical_cross_entropy(self.logits(symbols, children, roots), target)
         loss.name = "loss"
         return loss
 
-    def compile_training(self, rule: Rule, mode: Any = None) -> Any:
+    def compile_training(self, rule: Rule, mode: Any = None, every_node: bool = False) -> Any:
         """Compile ``(symbols, children, roots, target) -> loss``, before the update."""
-        inputs = [*_schedule(), pt.lvector("target")]
-        loss = self.loss(*inputs)
+        target = pt.lmatrix("target") if every_node else pt.lvector("target")
+        inputs = [*_schedule(), target]
+        loss = self.loss(*inputs, every_node=every_node)
         return pytensor.function(inputs, loss, updates=rule(loss, self.params), mode=mode)
 
     def compile_classes(self, mode: Any = None) -> Any:
@@ -260,12 +283,10 @@ class RecursiveNet:
     def compile_nodes(self, mode: Any = None) -> Any:
         """Compile ``(symbols, children) -> p``: what the classifier says at every node.
 
-        Shape ``(time, batch, n_classes)``; it has been trained for roots, but any node is the root
-        of a tree.
+        Shape ``(time, batch, n_classes)``; any node is the root of a tree.
         """
         symbols, children, _ = _schedule()
-        h = self.nodes(symbols, children).h[:, 1:].transpose(1, 0, 2)
-        p = pt.special.softmax(self.output(h), axis=-1)
+        p = pt.special.softmax(self.node_logits(symbols, children), axis=-1)
         return pytensor.function([symbols, children], p, mode=mode)
 
 
