@@ -30,7 +30,7 @@ from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
 from pytensor.graph.rewriting.db import RewriteDatabaseQuery
 from pytensor.link.vm import VMLinker
 from pytensor.scalar.basic import Add, Mul, Second
-from pytensor.scalar.math import Sigmoid
+from pytensor.scalar.math import Sigmoid, Softplus
 from pytensor.scan.op import Scan
 from pytensor.tensor.elemwise import Elemwise
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -56,6 +56,15 @@ def sigmoid_by_tanh(fgraph: Any, node: Apply[Any]) -> Any:
         return False
     half = pt.constant(0.5, dtype=node.outputs[0].dtype)
     return [half + half * pt.tanh(half * node.inputs[0])]
+
+
+@node_rewriter([Elemwise])
+def softplus_by_log1p(fgraph: Any, node: Apply[Any]) -> Any:
+    """``softplus(x) = max(x, 0) + log(1 + exp(-|x|))``: NumPy has no softplus."""
+    if not isinstance(node.op.scalar_op, Softplus):
+        return False
+    (x,) = node.inputs
+    return [pt.maximum(x, 0) + pt.log1p(pt.exp(-abs(x)))]
 
 
 @node_rewriter([Elemwise])
@@ -104,6 +113,7 @@ def quick_inside(fgraph: Any, node: Apply[Any]) -> Any:
 # before the place (-0.01) where PyTensor writes out what is marked so
 optdb.register("symrnn_inline", dfs_rewriter(marked_inline), "symrnn_quick", position=-0.015)
 optdb.register("symrnn_sigmoid", dfs_rewriter(sigmoid_by_tanh), "symrnn_quick", position=0.5)
+optdb.register("symrnn_softplus", dfs_rewriter(softplus_by_log1p), "symrnn_quick", position=0.5)
 optdb.register("symrnn_fill", dfs_rewriter(fill_by_alloc), "symrnn_quick", position=0.6)
 optdb.register("symrnn_two_at_a_time", dfs_rewriter(two_at_a_time), "symrnn_quick", position=199)
 optdb.register("symrnn_quick_inside", dfs_rewriter(quick_inside), "symrnn_quick", position=200)

@@ -233,6 +233,9 @@ def test_a_model_of_another_kind_is_refused(trained):
         ("translate abcabc --model model", "'abcabc' has 6 tokens, but at most 5 are allowed"),
         ("translate a --beam 0 --model model", "--beam is 0, but must be 1 or more"),
         ("translate a --beam 2 --n-best 3 --model model", "--n-best is 3, but --beam keeps only 2"),
+        ("translate a --beam 2 --length-power inf --model model", "--length-power is inf"),
+        ("translate ab abq --model model", "It is in 'abq'."),
+        ("evaluate queer.txt --model model", "It is in 'aqa'."),
         ("translate a --length-power 2 --model model", "belong to --beam W, which draws"),
         ("translate a --n-best 2 --seed 1 --model model", "belong to --beam W, which draws"),
         ("translate a --beam 2 --seed 1 --model model", "--beam draws nothing"),
@@ -245,6 +248,7 @@ def test_a_model_of_another_kind_is_refused(trained):
 def test_what_cannot_be_used_is_said_in_one_line(trained, capsys, monkeypatch, command, message):
     monkeypatch.chdir(trained)
     (trained / "bad.txt").write_text("a\tb\nb\tc\nno pair here\n")
+    (trained / "queer.txt").write_text("a\tb\naqa\tb\n")
     (trained / "plain.txt").write_text("no pair here\n")
     (trained / "hole.txt").write_text("a\tb\nc\t\n")
     (trained / "empty.txt").write_text("")
@@ -265,6 +269,27 @@ def test_sources_longer_than_those_of_the_training_are_validated_too(tmp_path, c
     options = ["--validation", longer, "--epochs", 0.2, "--out", tmp_path / "model"]
     status, _, err = run(capsys, "seq2seq", "train", pairs, *SMALL, *options)
     assert (status, "validation" in err) == (0, True)
+
+
+def test_sources_that_are_learnt_from_too_are_counted(tmp_path, capsys):
+    pairs, others = (
+        write(tmp_path / "pairs.txt"),
+        write(tmp_path / "others.txt", [*TRAIN[:3], *TEST]),
+    )
+    options = ["--validation", others, "--epochs", 0.2, "--out", tmp_path / "model"]
+    _, _, err = run(capsys, "seq2seq", "train", pairs, *SMALL, *options)
+    assert f"3 of 23 sources in {others} are among those to learn from, too" in err
+
+
+def test_a_run_that_was_not_trained_answers_and_learns_its_lengths_later():
+    both = PairVocabularies.build(TRAIN)
+    settings = Seq2SeqSettings(n_embed=2, n_hidden=4, cell="gru", mode="QUICK", epochs=0.1)
+    untrained = Seq2SeqRun(settings, both)
+    assert untrained.translator().translate(["abcabc"])[0].source == list("abcabc")
+    untrained.train(TRAIN, TEST)
+    assert untrained.translator().longest_source == 5
+    with pytest.raises(ValueError, match="at most 5 are allowed"):
+        untrained.translator().translate(["abcabc"])
 
 
 def test_what_stops_before_anything_is_saved_promises_nothing(tmp_path, capsys, monkeypatch):

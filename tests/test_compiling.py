@@ -65,6 +65,15 @@ def test_quick_mode_writes_out_graphs_within_a_node():
     assert not any(isinstance(node.op, OpFromGraph) for node in nodes)  # those get compiled
 
 
+def test_quick_mode_has_a_softplus_of_whole_arrays():
+    x = pt.vector("x")
+    f = pytensor.function([x], pt.softplus(x), mode=QUICK)
+    names = [str(node.op) for node in f.maker.fgraph.toposort()]
+    assert not any("oftplus" in name for name in names), names
+    given = np.array([-800.0, -30.0, -1e-9, 0.0, 2.0, 30.0, 800.0])
+    np.testing.assert_allclose(f(given), np.logaddexp(0, given), rtol=1e-14)
+
+
 def test_fast_mode_multiplies_two_arrays_at_a_time_and_equals_fast_compile():
     x, norm = pt.matrix("x"), LayerNorm(5)
     gradient = pytensor.grad((norm(x) ** 3).sum(), x)

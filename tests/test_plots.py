@@ -173,6 +173,28 @@ def test_steps_that_are_not_there_are_refused(steps):
         plots.attention_strip(np.ones((2, 3)), "abc", "de", steps)
 
 
+def test_a_latent_plane_shows_each_image_at_its_point():
+    z, values = np.array([[0.0, 1.0], [-1.0, 0.5]]), [3, 7]
+    images = np.zeros((3, 3, 2, 4))
+    images[0, 2] = 1  # lowest row, last column: (z_1, z_2) = (1, -1)
+    points, grid = plots.latent_plane(z, values, images, extent=1.0, label="height")
+    np.testing.assert_array_equal(points.collections[0].get_offsets(), z)
+    np.testing.assert_array_equal(points.collections[0].get_array(), values)
+    (drawn,) = grid.images
+    left, right, bottom, top = drawn.get_extent()
+    assert (left, right, bottom, top) == (-1.5, 1.5, -1.5, 1.5)
+    mosaic = np.ma.filled(drawn.get_array(), np.nan)
+    rows, columns = np.nonzero(mosaic == 1)
+    x = left + (columns + 0.5) / mosaic.shape[1] * (right - left)
+    y = top - (rows + 0.5) / mosaic.shape[0] * (top - bottom)
+    assert len(x) == 8
+    assert (abs(x - 1) < 0.5).all()
+    assert (abs(y + 1) < 0.5).all()
+    np.testing.assert_allclose(plots.latent_grid(3, 1.0), [-1, 0, 1])
+    with pytest.raises(ValueError, match=r"z has shape \(2, 2\), values \(3,\)"):
+        plots.latent_plane(z, [1, 2, 3], images)
+
+
 def test_the_use_of_a_memory_is_drawn_in_five_panels_with_time_across():
     rng = np.random.default_rng(1)
     x, t, w = rng.integers(2, size=(7, 4)), rng.integers(2, size=(3, 3)), rng.random((7, 5))

@@ -96,7 +96,9 @@ def _train(
 
 
 def pairs_of(source: dict[str, Any]) -> tuple[list[Pair], list[Pair]]:
-    """Return pairs for training and for validation, which share no source.
+    """Return pairs for training and for validation.
+
+    They share no source, or it is said how many.
 
     Raises
     ------
@@ -111,6 +113,12 @@ def pairs_of(source: dict[str, Any]) -> tuple[list[Pair], list[Pair]]:
         training = read_pairs(source["pairs"], *options)
         if source["validation"]:
             validation = read_pairs(source["validation"], *options)
+            known = {text for text, _ in training}
+            if n_shared := sum(text in known for text, _ in validation):
+                say(
+                    f"{n_shared:,} of {len(validation):,} sources in {source['validation']} are "
+                    "among those to learn from, too: they tell nothing of new ones"
+                )
         else:
             n = min(5000, max(1, len(training) // 10)) if held_out is None else held_out
             try:
@@ -168,6 +176,8 @@ def translate(options: argparse.Namespace) -> None:
         raise ValueError(f"--temperature is {options.temperature}, but must be above 0")
     if options.top_p is not None and not 0 < options.top_p <= 1:
         raise ValueError(f"--top-p is {options.top_p}, but must be above 0 and at most 1")
+    if options.length_power is not None and not 0 <= options.length_power < np.inf:
+        raise ValueError(f"--length-power is {options.length_power}, but must be 0 or more")
     if (options.n_best or 1) > (options.beam or 1):
         raise ValueError(f"--n-best is {options.n_best}, but --beam keeps only {options.beam}")
     run = Seq2SeqRun.load(options.model)

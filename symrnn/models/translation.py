@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from symrnn.models.sampling import check_count, check_settings, draw, largest, probabilities
 from symrnn.models.seq2seq import Seq2Seq
+from symrnn.models.transformer import Transformer
 from symrnn.text import Pair, PairVocabularies, padded
 
 TOGETHER = 256
@@ -45,12 +46,12 @@ class Answer:
 
 
 class Translator:
-    """Lets a `Seq2Seq` answer, one compiled step at a time.
+    """Lets a `Seq2Seq` or a `Transformer` answer, one compiled step at a time.
 
     Parameters
     ----------
     model
-        A `Seq2Seq`; its weights may change later, as in training.
+        A `Seq2Seq` or a `Transformer`; its weights may change later, as in training.
     vocabularies
         Those that it was trained with.
     mode
@@ -90,7 +91,7 @@ class Translator:
 
     def __init__(
         self,
-        model: Seq2Seq,
+        model: Seq2Seq | Transformer,
         vocabularies: PairVocabularies,
         mode: Any = None,
         longest: int = 100,
@@ -167,6 +168,11 @@ class Translator:
 
         Sources may be of any length. What is right is what the tokeniser makes of a target: in
         small letters where all are, for example.
+
+        Raises
+        ------
+        ValueError, UnknownTokenError
+            As `translate`, but for the length.
         """
         tokenizer = self.vocabularies.tokenizer
         sources = [self.encode(source, of_any_length=True) for source, _ in pairs]
@@ -176,7 +182,15 @@ class Translator:
         return [(source, a.text, r) for (source, _), a, r in found if a.text != r]
 
     def accuracy(self, pairs: Sequence[Pair]) -> float:
-        """Return which share of the sources gets the right answer, all of it."""
+        """Return which share of the sources gets the right answer, all of it.
+
+        Raises
+        ------
+        ValueError, UnknownTokenError
+            As `translate`, but for the length; or if there is no pair.
+        """
+        if not pairs:
+            raise ValueError("there are no pairs, but a share needs at least one")
         return 1 - len(self.wrong_answers(pairs)) / len(pairs)
 
     def beam_search(
@@ -203,7 +217,9 @@ class Translator:
         Returns
         -------
         list of Answer
-            The best first.
+            The best first. Answers that were cut off as too long, whose last token is not
+            ``<eos>``, come after all that have ended, and only if these are too few. There may be
+            less than `n_best` where nothing else can be said.
 
         Raises
         ------
@@ -211,9 +227,13 @@ class Translator:
             As `translate`; or if a number is out of range.
         """
         check_count("width", width)
-        check_count("n_best", n_best := width if n_best is None else n_best, width)
-        if not length_power >= 0:
-            raise ValueError(f"length_power is {length_power}, but must be 0 or more; 1 is usual")
+        check_count("n_best", n_best := width if n_best is None else n_best)
+        if n_best > width:
+            raise ValueError(f"n_best is {n_best}, but must be at most width, which is {width}")
+        if not 0 <= length_power < np.inf:
+            raise ValueError(
+                f"length_power is {length_power}, but must be 0 or more, and finite; 1 is usual"
+            )
         source, eos = self.encode(text), self.vocabularies.target.eos
         known, states = self._read([source])
         going = [Beginning([], 0.0, [])]
@@ -246,7 +266,8 @@ class Translator:
             if not going:
                 break
             known, states = self._rows(known, rows), [s[rows] for s in states]
-        found = sorted([*ended, *going], key=score, reverse=True)[:n_best]
+        # what was cut off is no answer yet: it comes last, and only where too few have ended
+        found = [*ended, *sorted(going, key=score, reverse=True)][:n_best]
         return [self._answer(source, b, score(b)) for b in found]
 
     def _answers(self, sources: list[NDArray[np.int64]], choose: Any) -> list[Answer]:

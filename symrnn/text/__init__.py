@@ -32,6 +32,13 @@ from symrnn.text.corpora import (
     read_text,
     text_files,
 )
+from symrnn.text.dialogues import (
+    DialogueBatch,
+    DialogueVocabulary,
+    dialogue_batches,
+    padded_dialogues,
+    read_dialogues,
+)
 from symrnn.text.padding import PairBatch, padded, pair_batches
 from symrnn.text.pairs import Pair, PairVocabularies, read_pairs, split_pairs
 from symrnn.text.penn_treebank import PennTreebank, download, penn_treebank
@@ -51,6 +58,8 @@ __all__ = [
     "UNK",
     "Batch",
     "Characters",
+    "DialogueBatch",
+    "DialogueVocabulary",
     "Pair",
     "PairBatch",
     "PairVocabularies",
@@ -60,14 +69,17 @@ __all__ = [
     "Vocabulary",
     "Words",
     "count_tokens",
+    "dialogue_batches",
     "documents",
     "download",
     "encode_files",
     "normalize",
     "padded",
+    "padded_dialogues",
     "pair_batches",
     "penn_treebank",
     "python_topics",
+    "read_dialogues",
     "read_pairs",
     "read_pieces",
     "read_text",
