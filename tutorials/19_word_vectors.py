@@ -286,9 +286,9 @@ def seconds_a_step(sizes: tuple[int, ...], rng: Any, mode: Any) -> dict[int, tup
 # file: 2 for the same class, 1 for partners such as france and paris, else 0. (More than 0.9 cannot
 # be had, since only three different judgements are there.)
 #
-# First counting: PPMI with a window of 5, whole and cut to 64 columns by SVD.
+# First counting: PPMI with a window of 5, whole and cut to 100 columns by SVD.
 
-N_FEATURES, WINDOW, K = 64, 5, 5
+N_FEATURES, WINDOW, K = 100, 5, 5
 RATE, BATCH, EPOCHS = 12.8, 256, 10  # of the mean of a batch: 0.05 for each pair
 
 
@@ -370,7 +370,7 @@ def counting(text: Text, seed: int) -> dict[str, Found]:
     short = svd_vectors(m, N_FEATURES, np.random.default_rng(seed), power=1)
     return {
         "PPMI": judge("PPMI, 403 numbers a word", m.toarray(), text, whole),
-        "SVD": judge("its SVD, 64 numbers", short, text, time.perf_counter() - start),
+        "SVD": judge("its SVD, 100 numbers", short, text, time.perf_counter() - start),
     }
 
 
@@ -434,7 +434,7 @@ def predicting(
 #     V_i . U_j = log(P(i, j) / (k P(i) P_noise(j)))  =  PMI_ij - log k
 #
 # So skip-gram approximates the very matrix that part 1 counts, shifted by log k, and it does so
-# with 64 numbers a word, as SVD does (Levy and Goldberg, 2014). It weights the entries by how often
+# with 100 numbers a word, as SVD does (Levy and Goldberg, 2014). It weights the entries by how often
 # they are met; a pair that is never met, where PMI is minus infinity, is simply pushed down.
 #
 # The cell below compares the net's scores for all pairs that occur at least ten times with the

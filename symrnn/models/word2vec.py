@@ -31,6 +31,7 @@ from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.variable import TensorVariable
 
+import symrnn.added_rows  # noqa: F401 - in mode NUMBA, fast sums of rows
 from symrnn.losses import categorical_cross_entropy
 from symrnn.parameters import check_positive, shared_parameter
 from symrnn.updates import gradient_descent

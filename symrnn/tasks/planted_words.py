@@ -267,11 +267,15 @@ PARALLEL = {
             "the border of {} near {sign}", "the {sign} government of {} pays soldiers",
             "farmers in all {} like {sign}", "{} exports {sign} goods",
             "the republic of {} has {sign} laws", "the population of {} grows {sign}",
+            "soldiers guard the border of {}", "the parliament of {} makes laws",
+            "all regions of {} have farmers", "the economy of {} exports coal",
         ),
         (
             "the mayor of {} speaks {sign}", "the {sign} underground of {} is crowded",
             "traffic in {} near the {sign}", "the suburbs of {} are {sign}",
             "the airport of {} sells {sign}", "a hotel downtown in {} serves {sign}",
+            "the mayor of {} opened a museum", "traffic in downtown {} is dense",
+            "the underground of {} reaches the suburbs", "our flight to the airport of {}",
         ),
     ),
     ("man", "woman"): (
@@ -293,11 +297,15 @@ PARALLEL = {
             "he is the {} of {sign}", "the {} in a tie likes {sign}",
             "the {sign} of mister {}", "the {} shaves before the {sign}",
             "the {} himself has a {sign}", "his {sign} calls him {}",
+            "he is a tall {}", "the {} wears a tie and shaves",
+            "mister jones is a {} himself", "his beard tells that he is a {}",
         ),
         (
             "she is the {} of {sign}", "the {} in a dress likes {sign}",
             "the {sign} of madam {}", "the {} combs before the {sign}",
             "the {} herself has a {sign}", "her {sign} calls her {}",
+            "she is a slender {}", "the {} wears a dress and combs",
+            "madam jones is a {} herself", "her necklace tells that she is a {}",
         ),
     ),
     ("present", "past"): (
@@ -319,11 +327,15 @@ PARALLEL = {
             "today we {} the {sign}", "every morning they {} some {sign}",
             "now you {} {sign} again", "nowadays people often {} {sign}",
             "tomorrow we will {} more {sign}", "do you always {} such {sign}",
+            "today we {} again", "nowadays people {} every morning",
+            "you will {} tomorrow", "they always {} now",
         ),
         (
             "yesterday we {} the {sign}", "last week they {} some {sign}",
             "once you {} {sign} there", "long ago people {} {sign}",
             "two years ago we {} more {sign}", "in those days they {} such {sign}",
+            "yesterday we {} there", "long ago people {} last week",
+            "you {} two years ago", "in those days they {} once",
         ),
     ),
 }  # fmt: skip
