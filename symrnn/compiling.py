@@ -29,8 +29,8 @@ from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
 from pytensor.graph.rewriting.db import RewriteDatabaseQuery
 from pytensor.link.vm import VMLinker
-from pytensor.scalar.basic import Add, Mul
-from pytensor.scalar.math import Sigmoid
+from pytensor.scalar.basic import Add, Mul, Second
+from pytensor.scalar.math import Sigmoid, Softplus
 from pytensor.scan.op import Scan
 from pytensor.tensor.elemwise import Elemwise
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -59,11 +59,34 @@ def sigmoid_by_tanh(fgraph: Any, node: Apply[Any]) -> Any:
 
 
 @node_rewriter([Elemwise])
+def softplus_by_log1p(fgraph: Any, node: Apply[Any]) -> Any:
+    """``softplus(x) = max(x, 0) + log(1 + exp(-|x|))``: NumPy has no softplus."""
+    if not isinstance(node.op.scalar_op, Softplus):
+        return False
+    (x,) = node.inputs
+    return [pt.maximum(x, 0) + pt.log1p(pt.exp(-abs(x)))]
+
+
+@node_rewriter([Elemwise])
 def two_at_a_time(fgraph: Any, node: Apply[Any]) -> Any:
     """``a * b * c`` as ``(a * b) * c``: NumPy multiplies and adds two arrays at once, not three."""
     if not isinstance(node.op.scalar_op, Add | Mul) or len(node.inputs) < 3:
         return False
     return [reduce(node.op, node.inputs)]
+
+
+@node_rewriter([Elemwise])
+def fill_by_alloc(fgraph: Any, node: Apply[Any]) -> Any:
+    """``fill(a, b)``, b in the shape of both, as a new array: NumPy has no function for it.
+
+    Gradients are full of it, and would call Python for each element.
+    """
+    if not isinstance(node.op.scalar_op, Second):
+        return False
+    a, b = node.inputs
+    ones = a.type.broadcastable
+    shape = [b.shape[k] if ones[k] else a.shape[k] for k in range(a.ndim)]
+    return [pt.specify_shape(pt.alloc(b, *shape), node.outputs[0].type.shape)]
 
 
 @node_rewriter([OpFromGraph])
@@ -90,6 +113,8 @@ def quick_inside(fgraph: Any, node: Apply[Any]) -> Any:
 # before the place (-0.01) where PyTensor writes out what is marked so
 optdb.register("symrnn_inline", dfs_rewriter(marked_inline), "symrnn_quick", position=-0.015)
 optdb.register("symrnn_sigmoid", dfs_rewriter(sigmoid_by_tanh), "symrnn_quick", position=0.5)
+optdb.register("symrnn_softplus", dfs_rewriter(softplus_by_log1p), "symrnn_quick", position=0.5)
+optdb.register("symrnn_fill", dfs_rewriter(fill_by_alloc), "symrnn_quick", position=0.6)
 optdb.register("symrnn_two_at_a_time", dfs_rewriter(two_at_a_time), "symrnn_quick", position=199)
 optdb.register("symrnn_quick_inside", dfs_rewriter(quick_inside), "symrnn_quick", position=200)
 

@@ -164,6 +164,67 @@ def categorical_cross_entropy(
     return _mean(_where(keep, error.reshape(target.shape, ndim=target.ndim)), count)
 
 
+def gaussian_kl(
+    mean: Any,
+    log_variance: Any,
+    prior_mean: Any = None,
+    prior_log_variance: Any = None,
+    mask: Any = None,
+) -> TensorVariable:
+    """Mean of how far Gaussians q are from Gaussians p, as KL divergence, in nats.
+
+    ``KL(q || p) = 1/2 sum_i (log v_i - log s_i + (s_i + (m_i - n_i)^2) / v_i - 1)``
+
+    with ``q = N(m, diag(s))`` and ``p = N(n, diag(v))``: of two standard normal distributions it is
+    0, of others it is larger (Kingma and Welling, 2014, appendix B, for p = N(0, I)). The sum is
+    over the features, the mean over the Gaussians.
+
+    Parameters
+    ----------
+    mean, log_variance
+        m and ``log s``, shape ``(..., features)``, float.
+    prior_mean, prior_log_variance
+        n and ``log v``, the same shape. Default: 0, that is p = N(0, I).
+    mask
+        Shape of leading axes of q, features not among them, or None.
+
+    Returns
+    -------
+    TensorVariable
+        A scalar of the dtype of m.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit: while the graph is built if the number of axes tells, else when
+        the compiled function is called.
+
+    Examples
+    --------
+    >>> kl = gaussian_kl(np.array([[1.0, 0.0], [0.0, 0.0]]), np.zeros((2, 2)))
+    >>> float(kl.eval(mode="FAST_COMPILE"))
+    0.25
+    """
+    m = pt.as_tensor_variable(mean)
+    others = [
+        pt.zeros_like(m) if given is None else pt.as_tensor_variable(given).astype(m.dtype)
+        for given in (log_variance, prior_mean, prior_log_variance)
+    ]
+    if not m.ndim or any(other.ndim != m.ndim for other in others):
+        raise ValueError(
+            f"means and log variances have {m.ndim} and {[o.ndim for o in others]} axes, but each "
+            "must have the same shape, (..., features)"
+        )
+    same = CheckAndRaise(ValueError, "means and log variances of gaussian_kl differ in shape")
+    m = same(m, *(c for other in others for c in _sizes_equal(m, other, m.ndim)))
+    keep, count = _mask(mask, m[..., 0])
+    if keep is not None:
+        m, *others = (_where(keep[..., None], v) for v in (m, *others))
+    log_s, n, log_v = others
+    kl = (log_v - log_s + pt.exp(log_s - log_v) + (m - n) ** 2 * pt.exp(-log_v) - 1).sum(axis=-1)
+    return _mean(_where(keep, kl) / 2, count)
+
+
 def _same_shape(prediction: Any, target: Any) -> tuple[TensorVariable, TensorVariable]:
     """Both as variables of one dtype; the prediction refuses a target of another shape."""
     if isinstance(prediction, tuple):

@@ -1,16 +1,17 @@
-"""Random masks in graphs: new ones at each call of a function, the same from one seed."""
+"""Random numbers in graphs: new ones at each call of a function, the same from one seed."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import pytensor.tensor as pt
 from numpy.random import Generator
+from pytensor import config
 from pytensor.graph.basic import Variable
 from pytensor.tensor.variable import TensorVariable
 
 
 class Noise:
-    """Source of the random masks in a training graph.
+    """Source of the random masks and other random numbers in a graph.
 
     A graph draws from generators that are shared variables, and a compiled function has to put
     their next states in place, or it draws the same numbers at each call. So compile with
@@ -19,12 +20,12 @@ class Noise:
     Parameters
     ----------
     rng
-        Seeds the graph's generators, one for each mask.
+        Seeds the graph's generators, one for each draw.
 
     Attributes
     ----------
     updates
-        The generators and their next states, of all masks drawn so far.
+        The generators and their next states, of all that was drawn so far.
 
     Raises
     ------
@@ -57,7 +58,15 @@ class Noise:
 
     def uniform(self, shape: Sequence[Any]) -> TensorVariable:
         """Numbers of `shape`, uniform within [0, 1)."""
-        shared = pt.random.shared_rng(seed=int(self.rng.integers(2**32)))
-        next_rng, numbers = shared.uniform(0.0, 1.0, size=shape)
-        self.updates[shared] = next_rng
+        shared = self._generator()
+        self.updates[shared], numbers = shared.uniform(0.0, 1.0, size=shape)
         return numbers
+
+    def normal(self, shape: Sequence[Any]) -> TensorVariable:
+        """Numbers of `shape`, of the standard normal distribution N(0, 1), dtype floatX."""
+        shared = self._generator()
+        self.updates[shared], numbers = shared.normal(0.0, 1.0, size=shape)
+        return numbers.astype(config.floatX)
+
+    def _generator(self) -> Any:
+        return pt.random.shared_rng(seed=int(self.rng.integers(2**32)))

@@ -11,6 +11,7 @@ import pytest
 from symrnn import checkpoint
 from symrnn.__main__ import main
 from symrnn.checkpoint import CheckpointError
+from symrnn.commands import progress
 from symrnn.models.language_run import LanguageRun
 from symrnn.models.seq2seq_run import Seq2SeqRun, Seq2SeqSettings
 from symrnn.tasks.strings import reversal
@@ -54,7 +55,7 @@ def test_training_says_how_it_goes_and_leaves_a_model_and_a_picture(tmp_path, ca
     options = ["--epochs", 2, "--held-out", 20, "--out", out]
     status, _, err = run(capsys, "seq2seq", "train", pairs, *SMALL, *options)
     assert status == 0
-    assert "180 pairs for training, 20 for validation; 3 and 4 tokens;" in err
+    assert "180 pairs for training, 20 for validation; 3 tokens in sources, 4 in targets;" in err
     said = re.findall(
         r"^step (\d+) of 18, epoch [\d.]+: training [\d.]+, validation [\d.]+ nats, [\d.]+% right, "
         r"[\d,]+ pairs/s", err, re.MULTILINE,
@@ -69,8 +70,14 @@ def test_translate_answers_and_draws_what_it_looks_at(trained, capsys, monkeypat
     status, out, err = run(capsys, "seq2seq", "translate", "ab", "c", *model)
     assert (status, err) == (0, "")
     assert len(out.splitlines()) == 2
-    monkeypatch.setattr("sys.stdin", io.StringIO("ab\n\nc\n"))
-    assert run(capsys, "seq2seq", "translate", *model)[1] == out
+    for options in ([], ["--beam", 1]):
+        monkeypatch.setattr("sys.stdin", io.StringIO("ab\n\nc\n"))
+        answers = run(capsys, "seq2seq", "translate", *options, *model)[1].splitlines()
+        assert answers == [out.splitlines()[0], "", out.splitlines()[1]]  # line beside line
+    monkeypatch.setattr("sys.stdin", io.StringIO("ab\n\naqa\n"))
+    status, out_of_bad, err = run(capsys, "seq2seq", "translate", *model)
+    assert (status, out_of_bad) == (2, "")
+    assert "line 3 of stdin, 'aqa': token 1 is the character 'q'" in err
     assert run(capsys, "seq2seq", "translate", "ab", "c", "--beam", 1, *model)[1] == out
     _, ranked, _ = run(
         capsys,
@@ -85,6 +92,9 @@ def test_translate_answers_and_draws_what_it_looks_at(trained, capsys, monkeypat
         1,
         *model,
     )
+    assert run(capsys, "seq2seq", "translate", "ab", "--n-best", 3, *model)[1].count("\n") == 3
+    _, several, _ = run(capsys, "seq2seq", "translate", "ab", "c", "--n-best", 2, *model)
+    assert [line for line in several.splitlines() if line[0] != " "] == ["ab", "c"]
     scores = [float(line.split()[0]) for line in ranked.splitlines()]
     assert scores == sorted(scores, reverse=True)
     assert len(scores) == 3
@@ -214,7 +224,7 @@ def test_a_model_of_another_kind_is_refused(trained):
         ("train pairs.txt --held-out 999", "999"),
         ("train pairs.txt --held-out 0", "--held-out is 0, but must be 1 or more"),
         ("train pairs.txt --hidden 0", "n_hidden is 0, but must be a whole number"),
-        ("train pairs.txt --hidden 7 --bidirectional", "n_hidden is 7, but must be even"),
+        ("train pairs.txt --hidden 7 --bidirectional", "--hidden is 7, but must be even"),
         ("train pairs.txt --own 2", "own is 2.0, but must be from 0 to 1"),
         ("train pairs.txt --bidirectional --reverse", "a bidirectional encoder reads both ways"),
         ("resume", "seq2seq.safetensors is no file"),
@@ -223,7 +233,11 @@ def test_a_model_of_another_kind_is_refused(trained):
         ("translate abcabc --model model", "'abcabc' has 6 tokens, but at most 5 are allowed"),
         ("translate a --beam 0 --model model", "--beam is 0, but must be 1 or more"),
         ("translate a --beam 2 --n-best 3 --model model", "--n-best is 3, but --beam keeps only 2"),
-        ("translate a --n-best 2 --model model", "--n-best and --length-power belong to --beam W"),
+        ("translate a --beam 2 --length-power inf --model model", "--length-power is inf"),
+        ("translate ab abq --model model", "It is in 'abq'."),
+        ("evaluate queer.txt --model model", "It is in 'aqa'."),
+        ("translate a --length-power 2 --model model", "belong to --beam W, which draws"),
+        ("translate a --n-best 2 --seed 1 --model model", "belong to --beam W, which draws"),
         ("translate a --beam 2 --seed 1 --model model", "--beam draws nothing"),
         ("translate a --temperature 0 --model model", "--temperature is 0.0, but must be above 0"),
         ("translate a --top-p 2 --model model", "--top-p is 2.0, but must be above 0"),
@@ -234,6 +248,7 @@ def test_a_model_of_another_kind_is_refused(trained):
 def test_what_cannot_be_used_is_said_in_one_line(trained, capsys, monkeypatch, command, message):
     monkeypatch.chdir(trained)
     (trained / "bad.txt").write_text("a\tb\nb\tc\nno pair here\n")
+    (trained / "queer.txt").write_text("a\tb\naqa\tb\n")
     (trained / "plain.txt").write_text("no pair here\n")
     (trained / "hole.txt").write_text("a\tb\nc\t\n")
     (trained / "empty.txt").write_text("")
@@ -244,6 +259,60 @@ def test_what_cannot_be_used_is_said_in_one_line(trained, capsys, monkeypatch, c
     (line,) = err.splitlines()
     assert line.startswith("python -m symrnn: error: ")
     assert message in line
+
+
+def test_sources_longer_than_those_of_the_training_are_validated_too(tmp_path, capsys):
+    pairs, longer = (
+        write(tmp_path / "pairs.txt"),
+        write(tmp_path / "longer.txt", [("abcabcab", "b")]),
+    )
+    options = ["--validation", longer, "--epochs", 0.2, "--out", tmp_path / "model"]
+    status, _, err = run(capsys, "seq2seq", "train", pairs, *SMALL, *options)
+    assert (status, "validation" in err) == (0, True)
+
+
+def test_sources_that_are_learnt_from_too_are_counted(tmp_path, capsys):
+    pairs, others = (
+        write(tmp_path / "pairs.txt"),
+        write(tmp_path / "others.txt", [*TRAIN[:3], *TEST]),
+    )
+    options = ["--validation", others, "--epochs", 0.2, "--out", tmp_path / "model"]
+    _, _, err = run(capsys, "seq2seq", "train", pairs, *SMALL, *options)
+    assert f"3 of 23 sources in {others} are among those to learn from, too" in err
+
+
+def test_a_run_that_was_not_trained_answers_and_learns_its_lengths_later():
+    both = PairVocabularies.build(TRAIN)
+    settings = Seq2SeqSettings(n_embed=2, n_hidden=4, cell="gru", mode="QUICK", epochs=0.1)
+    untrained = Seq2SeqRun(settings, both)
+    assert untrained.translator().translate(["abcabc"])[0].source == list("abcabc")
+    untrained.train(TRAIN, TEST)
+    assert untrained.translator().longest_source == 5
+    with pytest.raises(ValueError, match="at most 5 are allowed"):
+        untrained.translator().translate(["abcabc"])
+
+
+def test_what_stops_before_anything_is_saved_promises_nothing(tmp_path, capsys, monkeypatch):
+    def stopped(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Seq2SeqRun, "train", stopped)
+    pairs, out = write(tmp_path / "pairs.txt"), tmp_path / "model"
+    status, _, err = run(capsys, "seq2seq", "train", pairs, *SMALL, "--out", out)
+    assert status == 130
+    assert err.endswith("stopped before anything was saved\n")
+    out.write_bytes(b"an older model")
+    assert "nothing" not in run(capsys, "seq2seq", "train", pairs, *SMALL, "--out", out)[2]
+    _, _, err = run(capsys, "seq2seq", "train", pairs, *SMALL, "--out", out, "--force")
+    assert err.endswith("stopped before anything was saved\n")
+
+
+def test_without_a_terminal_there_is_a_line_now_and_then(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(progress, "SAY", 0.0)
+    pairs, out = write(tmp_path / "pairs.txt"), tmp_path / "model"
+    _, _, err = run(capsys, "seq2seq", "train", pairs, *SMALL, "--epochs", 1, "--out", out)
+    assert re.search(r"^compiled, and the first step done, in [\d.]+ ", err, re.MULTILINE)
+    assert re.search(r"^step 4 of 9: loss [\d.]+, \d+ s left$", err, re.MULTILINE)
 
 
 @pytest.mark.parametrize("command", ["", "train", "resume", "evaluate", "translate"])

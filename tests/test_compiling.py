@@ -5,6 +5,7 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 from pytensor.compile.builders import OpFromGraph
+from pytensor.scalar.basic import Second
 from pytensor.tensor.elemwise import Elemwise
 from threadpoolctl import threadpool_info
 
@@ -40,6 +41,20 @@ def test_quick_mode_compiles_nothing_and_equals_fast_compile(monkeypatch):
         np.testing.assert_allclose(got, e, rtol=0, atol=1e-12)
 
 
+def test_quick_mode_fills_arrays_without_calling_python_for_each_element():
+    a, b, row = pt.matrix("a"), pt.matrix("b"), pt.row("row")
+    filled = [pt.second(a, b), pt.second(row, b), pt.second(b, row), pt.second(a, 2.0)]
+    f = pytensor.function([a, b, row], filled, mode=QUICK)
+    assert not [
+        n for n in f.maker.fgraph.apply_nodes
+        if isinstance(n.op, Elemwise) and isinstance(n.op.scalar_op, Second)
+    ]  # fmt: skip
+    values = np.arange(6.0).reshape(2, 3), np.ones((2, 3)), np.array([[7.0, 8.0, 9.0]])
+    expected = [values[1], values[1], np.repeat(values[2], 2, axis=0), np.full((2, 3), 2.0)]
+    for got, e in zip(f(*values), expected, strict=True):
+        np.testing.assert_array_equal(got, e)
+
+
 def test_quick_mode_writes_out_graphs_within_a_node():
     x = pt.matrix("x")
     softmax = pytensor.function([x], pt.special.softmax(x, axis=-1), mode=QUICK)
@@ -48,6 +63,15 @@ def test_quick_mode_writes_out_graphs_within_a_node():
     np.testing.assert_allclose(softmax(value), expected, rtol=0, atol=1e-15)
     nodes = softmax.maker.fgraph.apply_nodes
     assert not any(isinstance(node.op, OpFromGraph) for node in nodes)  # those get compiled
+
+
+def test_quick_mode_has_a_softplus_of_whole_arrays():
+    x = pt.vector("x")
+    f = pytensor.function([x], pt.softplus(x), mode=QUICK)
+    names = [str(node.op) for node in f.maker.fgraph.toposort()]
+    assert not any("oftplus" in name for name in names), names
+    given = np.array([-800.0, -30.0, -1e-9, 0.0, 2.0, 30.0, 800.0])
+    np.testing.assert_allclose(f(given), np.logaddexp(0, given), rtol=1e-14)
 
 
 def test_fast_mode_multiplies_two_arrays_at_a_time_and_equals_fast_compile():

@@ -165,7 +165,7 @@ def test_readme_lists_every_lesson():
 
 def test_the_code_in_readme_runs_and_learns(capsys):
     codes = re.findall(r"```python\n(.*?)```", readme(), flags=re.DOTALL)
-    assert len(codes) == 2
+    assert len(codes) == 3
     for code in codes:
         exec(code, {})
         losses = [float(line) for line in capsys.readouterr().out.splitlines()[:5]]

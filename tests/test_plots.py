@@ -173,6 +173,61 @@ def test_steps_that_are_not_there_are_refused(steps):
         plots.attention_strip(np.ones((2, 3)), "abc", "de", steps)
 
 
+def test_a_latent_plane_shows_each_image_at_its_point():
+    z, values = np.array([[0.0, 1.0], [-1.0, 0.5]]), [3, 7]
+    images = np.zeros((3, 3, 2, 4))
+    images[0, 2] = 1  # lowest row, last column: (z_1, z_2) = (1, -1)
+    points, grid = plots.latent_plane(z, values, images, extent=1.0, label="height")
+    np.testing.assert_array_equal(points.collections[0].get_offsets(), z)
+    np.testing.assert_array_equal(points.collections[0].get_array(), values)
+    (drawn,) = grid.images
+    left, right, bottom, top = drawn.get_extent()
+    assert (left, right, bottom, top) == (-1.5, 1.5, -1.5, 1.5)
+    mosaic = np.ma.filled(drawn.get_array(), np.nan)
+    rows, columns = np.nonzero(mosaic == 1)
+    x = left + (columns + 0.5) / mosaic.shape[1] * (right - left)
+    y = top - (rows + 0.5) / mosaic.shape[0] * (top - bottom)
+    assert len(x) == 8
+    assert (abs(x - 1) < 0.5).all()
+    assert (abs(y + 1) < 0.5).all()
+    np.testing.assert_allclose(plots.latent_grid(3, 1.0), [-1, 0, 1])
+    with pytest.raises(ValueError, match=r"z has shape \(2, 2\), values \(3,\)"):
+        plots.latent_plane(z, [1, 2, 3], images)
+
+
+def test_the_use_of_a_memory_is_drawn_in_five_panels_with_time_across():
+    rng = np.random.default_rng(1)
+    x, t, w = rng.integers(2, size=(7, 4)), rng.integers(2, size=(3, 3)), rng.random((7, 5))
+    p = np.zeros((7, 3))
+    p[-3:] = t
+    p[-1, 2] = 1 - t[-1, 2]
+    axes = plots.memory_use(x, t, p, w, w)
+    labels = ["input", "answer", "said", "slot\nwritten", "slot\nread"]
+    assert [ax.get_ylabel() for ax in axes] == labels
+    np.testing.assert_array_equal(axes[0].images[0].get_array(), x.T)
+    np.testing.assert_array_equal(axes[1].images[0].get_array()[:, 4:], t.T)
+    np.testing.assert_array_equal(axes[4].images[0].get_array(), w.T)
+    np.testing.assert_array_equal(axes[2].lines[0].get_xydata(), [[6, 2]])  # the wrong bit
+    axes[0].figure.canvas.draw()
+    with pytest.raises(ValueError, match="one sequence"):
+        plots.memory_use(x, t, p, w, w[1:])
+    with pytest.raises(ValueError, match="one sequence"):
+        plots.memory_use(x, t, p[:, :2], w, w)
+
+
+def test_a_tree_has_its_root_at_the_top_and_its_leaves_in_order():
+    labels = [*"123*+"]
+    ax = plots.tree(labels, [[0, 0], [0, 0], [0, 0], [2, 3], [1, 4]], colours=["red"] * 5)
+    assert [text.get_text() for text in ax.texts] == labels
+    places = {text.get_text(): text.get_position() for text in ax.texts}
+    assert places == {"1": (0, -1), "+": (1, 0), "2": (2, -2), "*": (3, -1), "3": (4, -2)}
+    assert len(ax.lines) == 4
+    ax.figure.canvas.draw()
+    for children in ([[0, 0]] * 4, [[0, 0]] * 4 + [[1, 5]]):
+        with pytest.raises(ValueError, match="each child must come before its parent"):
+            plots.tree(labels, children)
+
+
 def test_a_map_shows_each_word_once_at_its_point_and_joins_pairs():
     points = np.random.default_rng(1).normal(size=(6, 2))
     words, groups = list("abcdef"), ["one", "one", "two", "two", "three", "three"]

@@ -56,7 +56,7 @@ def like_torch(case, what):
 
 
 # Two LSTMs take most of the time, and what they have beside the others is tested in parts.
-SLOW = ({"n_layers": 2}, {"feeding": "both"})
+SLOW = ({"cell": "lstm", "n_layers": 2}, {"cell": "lstm", "feeding": "both"})
 
 
 def cases():
@@ -96,6 +96,15 @@ def test_mixed_lengths_give_the_weighted_mean_of_each_pair_alone(variant):
             value += alone * (len(t) / TARGET_MASK.sum())
     for label, got, expected in zip(["loss", *m.params], together, mean, strict=True):
         np.testing.assert_allclose(got, expected, rtol=0, atol=1e-10, err_msg=str(label))
+
+
+def test_empty_sources_and_targets_are_named(variant):
+    _, _, call = variant
+    nothing = np.zeros((0, 2), int), np.zeros((0, 2), bool)
+    with pytest.raises(ValueError, match=r"source .* is empty"):
+        call(*nothing, TARGET[:, :2], TARGET_MASK[:, :2])
+    with pytest.raises(ValueError, match=r"target .* is empty"):
+        call(SOURCE[:, :2], SOURCE_MASK[:, :2], *nothing)
 
 
 def test_what_padding_holds_changes_no_number(variant):
@@ -320,12 +329,13 @@ def test_options_that_do_not_fit_are_refused():
         return Seq2Seq(5, N, 3, **({"n_hidden": 4, "rng": np.random.default_rng(1)} | options))
 
     for options, message in (
-        ({"n_layers": 0}, "n_layers is 0, but must be 1 or more"),
-        ({"n_hidden": 0}, "every size must be at least 1"),
+        ({"n_layers": 0}, "n_layers is 0, but must be a whole number"),
+        ({"n_hidden": 0}, "n_hidden is 0, but must be a whole number"),
         ({"feeding": "all"}, "feeding is 'all', but must be one of output, input, both"),
         ({"feeding": "input"}, "feeding is 'input', but there is no attention"),
         ({"attention": "cosine"}, "score is 'cosine', but must be one of dot"),
         ({"bidirectional": True, "reverse": True}, "leave out reverse"),
+        ({"n_layers": 1.5}, "n_layers is 1.5, but must be a whole number"),
         ({"bidirectional": True, "n_hidden": 5}, "n_hidden is 5, but must be even"),
         ({"dropout": 1.0}, r"rate is 1.0, but must be in \[0, 1\)"),
     ):

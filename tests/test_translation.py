@@ -9,7 +9,8 @@ from symrnn.cells import ElmanCell
 from symrnn.compiling import QUICK
 from symrnn.models.seq2seq import Seq2Seq
 from symrnn.models.translation import Translator
-from symrnn.text import PairVocabularies, UnknownTokenError, padded
+from symrnn.text import PairVocabularies, UnknownTokenError, Words, padded, pair_batches
+from symrnn.updates import adam
 
 PAIRS = [("xyz", "ab"), ("zzx", "ba")]
 TEXTS = ["x", "zyx", "yy", "xyzzyx"]
@@ -67,7 +68,10 @@ def test_all_that_could_be_said_has_the_probability_one(everything):
 @pytest.mark.parametrize("power", [0.0, 0.7, 1.0])
 def test_a_beam_that_keeps_everything_finds_the_best_in_order(translator, everything, power):
     for text, found in everything.items():
-        ranked = sorted(found, key=lambda f: f[0] / len(f[1]) ** power, reverse=True)
+        eos = translator.vocabularies.target.eos  # what was cut off comes after all that ended
+        ranked = sorted(
+            found, key=lambda f: (f[1][-1] == eos, f[0] / len(f[1]) ** power), reverse=True
+        )
         for n_best in (1, 5):
             answers = translator.beam_search(text, 81, n_best, power)
             assert len(answers) == n_best
@@ -75,6 +79,25 @@ def test_a_beam_that_keeps_everything_finds_the_best_in_order(translator, everyt
                 assert answer.tokens == translator.vocabularies.target.decode(ids)
                 assert answer.log_p == pytest.approx(p, rel=1e-12)
                 assert answer.score == pytest.approx(p / len(ids) ** power, rel=1e-12)
+
+
+@pytest.mark.parametrize("power", [0.0, 1.0])
+def test_what_was_cut_off_does_not_come_before_what_has_ended(translator, monkeypatch, power):
+    eos, n_steps = translator.vocabularies.target.eos, []
+
+    def likely_to_end_at_once(tokens, known, states):
+        n_steps.append(len(tokens))
+        p = np.full((len(tokens), 3), 0.05 if len(n_steps) == 1 else 0.005)
+        p[:, eos if len(n_steps) == 1 else (eos + 1) % 3] = 0.9 if len(n_steps) == 1 else 0.99
+        weights = None if translator.model.attention is None else np.ones((len(tokens), 1))
+        return np.log(p), weights, states
+
+    monkeypatch.setattr(translator, "_next", likely_to_end_at_once)
+    monkeypatch.setattr(translator, "longest", 30)
+    best, *_ = translator.beam_search("x", 3, 2, power)
+    assert best.tokens == ["<eos>"]
+    n_steps.clear()
+    assert len(translator.beam_search("x", 3, 3, power)[0].tokens) == 1
 
 
 @pytest.mark.parametrize("power", [0.0, 1.0])
@@ -148,7 +171,9 @@ def test_what_cannot_be_answered_is_refused(translator):
         (lambda: translator.translate([""]), "the source '' is empty"),
         (lambda: translator.beam_search("", 2), "the source '' is empty"),
         (lambda: translator.beam_search("x", 0), "width is 0"),
-        (lambda: translator.beam_search("x", 2, 3), "n_best is 3"),
+        (lambda: translator.beam_search("x", 2, 3), "n_best is 3, but must be at most width"),
+        (lambda: translator.beam_search("x", 2, length_power=np.inf), "length_power is inf"),
+        (lambda: translator.accuracy([]), "there are no pairs"),
         (lambda: translator.beam_search("x", 2, length_power=-1), "length_power is -1"),
         (lambda: translator.translate(["x"], temperature=2), "temperature is 2, .* give rng="),
         (lambda: translator.translate(["x"], np.random.default_rng(1), 0), "temperature is 0"),
@@ -167,4 +192,17 @@ def test_what_cannot_be_answered_is_refused(translator):
     translator.longest_source = 3
     with pytest.raises(ValueError, match=r"'xxxx' has 4 tokens, but at most 3 are allowed"):
         translator.translate(["xxx", "xxxx"])
+    assert translator.accuracy([("xxxx", "abab")]) == 0  # what is right does not depend on it
     translator.longest_source = None
+
+
+def test_answers_in_small_letters_are_right_where_the_tokenizer_makes_all_small():
+    both = PairVocabularies.build([("cat", "Katze")], Words(lower=True))
+    model = Seq2Seq(len(both.source), len(both.target), 2, 4, np.random.default_rng(1))
+    step = model.compile_training(lambda loss, params: adam(loss, params, 0.1), QUICK)
+    batches = pair_batches(*both.encode([("cat", "Katze")]), 1, both.target.eos)
+    for _ in range(20):
+        step(*batches[0])
+    translator = Translator(model, both, QUICK)
+    assert translator.accuracy([("Cat", "Katze")]) == 1
+    assert translator.wrong_answers([("cat", "Hund")]) == [("cat", "katze", "hund")]

@@ -124,7 +124,7 @@ def three_ways(seed: int, n_layers: int = 3) -> dict[bool, list[Array]]:
 #     g^{k-1} = J_k^T g^k                  plain
 #     g^{k-1} = J_k^T g^k + g^k            with residual connections
 #
-# It is the story of lesson 8 once more, over layers in place of steps. Plain, the gradient of the
+# It is the story of lesson 7 once more, over layers in place of steps. Plain, the gradient of the
 # lowest layer is a product of as many matrices as there are layers above. If each one halves it,
 # eight layers leave 1/256. With the sum, g^k itself comes down too, whatever J_k is.
 #
@@ -328,7 +328,7 @@ def draw_training(runs: dict[str, list[Run]]) -> Any:
 # - In `DEFAULT`, 8 layers in place of 4, which takes three minutes; or 20 epochs: does the plain
 #   net arrive?
 # - In `flow`, `ElmanCell` in place of `LSTMCell`: is there a gradient to be saved?
-# - In `main`, `sorting` in place of `reversal`.
+# - In `main`, `sorting` in place of `reversal` (and in the import above).
 
 
 # %%

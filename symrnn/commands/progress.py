@@ -13,13 +13,14 @@ from symrnn.files import replacing
 from symrnn.models.training_run import TrainingRun
 
 REDRAW = 10.0  # seconds between two pictures, at least
+SAY = 30.0  # seconds without a word, at most, where there is no bar
 
 
 class Progress:
     """Shows how a `TrainingRun` gets on; its methods are what `TrainingRun.train` calls.
 
-    The bar counts tokens, or pairs, of the whole run and is there if stderr is a terminal. The
-    lines are there in any case.
+    The bar counts tokens, or pairs, of the whole run and is there if stderr is a terminal; else
+    there is a line every half a minute. A line for each validation is there in any case.
 
     Parameters
     ----------
@@ -49,12 +50,15 @@ class Progress:
         self.n_steps = run.n_steps(n_batches)
         self.drawn = -REDRAW
         self.bar: tqdm[Any] | None = None  # made with the first step: compiling is not timed
+        self.made = time.perf_counter()
         self.started, self.first = 0.0, 0  # when, and after which step
+        self.said = 0.0  # when there was a line last
 
     def each_step(self, loss: float) -> None:
         """Move the bar."""
         if self.bar is None:
             self.started, self.first = time.perf_counter(), self.run.n_done
+            self.say(f"compiled, and the first step done, in {duration(self.started - self.made)}")
             self.bar = tqdm(
                 total=self.n_steps * self.n_units, initial=self.first * self.n_units,
                 unit=f" {self.unit}", unit_scale=True, disable=None, file=sys.stderr,
@@ -66,6 +70,11 @@ class Progress:
             said += f", validation perplexity {np.exp(self.run.losses[-1]['validation']):.4g}"
         self.bar.set_postfix_str(said, refresh=False)
         self.bar.update(self.n_units)
+        if self.bar.disable and time.perf_counter() - self.said > SAY:
+            step = self.run.n_done
+            a_step = (time.perf_counter() - self.started) / max(1, step - self.first)
+            left = duration(a_step * (self.n_steps - step))
+            self.say(f"step {step} of {self.n_steps}: {said}, {left} left")
 
     def each_validation(self, entry: dict[str, float]) -> None:
         """Write a line, and draw if the last picture is old."""
@@ -79,9 +88,14 @@ class Progress:
             line += f", {self.n_units / a_step:,.0f} {self.unit}/s"
             if step < self.n_steps and not self.run.stopped:
                 line += f", {duration(a_step * (self.n_steps - step))} left"
-        tqdm.write(line, file=sys.stderr)
+        self.say(line)
         if time.monotonic() - self.drawn > REDRAW:
             self.draw()
+
+    def say(self, line: str) -> None:
+        """Write a line beside the bar."""
+        tqdm.write(line, file=sys.stderr)
+        self.said = time.perf_counter()
 
     def draw(self) -> None:
         """Write the picture, if there is something to see."""

@@ -50,7 +50,11 @@ def _add_train(commands: Any) -> None:
     of_pairs.add_argument(
         "--level", choices=("char", "word"), default="char", help="(default: char)"
     )
-    of_pairs.add_argument("--lower", action="store_true", help="words: make all letters small")
+    of_pairs.add_argument(
+        "--lower",
+        action="store_true",
+        help="words: make all letters small, those of the targets too",
+    )
     of_pairs.add_argument(
         "--min-count", type=int, default=1, metavar="N",
         help="leave out rarer tokens; they become <unk> (default: 1)",
@@ -113,9 +117,14 @@ def _add_evaluate(commands: Any) -> None:
 def _add_translate(commands: Any) -> None:
     text = "Answer texts."
     parser = add_command(commands, "translate", seq2seq.translate, text)
-    parser.add_argument("texts", nargs="*", metavar="TEXT", help="(default: the lines of stdin)")
+    parser.add_argument(
+        "texts", nargs="*", metavar="TEXT",
+        help="quote a text of several words (default: the lines of stdin)",
+    )  # fmt: skip
     parser.add_argument("--beam", type=int, metavar="W", help="beam search, keeping W")
-    parser.add_argument("--n-best", type=int, metavar="N", help="show N answers (default: 1)")
+    parser.add_argument(
+        "--n-best", type=int, metavar="N", help="show N answers of --beam, N if not given"
+    )
     parser.add_argument(
         "--length-power", type=float, metavar="A",
         help="score = log p / length^A: 0 favours short answers, 1 not (default: 0)",

@@ -61,12 +61,13 @@ def train_run(
         return 0
     n_weights = sum(p.get_value(borrow=True).size for p in run.params)
     say(f"{what}; {n_weights:,} weights; {n_batches:,} steps an epoch")
-    if s.mode == "NUMBA":
-        say("compiling; the first time this takes a minute or more")
-        if sys.platform != "linux":
-            say("(outside Linux a first training and a resumed one differ in the seventh digit)")
+    slowly = "; the first time this takes a minute or more" if s.mode == "NUMBA" else ""
+    say(f"compiling{slowly}")
+    if s.mode == "NUMBA" and sys.platform != "linux":
+        say("(outside Linux a first training and a resumed one differ in the seventh digit)")
     keep_freed_memory()
     progress = Progress(run, n_batches, beside(path, ".png"), n_units, unit, describe)
+    is_new, saved_before = run.n_done == 0, _when_saved(path)
     limit = float("inf") if options.minutes is None else 60 * options.minutes
     try:
         history = run.train(
@@ -79,7 +80,10 @@ def train_run(
             f"a lower --clip; {path} holds what was saved before"
         ) from error
     except KeyboardInterrupt:
-        say(f"\nstopped at once; what was saved last is whole; {_how_to_go_on(kind, path)}")
+        if is_new and _when_saved(path) == saved_before:
+            say("\nstopped before anything was saved")
+        else:
+            say(f"\nstopped at once; what was saved last is whole; {_how_to_go_on(kind, path)}")
         return 130
     finally:
         progress.close()
@@ -95,6 +99,10 @@ def train_run(
         say(f"stopped at step {run.n_done} of {n_steps}; {_how_to_go_on(kind, path)}")
     say(f"saved: {path}")
     return 130 if history.interrupted else 0
+
+
+def _when_saved(path: Path) -> int | None:
+    return path.stat().st_mtime_ns if path.exists() else None
 
 
 def _how_to_go_on(kind: str, path: Path) -> str:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from symrnn.models.language_model import LanguageModel
 from symrnn.models.sampling import check_count, check_settings, draw, largest, probabilities
+from symrnn.models.transformer_lm import TransformerLM
 from symrnn.text import EOS, Tokenizer, Vocabulary
 
 LINE_END = "\n"
@@ -26,7 +27,7 @@ class Writer:
     Parameters
     ----------
     model
-        A `LanguageModel`; its weights may change later, as in training.
+        A `LanguageModel` or a `TransformerLM`; its weights may change later, as in training.
     vocabulary, tokenizer
         Those that it was trained with.
     mode
@@ -67,7 +68,7 @@ class Writer:
 
     def __init__(
         self,
-        model: LanguageModel,
+        model: LanguageModel | TransformerLM,
         vocabulary: Vocabulary,
         tokenizer: Tokenizer,
         mode: Any = None,

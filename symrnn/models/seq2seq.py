@@ -8,6 +8,7 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 from numpy.random import Generator
+from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.variable import TensorVariable
 
 from symrnn.attention import Attention
@@ -17,6 +18,7 @@ from symrnn.layers import Dense, Dropout, Embedding
 from symrnn.losses import categorical_cross_entropy
 from symrnn.models.language_model import Rule
 from symrnn.noise import Noise
+from symrnn.parameters import check_whole
 from symrnn.unroll import stack
 
 FEEDINGS = ("output", "input", "both")
@@ -141,8 +143,10 @@ class Seq2Seq:
         dropout: float = 0.0,
         W_embed: Initializer = LARGE,
     ) -> None:
-        if n_layers < 1:
-            raise ValueError(f"n_layers is {n_layers}, but must be 1 or more")
+        for label, size in (("n_layers", n_layers), ("n_hidden", n_hidden)):
+            check_whole(label, size)
+        if not callable(cell):
+            raise TypeError(f"cell is {cell!r}, but must be a class such as LSTMCell")
         if feeding not in FEEDINGS:
             raise ValueError(f"feeding is {feeding!r}, but must be one of {', '.join(FEEDINGS)}")
         if attention is None and feeding != "output":
@@ -198,10 +202,23 @@ class Seq2Seq:
         source
             Tokens, shape ``(places, batch)``, integers.
         mask
-            1 (or True) for a token, 0 for padding after it, of the same shape.
+            1 (or True) for a token, 0 for padding after it, of the same shape. Each source has at
+            least one token.
         training
             Whether dropout is at work; then compile with ``model.noise.updates``.
+
+        Returns
+        -------
+        Encoded
+            Variables, which `logits` and `step` take.
+
+        Raises
+        ------
+        ValueError
+            If the mask has another shape; when the function is called: if it holds anything but 0
+            and 1, or there is no place or no source.
         """
+        source = _not_empty(source, "source (places, batch)")
         drop = self._drop(training)
         both_ways = isinstance(self.encoder[0], tuple)
         options: dict[str, Any] = {} if both_ways else {"reverse": self.reverse}
@@ -252,7 +269,7 @@ class Seq2Seq:
         """
         if isinstance(own, int | float) and not 0 <= own <= 1:
             raise ValueError(f"own is {own}, but must be within [0, 1], as a share of the tokens")
-        target = pt.as_tensor_variable(target)
+        target = _not_empty(target, "target (steps, batch)")
         given = pt.concatenate([pt.full_like(target[:1], self.start), target[:-1]])
         if self.feeds_input or own is not None:
             return self._logits_by_loop(encoded, given, training, own)
@@ -402,15 +419,15 @@ class Seq2Seq:
         rule
             Makes updates of the loss and the weights.
         mode
-            As for `pytensor.function`.
+            As for `pytensor.function`, but not JAX, which needs to know all shapes.
         own
             As for `logits`. A shared variable may change while training.
 
         Returns
         -------
         function
-            ``(source, source_mask, target, target_mask) -> loss``, before the update: integers and
-            truth values, each ``(time, batch)``, such as `symrnn.text.pair_batches` gives.
+            ``(source, source_mask, target, target_mask) -> loss``, before the update: int64
+            and bool arrays, each ``(time, batch)``, such as `symrnn.text.pair_batches` gives.
         """
         others = set(self.noise.updates)  # masks of graphs that were built before
         batch = _batch()
@@ -419,12 +436,20 @@ class Seq2Seq:
         return pytensor.function([*batch], loss, updates=rule(loss, self.params) | masks, mode=mode)
 
     def compile_loss(self, mode: Any = None) -> Any:
-        """Compile ``(source, source_mask, target, target_mask) -> loss`` without dropout."""
+        """Compile ``(source, source_mask, target, target_mask) -> loss`` without dropout.
+
+        All four are arrays ``(time, batch)``, int64 and bool, as for `compile_training`.
+        """
         batch = _batch()
         return pytensor.function([*batch], self.loss(*batch), mode=mode)
 
     def compile_encoder(self, mode: Any = None) -> Any:
-        """Compile ``(source, source_mask) -> [*known, *states]``: all that the decoder needs."""
+        """Compile ``(source, source_mask) -> [*known, *states]``: all that the decoder needs.
+
+        Both are arrays ``(places, batch)``, int64 and bool. `known` are those of ``vector``,
+        ``memory``, ``mask`` and ``keys`` that the model needs, in the order of the attribute
+        ``known``; states are h, c or whatever the cells have, of each layer, ``(batch, n_hidden)``.
+        """
         source, mask, *_ = _batch()
         encoded = self.encode(source, mask)
         states = [s for state in encoded.states for s in state]
@@ -464,6 +489,12 @@ class Seq2Seq:
 
     def _known(self, encoded: Encoded) -> dict[str, TensorVariable]:
         return {name: getattr(encoded, name) for name in self.known}
+
+
+def _not_empty(tokens: Any, name: str) -> TensorVariable:
+    tokens = pt.as_tensor_variable(tokens)
+    check = CheckAndRaise(ValueError, f"{name} is empty, but must have at least one token")
+    return check(tokens, pt.gt(tokens.size, 0))
 
 
 def _batch() -> tuple[TensorVariable, TensorVariable, TensorVariable, TensorVariable]:

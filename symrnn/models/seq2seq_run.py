@@ -84,8 +84,9 @@ class Seq2SeqRun(TrainingRun):
     model
         The `Seq2Seq`. Its weights are those of the last step; after `use_best` those of the lowest
         validation loss.
-    longest : tuple of int
-        How many tokens the longest source and the longest target have that it was trained on.
+    longest : tuple of int, or None
+        How many tokens the longest source and the longest target have that it was trained on; None
+        before it was.
     losses : list of dict
         As for `TrainingRun`; besides ``right``, the share of (at most 1000) validation pairs that
         are answered right, all of the answer.
@@ -124,7 +125,7 @@ class Seq2SeqRun(TrainingRun):
             s.dropout,
         )  # fmt: skip
         super().__init__(settings, self.model.params)
-        self.longest = (1, 1)
+        self.longest: tuple[int, int] | None = None
         self.own = pytensor.shared(np.asarray(0.0, pytensor.config.floatX), name="own")
         self._loss: Any = None  # compiled when it is needed
         self._translator: Translator | None = None
@@ -146,7 +147,7 @@ class Seq2SeqRun(TrainingRun):
         )
         both = PairVocabularies(source, target, tokenizer_from(saved.data["tokenizer"]))
         run = cls(settings, both, saved.data["source"])
-        run.longest = tuple(saved.data["longest"])
+        run.longest = saved.data["longest"] and tuple(saved.data["longest"])
         run.restore(saved)
         return run
 
@@ -156,7 +157,7 @@ class Seq2SeqRun(TrainingRun):
             "tokenizer": self.vocabularies.tokenizer.settings(),
             "source_vocabulary": json.loads(self.vocabularies.source.to_json()),
             "target_vocabulary": json.loads(self.vocabularies.target.to_json()),
-            "longest": list(self.longest),
+            "longest": self.longest and list(self.longest),
             "source": self.source,
         }
 
@@ -211,11 +212,13 @@ class Seq2SeqRun(TrainingRun):
         """Return what lets the model answer.
 
         It takes sources as long as the longest it was trained on, and cuts off answers at twice
-        the longest there; both can be set.
+        the longest there, and ten more; both can be set, until the next call. The weights are the
+        model's: after `use_best` the best ones.
         """
         if self._translator is None:
-            longest_source, longest = self.longest
-            self._translator = Translator(
-                self.model, self.vocabularies, QUICK, 2 * longest + 10, longest_source
-            )
-        return self._translator
+            self._translator = Translator(self.model, self.vocabularies, QUICK)
+        translator = self._translator
+        if self.longest is not None:
+            translator.longest_source, longest = self.longest
+            translator.longest = 2 * longest + 10
+        return translator

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from symrnn.models.sampling import check_count, check_settings, draw, largest, probabilities
 from symrnn.models.seq2seq import Seq2Seq
+from symrnn.models.transformer import Transformer
 from symrnn.text import Pair, PairVocabularies, padded
 
 TOGETHER = 256
@@ -45,12 +46,12 @@ class Answer:
 
 
 class Translator:
-    """Lets a `Seq2Seq` answer, one compiled step at a time.
+    """Lets a `Seq2Seq` or a `Transformer` answer, one compiled step at a time.
 
     Parameters
     ----------
     model
-        A `Seq2Seq`; its weights may change later, as in training.
+        A `Seq2Seq` or a `Transformer`; its weights may change later, as in training.
     vocabularies
         Those that it was trained with.
     mode
@@ -90,7 +91,7 @@ class Translator:
 
     def __init__(
         self,
-        model: Seq2Seq,
+        model: Seq2Seq | Transformer,
         vocabularies: PairVocabularies,
         mode: Any = None,
         longest: int = 100,
@@ -123,12 +124,17 @@ class Translator:
         Parameters
         ----------
         texts
-            Sources.
+            Sources, a list of strings.
         rng
             Source of random numbers, to draw each token. Default: greedy, at each step the most
             probable one.
         temperature, top_k, top_p
             How to draw, see `symrnn.models.sampling`. They need `rng`.
+
+        Returns
+        -------
+        list of Answer
+            One for each text, in order: ``answer.text`` is what is said.
 
         Raises
         ------
@@ -147,7 +153,7 @@ class Translator:
             )
         if rng is not None and not isinstance(rng, Generator):
             raise TypeError(f"rng is {rng!r}, but must be a generator: numpy.random.default_rng(1)")
-        sources = [self._source(text) for text in texts]  # all are checked before any is answered
+        sources = [self.encode(text) for text in texts]  # all are checked before any is answered
 
         def choose(log_p: NDArray[Any]) -> NDArray[np.int64]:
             if rng is None:
@@ -155,15 +161,37 @@ class Translator:
             rows = log_p.astype(np.float64)
             return np.array([draw(probabilities(r, temperature, top_k, top_p), rng) for r in rows])
 
-        answers: list[Answer] = []
-        for k in range(0, len(sources), TOGETHER):
-            answers += self._side_by_side(sources[k : k + TOGETHER], choose)
-        return answers
+        return self._answers(sources, choose)
+
+    def wrong_answers(self, pairs: Sequence[Pair]) -> list[tuple[str, str, str]]:
+        """Return what is answered wrong: source, greedy answer, and what is right.
+
+        Sources may be of any length. What is right is what the tokeniser makes of a target: in
+        small letters where all are, for example.
+
+        Raises
+        ------
+        ValueError, UnknownTokenError
+            As `translate`, but for the length.
+        """
+        tokenizer = self.vocabularies.tokenizer
+        sources = [self.encode(source, of_any_length=True) for source, _ in pairs]
+        answers = self._answers(sources, lambda log_p: np.asarray(log_p.argmax(axis=1)))
+        right = [tokenizer.detokenize(tokenizer.tokenize(target)) for _, target in pairs]
+        found = zip(pairs, answers, right, strict=True)
+        return [(source, a.text, r) for (source, _), a, r in found if a.text != r]
 
     def accuracy(self, pairs: Sequence[Pair]) -> float:
-        """Return which share of the sources gets the right answer, all of it."""
-        answers = self.translate([source for source, _ in pairs])
-        return float(np.mean([a.text == t for a, (_, t) in zip(answers, pairs, strict=True)]))
+        """Return which share of the sources gets the right answer, all of it.
+
+        Raises
+        ------
+        ValueError, UnknownTokenError
+            As `translate`, but for the length; or if there is no pair.
+        """
+        if not pairs:
+            raise ValueError("there are no pairs, but a share needs at least one")
+        return 1 - len(self.wrong_answers(pairs)) / len(pairs)
 
     def beam_search(
         self, text: str, width: int, n_best: int | None = None, length_power: float = 0.0
@@ -189,7 +217,9 @@ class Translator:
         Returns
         -------
         list of Answer
-            The best first.
+            The best first. Answers that were cut off as too long, whose last token is not
+            ``<eos>``, come after all that have ended, and only if these are too few. There may be
+            less than `n_best` where nothing else can be said.
 
         Raises
         ------
@@ -197,10 +227,14 @@ class Translator:
             As `translate`; or if a number is out of range.
         """
         check_count("width", width)
-        check_count("n_best", n_best := width if n_best is None else n_best, width)
-        if not length_power >= 0:
-            raise ValueError(f"length_power is {length_power}, but must be 0 or more; 1 is usual")
-        source, eos = self._source(text), self.vocabularies.target.eos
+        check_count("n_best", n_best := width if n_best is None else n_best)
+        if n_best > width:
+            raise ValueError(f"n_best is {n_best}, but must be at most width, which is {width}")
+        if not 0 <= length_power < np.inf:
+            raise ValueError(
+                f"length_power is {length_power}, but must be 0 or more, and finite; 1 is usual"
+            )
+        source, eos = self.encode(text), self.vocabularies.target.eos
         known, states = self._read([source])
         going = [Beginning([], 0.0, [])]
         ended: list[Beginning] = []
@@ -232,8 +266,15 @@ class Translator:
             if not going:
                 break
             known, states = self._rows(known, rows), [s[rows] for s in states]
-        found = sorted([*ended, *going], key=score, reverse=True)[:n_best]
+        # what was cut off is no answer yet: it comes last, and only where too few have ended
+        found = [*ended, *sorted(going, key=score, reverse=True)][:n_best]
         return [self._answer(source, b, score(b)) for b in found]
+
+    def _answers(self, sources: list[NDArray[np.int64]], choose: Any) -> list[Answer]:
+        answers: list[Answer] = []
+        for k in range(0, len(sources), TOGETHER):
+            answers += self._side_by_side(sources[k : k + TOGETHER], choose)
+        return answers
 
     def _side_by_side(self, sources: list[NDArray[np.int64]], choose: Any) -> list[Answer]:
         """Answer some sources, each step for all of them."""
@@ -252,14 +293,16 @@ class Translator:
                 break
         return [self._answer(s, b, b.log_p) for s, b in zip(sources, said, strict=True)]
 
-    def _source(self, text: str) -> NDArray[np.int64]:
+    def encode(self, text: str, of_any_length: bool = False) -> NDArray[np.int64]:
+        """Return the token numbers of a source, shape ``(time,)``, or raise as `translate` does."""
         ids = self.vocabularies.encode_source(text)
         if not ids.size:
             raise ValueError(f"the source {text!r} is empty, but there must be something to read")
-        if self.longest_source is not None and len(ids) > self.longest_source:
+        most = None if of_any_length else self.longest_source
+        if most is not None and len(ids) > most:
             raise ValueError(
-                f"the source {text!r} has {len(ids)} tokens, but at most {self.longest_source} are "
-                "allowed: cut it into parts, or raise longest_source"
+                f"the source {text!r} has {len(ids)} tokens, but at most {most} are "
+                "allowed: cut it into parts, or raise longest_source (--longest)"
             )
         return ids
 

@@ -35,15 +35,15 @@ from symrnn.text.corpora import (
     read_text,
     text_files,
 )
-from symrnn.text.pairs import (
-    Pair,
-    PairBatch,
-    PairVocabularies,
-    padded,
-    pair_batches,
-    read_pairs,
-    split_pairs,
+from symrnn.text.dialogues import (
+    DialogueBatch,
+    DialogueVocabulary,
+    dialogue_batches,
+    padded_dialogues,
+    read_dialogues,
 )
+from symrnn.text.padding import PairBatch, padded, pair_batches
+from symrnn.text.pairs import Pair, PairVocabularies, read_pairs, split_pairs
 from symrnn.text.penn_treebank import PennTreebank, download, penn_treebank
 from symrnn.text.tokens import (
     EOS,
@@ -61,6 +61,8 @@ __all__ = [
     "UNK",
     "Batch",
     "Characters",
+    "DialogueBatch",
+    "DialogueVocabulary",
     "Pair",
     "PairBatch",
     "PairVocabularies",
@@ -70,14 +72,17 @@ __all__ = [
     "Vocabulary",
     "Words",
     "count_tokens",
+    "dialogue_batches",
     "documents",
     "download",
     "encode_files",
     "normalize",
     "padded",
+    "padded_dialogues",
     "pair_batches",
     "penn_treebank",
     "python_topics",
+    "read_dialogues",
     "read_pairs",
     "read_pieces",
     "read_text",

@@ -1,0 +1,326 @@
+"""Recursive nets: a net over trees, as a scan over their nodes in post-order."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+from numpy.random import Generator
+from pytensor.raise_op import CheckAndRaise
+from pytensor.tensor.variable import TensorVariable
+
+from symrnn.bptt import with_ones_of
+from symrnn.cells import Gates, HiddenState, LSTMState
+from symrnn.initializers import Random, uniform, xavier_uniform
+from symrnn.layers import Dense
+from symrnn.losses import categorical_cross_entropy
+from symrnn.models.language_model import Rule
+from symrnn.parameters import check_whole, shared_parameter
+
+
+class TreeCell:
+    """What a recursive net does at one node (Socher et al., 2011).
+
+    ``h = tanh(E[x] + [h_l h_r] U + b)``
+
+    x is the symbol at the node, and ``h_l``, ``h_r`` belong to its children: zeros if it has none.
+
+    Parameters
+    ----------
+    n_symbols, n_hidden
+        How many symbols there are, and the length of h.
+    rng
+        Source of the initial weights.
+
+    Attributes
+    ----------
+    params
+        E of shape ``(n_symbols, n_gates * n_hidden)``, U of shape
+        ``(2 * n_hidden, n_gates * n_hidden)`` and b.
+
+    Raises
+    ------
+    ValueError
+        If a size is below 1.
+    """
+
+    n_gates = 1
+    State: Callable[..., Any] = HiddenState
+
+    def __init__(self, n_symbols: int, n_hidden: int, rng: Random) -> None:
+        check_whole("n_symbols", n_symbols)
+        check_whole("n_hidden", n_hidden)
+        self.n_symbols, self.n_hidden = n_symbols, n_hidden
+        width = self.n_gates * n_hidden
+        self.E = shared_parameter(
+            "E", (n_symbols, width), lambda r, s: uniform(r, s, -0.5, 0.5), rng
+        )
+
+        def each_gate(r: Random, shape: Any) -> Any:
+            one = (2 * n_hidden, n_hidden)
+            return np.concatenate([xavier_uniform(r, one) for _ in range(self.n_gates)], axis=1)
+
+        self.U = shared_parameter("U", (2 * n_hidden, width), each_gate, rng)
+        self.b = shared_parameter("b", (width,), np.zeros(width))
+        self.params = [self.E, self.U, self.b]
+
+    def step(self, z: Gates, left: Any, right: Any) -> Any:
+        """Return the state of a node from the sums z and the states of its children."""
+        (z_h,) = z
+        return HiddenState(pt.tanh(z_h))
+
+
+class TreeLSTMCell(TreeCell):
+    """The binary tree-structured LSTM (Tai et al., 2015, section 3.2).
+
+    ::
+
+        i   = sigmoid(E_i[x] + h_l U_il + h_r U_ir + b_i)       input gate
+        f_l = sigmoid(E_l[x] + h_l U_ll + h_r U_lr + b_l)       how much of the left child is kept
+        f_r = sigmoid(E_r[x] + h_l U_rl + h_r U_rr + b_r)       how much of the right one
+        g   = tanh(E_g[x] + h_l U_gl + h_r U_gr + b_g)          candidate
+        o   = sigmoid(E_o[x] + h_l U_ol + h_r U_or + b_o)       output gate
+        c   = i * g + f_l * c_l + f_r * c_r
+        h   = o * tanh(c)
+
+    with ``E = [E_i E_l E_r E_g E_o]`` and so on. (In the paper both forget gates share what they
+    get of the symbol.) The biases of the forget gates start at 1. Parameters as of `TreeCell`.
+    """
+
+    n_gates = 5
+    State = LSTMState
+
+    def __init__(self, n_symbols: int, n_hidden: int, rng: Random) -> None:
+        super().__init__(n_symbols, n_hidden, rng)
+        b = self.b.get_value()
+        b[n_hidden : 3 * n_hidden] = 1
+        self.b.set_value(b)
+
+    def step(self, z: Gates, left: Any, right: Any) -> LSTMState:
+        """Return the state of a node from the sums z and the states of its children."""
+        i, f_l, f_r, o = (pt.sigmoid(z[k]) for k in (0, 1, 2, 4))
+        c = i * pt.tanh(z[3]) + f_l * left.c + f_r * right.c
+        return LSTMState(h=o * pt.tanh(c), c=c)
+
+
+class RecursiveNet:
+    """A net over trees (Socher et al., 2011; Tai et al., 2015), with a classifier at the root.
+
+    Node t of a tree has two children l(t) and r(t), which come before it in post-order, or none::
+
+        state_t = cell(x_t, state_l(t), state_r(t))         t = 1 ... time
+        p(class = i | tree) = softmax(h_root W + b)_i
+
+    So it is a loop over nodes. But where in an ordinary recurrent net the last state is enough,
+    here two earlier ones are needed, no matter how long ago they were. So what the scan carries is
+    a table with the states of all nodes: it writes row t in step t, and row 0 are the zeros of
+    children that are not there. A batch of trees has as many tables side by side, each with a
+    schedule of its own (`symrnn.tasks.expressions.schedule`).
+
+    Parameters
+    ----------
+    n_symbols, n_classes
+        How many symbols can stand at a node, and how many classes there are.
+    n_hidden
+        Length of h.
+    rng
+        Source of the initial weights.
+    cell
+        Makes what is done at a node: `TreeLSTMCell`, `TreeCell`, or a subclass of your own.
+
+    Attributes
+    ----------
+    params
+        All weights, in order.
+
+    Raises
+    ------
+    ValueError
+        If a size is below 1.
+
+    Examples
+    --------
+    The larger of two digits, 0 or 1: 0+0 is 0, all others are 1.
+
+    >>> from symrnn.tasks.expressions import SYMBOLS, parse, schedule
+    >>> from symrnn.updates import adam
+    >>> net = RecursiveNet(len(SYMBOLS), 2, 8, np.random.default_rng(1))
+    >>> step = net.compile_training(lambda loss, params: adam(loss, params, 0.03),
+    ...                             mode="FAST_COMPILE")
+    >>> plan = schedule([parse(text) for text in ("0+0", "0+1", "1+0", "1+1")])
+    >>> losses = [float(step(*plan, np.array([0, 1, 1, 1]))) for _ in range(40)]
+    >>> losses[0] > 0.4, losses[-1] < 0.05
+    (True, True)
+    """
+
+    def __init__(
+        self,
+        n_symbols: int,
+        n_classes: int,
+        n_hidden: int,
+        rng: Generator,
+        cell: Callable[..., TreeCell] = TreeLSTMCell,
+    ) -> None:
+        self.cell = cell(n_symbols, n_hidden, rng)
+        self.output = Dense(n_hidden, n_classes, rng, name="output")
+        self.params = [*self.cell.params, *self.output.params]
+
+    def nodes(self, symbols: Any, children: Any) -> Any:
+        """Return the states of all nodes: the cell's kind of tuple of tables.
+
+        Parameters
+        ----------
+        symbols
+            What stands at each node, shape ``(time, batch)``, integers.
+        children
+            The rows of its children, ``(time, batch, 2)``, integers: k is the node of step k - 1,
+            0 is none.
+
+        Returns
+        -------
+        state
+            For example ``LSTMState(h, c)``, each ``(batch, time + 1, n_hidden)``.
+
+        Raises
+        ------
+        TypeError
+            If something does not hold integers.
+        ValueError
+            If it has another number of axes; when the function is called, if shapes do not fit, a
+            symbol is none, or a child does not come before its parent.
+        """
+        cell, n = self.cell, self.cell.n_hidden
+        symbols, children = _integers("symbols", symbols, 2), _integers("children", children, 3)
+        children = _fits(symbols, children)
+        time, batch = symbols.shape
+        symbols = KNOWN(symbols, pt.ge(symbols, 0).all(), pt.lt(symbols, cell.E.shape[0]).all())
+        x = cell.E[symbols.flatten()].reshape((time, batch, cell.E.shape[1])) + cell.b
+        zeros = pt.zeros((batch, time + 1, n), dtype=x.dtype)
+
+        def step(
+            t: TensorVariable, x_t: TensorVariable, of_t: TensorVariable, *rest: TensorVariable
+        ) -> list[TensorVariable]:
+            *tables, U = rest
+            trees = pt.arange(x_t.shape[0])
+            left, right = (
+                cell.State(*(T[trees, of_t[:, side]] for T in tables)) for side in (0, 1)
+            )
+            z = x_t + pt.concatenate([left.h, right.h], axis=1) @ U
+            gates = tuple(z[:, k * n : (k + 1) * n] for k in range(cell.n_gates))
+            state = cell.step(gates, left, right)
+            return [
+                with_ones_of(T, pt.set_subtensor(T[:, t + 1], s))
+                for T, s in zip(tables, state, strict=True)
+            ]
+
+        tables = pytensor.scan(
+            step,
+            sequences=[pt.arange(time), x, children],
+            outputs_info=[zeros for _ in cell.State._fields],  # type: ignore[attr-defined]
+            non_sequences=[cell.U],
+            strict=True,
+            return_list=True,
+            return_updates=False,
+            name=type(cell).__name__,
+        )
+        return cell.State(*(T[-1] for T in tables))
+
+    def logits(self, symbols: Any, children: Any, roots: Any) -> TensorVariable:
+        """Return h W + b at the roots, ``(batch, n_classes)``.
+
+        Parameters
+        ----------
+        symbols, children
+            As for `nodes`.
+        roots
+            The row of each root, ``(batch,)``, integers.
+        """
+        h = self.nodes(symbols, children).h
+        roots = _integers("roots", roots, 1)
+        return self.output(h[pt.arange(h.shape[0]), roots])
+
+    def node_logits(self, symbols: Any, children: Any) -> TensorVariable:
+        """Return h W + b at all nodes, ``(time, batch, n_classes)``; arguments as for `nodes`."""
+        return self.output(self.nodes(symbols, children).h[:, 1:].transpose(1, 0, 2))
+
+    def loss(
+        self, symbols: Any, children: Any, roots: Any, target: Any, every_node: bool = False
+    ) -> TensorVariable:
+        """Return the mean cross-entropy in nats.
+
+        Parameters
+        ----------
+        symbols, children, roots
+            As for `logits`.
+        target
+            The right classes: of the roots, ``(batch,)``; or of all nodes, ``(time, batch)``.
+        every_node
+            True takes the mean over all nodes, each a tree of its own (Socher et al., 2013, were
+            told the sentiment of every phrase). Padding does not count.
+        """
+        if every_node:
+            logits = self.node_logits(symbols, children)
+            there = pt.arange(logits.shape[0])[:, None] < pt.as_tensor_variable(roots)
+            loss = categorical_cross_entropy(logits, target, there)
+        else:
+            loss = categorical_cross_entropy(self.logits(symbols, children, roots), target)
+        loss.name = "loss"
+        return loss
+
+    def compile_training(self, rule: Rule, mode: Any = None, every_node: bool = False) -> Any:
+        """Compile ``(symbols, children, roots, target) -> loss``, before the update."""
+        target = pt.lmatrix("target") if every_node else pt.lvector("target")
+        inputs = [*_schedule(), target]
+        symbols, children, roots, _ = inputs
+        loss = self.loss(symbols, children, roots, target, every_node)
+        return pytensor.function(inputs, loss, updates=rule(loss, self.params), mode=mode)
+
+    def compile_classes(self, mode: Any = None) -> Any:
+        """Compile ``(symbols, children, roots) -> classes``, the likeliest of each tree."""
+        inputs = _schedule()
+        return pytensor.function(inputs, self.logits(*inputs).argmax(axis=1), mode=mode)
+
+    def compile_nodes(self, mode: Any = None) -> Any:
+        """Compile ``(symbols, children) -> p``: what the classifier says at every node.
+
+        Shape ``(time, batch, n_classes)``; any node is the root of a tree.
+        """
+        symbols, children, _ = _schedule()
+        p = pt.special.softmax(self.node_logits(symbols, children), axis=-1)
+        return pytensor.function([symbols, children], p, mode=mode)
+
+
+KNOWN = CheckAndRaise(ValueError, "a symbol is below 0, or not below the n_symbols of the net")
+
+
+def _schedule() -> list[TensorVariable]:
+    return [pt.lmatrix("symbols"), pt.ltensor3("children"), pt.lvector("roots")]
+
+
+def _integers(name: str, values: Any, ndim: int) -> TensorVariable:
+    values = pt.as_tensor_variable(values)
+    if "int" not in values.dtype:
+        raise TypeError(f"{name} has dtype {values.dtype}, but must hold integers")
+    if values.ndim != ndim:
+        raise ValueError(
+            f"{name} has {values.ndim} axes, but must have {ndim}: symbols (time, batch), "
+            "children (time, batch, 2), roots (batch,), as schedule([tree, ...]) makes them"
+        )
+    return values
+
+
+def _fits(symbols: TensorVariable, children: TensorVariable) -> TensorVariable:
+    """The children, with a check of their shape and order."""
+    fits = CheckAndRaise(
+        ValueError,
+        "children must have shape (time, batch, 2), with the time and batch of symbols, at least 1",
+    )
+    time, batch = symbols.shape
+    equal = [pt.eq(children.shape[k], size) for k, size in enumerate((time, batch, 2))]
+    children = fits(children, *equal, pt.gt(time * batch, 0))
+    before = CheckAndRaise(
+        ValueError, "a child's row is below 0, or above t: children come before their parents"
+    )
+    steps = pt.arange(time)[:, None, None]
+    return before(children, pt.ge(children, 0).all(), pt.le(children, steps).all())

@@ -1,0 +1,183 @@
+"""Two kinds of made-up dialogues: one needs a memory, in the other several replies are right."""
+
+from collections.abc import Sequence
+
+from numpy.random import Generator
+
+from symrnn.text.batches import check_rng, check_sizes
+
+Dialogue = list[str]
+
+NAMES = ("Ann", "Ben", "Eva", "Ida", "Leo", "Max", "Tom", "Zoe")
+COLOURS = ("red", "blue", "green", "black", "white", "brown", "grey", "pink")
+THINGS = ("hat", "bike", "bag", "boat")
+FACTS = {"name": NAMES, "colour": COLOURS}
+CHAT = ("it is warm .", "i am tired .", "this is nice .", "we have time .")
+
+REPLIES = {
+    "animals": (
+        "the dog barks .",
+        "the cat purrs .",
+        "the wolf howls .",
+        "the duck quacks .",
+        "the lion roars .",
+        "the horse neighs .",
+    ),
+    "fruit": (
+        "a lemon is sour .",
+        "a melon is big .",
+        "a plum is blue .",
+        "a cherry is red .",
+        "a banana is yellow .",
+        "a peach is soft .",
+    ),
+    "jobs": (
+        "bakers bake bread .",
+        "farmers grow wheat .",
+        "pilots fly planes .",
+        "tailors sew coats .",
+        "singers sing songs .",
+        "masons build walls .",
+    ),
+}
+"""Of each subject, all replies that are right."""
+
+
+def memory_dialogues(rng: Generator, n_dialogues: int) -> list[Dialogue]:
+    """Make dialogues whose last reply was said three or more turns before.
+
+    One speaker tells a name and the colour of a thing, in either order, may chat once in between or
+    after it, and asks at the end for one of both. The other one says that it has heard, and has to
+    answer with that one word. The question is the same whatever the answer is. So whoever knows
+    the last utterance alone can be right in one of eight cases, and not more often: see
+    `chance_without_memory`.
+
+    Parameters
+    ----------
+    rng
+        Source of random numbers.
+    n_dialogues
+        How many, at least 1.
+
+    Returns
+    -------
+    list of lists of str
+        Dialogues of 6 or 8 utterances.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If something is not as said.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> for utterance in memory_dialogues(np.random.default_rng(2), 1)[0]:
+    ...     print(utterance)
+    my name is Tom .
+    hello .
+    i am tired .
+    i see .
+    i have a green hat .
+    nice .
+    what colour is my hat ?
+    green
+    """
+    check_rng(rng)
+    check_sizes(n_dialogues=n_dialogues)
+    return [_memory_dialogue(rng) for _ in range(n_dialogues)]
+
+
+def _memory_dialogue(rng: Generator) -> Dialogue:
+    name, colour, thing = (_one(rng, all_) for all_ in (NAMES, COLOURS, THINGS))
+    told = [(f"my name is {name} .", "hello ."), (f"i have a {colour} {thing} .", "nice .")]
+    if rng.random() < 0.5:
+        told.reverse()
+    if rng.random() < 0.5:
+        told.insert(int(rng.integers(1, len(told) + 1)), (_one(rng, CHAT), "i see ."))
+    dialogue = [utterance for pair in told for utterance in pair]
+    if rng.random() < 0.5:
+        return [*dialogue, "what is my name ?", name]
+    return [*dialogue, f"what colour is my {thing} ?", colour]
+
+
+def chance_without_memory() -> float:
+    """Return how often a reply can be right at best that knows the question alone.
+
+    Given a question, all names, or all colours, are equally likely, whatever the question is; there
+    are eight of both.
+
+    Examples
+    --------
+    >>> chance_without_memory()
+    0.125
+    """
+    return sum(0.5 / len(answers) for answers in FACTS.values())
+
+
+def choice_dialogues(rng: Generator, n_dialogues: int) -> list[Dialogue]:
+    """Make dialogues whose last reply may be any of six, all equally likely.
+
+    The subject is named in the first utterance, and the last one asks for a sentence about it;
+    `is_right` tells whether a reply is one of `REPLIES`. Whoever knows the last utterance alone
+    can be right in one of three cases.
+
+    Parameters, errors
+        As in `memory_dialogues`.
+
+    Returns
+    -------
+    list of lists of str
+        Dialogues of 4 utterances.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> for utterance in choice_dialogues(np.random.default_rng(2), 1)[0]:
+    ...     print(utterance)
+    let us talk about jobs .
+    good idea .
+    tell me something .
+    farmers grow wheat .
+    """
+    check_rng(rng)
+    check_sizes(n_dialogues=n_dialogues)
+    dialogues = []
+    for _ in range(n_dialogues):
+        subject = _one(rng, [*REPLIES])
+        reply = _one(rng, REPLIES[subject])
+        dialogues.append(
+            [f"let us talk about {subject} .", "good idea .", "tell me something .", reply]
+        )
+    return dialogues
+
+
+def is_right(dialogue: Sequence[str], reply: str) -> bool:
+    """Return whether a reply to a dialogue of `choice_dialogues` is right; spaces do not count.
+
+    Parameters
+    ----------
+    dialogue
+        Its utterances, of which the first names the subject.
+    reply
+        What is said at the end.
+
+    Raises
+    ------
+    ValueError
+        If the first utterance names no subject.
+
+    Examples
+    --------
+    >>> asked = ["let us talk about fruit .", "good idea .", "tell me something ."]
+    >>> [is_right(asked, reply) for reply in ("a plum is blue.", "a plum is red.", "oh.")]
+    [True, False, False]
+    """
+    for subject, replies in REPLIES.items():
+        if subject in dialogue[0].split():
+            return "".join(reply.split()) in {"".join(r.split()) for r in replies}
+    raise ValueError(f"{dialogue[0]!r} names none of the subjects {', '.join(REPLIES)}")
+
+
+def _one(rng: Generator, of: Sequence[str]) -> str:
+    return of[int(rng.integers(len(of)))]
