@@ -565,6 +565,7 @@ def main(
     folder = lessons.figure_folder(figures, quick)
     mode = mode or (QUICK if quick else "NUMBA")
     rng = np.random.default_rng(seed)
+    text = make_text(n_sentences, rng, folder)
 
     print("1. Counting: seven words")
     seven = seven_words(seed)
@@ -579,7 +580,6 @@ def main(
     times = seconds_a_step(sizes, rng, mode)
 
     print("\n4. A text whose secret is known", flush=True)
-    text = make_text(n_sentences, rng, folder)
     shown = " ".join(text.vocabulary.decode(text.tokens[:60])).split(f" {EOS}")
     for sentence in shown[:5]:
         print(f"    {sentence.strip()}")
