@@ -244,6 +244,9 @@ def test_sizes_and_rates_must_be_positive(kind):
     for rate in (0, -1, np.nan):
         with pytest.raises(ValueError, match="learning_rate"):
             made(kind).compile_negative_sampling(rate)
+    for k in (0, 1.5):
+        with pytest.raises(ValueError, match="k is"):
+            made(kind).compile_negative_sampling(0.1, shared=k)
 
 
 @pytest.mark.slow

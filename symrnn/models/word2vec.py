@@ -28,12 +28,13 @@ import pytensor
 import pytensor.tensor as pt
 from numpy.random import Generator
 from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.graph.basic import Variable
 from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.variable import TensorVariable
 
 import symrnn.added_rows  # noqa: F401 - in mode NUMBA, fast sums of rows
 from symrnn.losses import categorical_cross_entropy
-from symrnn.parameters import check_positive, shared_parameter
+from symrnn.parameters import check_positive, check_whole, shared_parameter
 from symrnn.updates import gradient_descent
 
 FITS = CheckAndRaise(
@@ -86,7 +87,7 @@ def gradient_descent_on_rows(
     rows
         What `take_rows` returned.
     learning_rate
-        eta: a number, or a shared scalar.
+        eta: a number, a shared scalar, or the graph of one.
 
     Returns
     -------
@@ -103,7 +104,7 @@ def gradient_descent_on_rows(
     >>> step(), W.get_value().tolist()
     (array(0.), [[0.0, 0.0], [-1.0, -1.0], [0.0, 0.0], [-0.5, -0.5]])
     """
-    if not isinstance(learning_rate, SharedVariable):
+    if not isinstance(learning_rate, Variable):
         check_positive("learning_rate", learning_rate)
     rate = pt.as_tensor_variable(learning_rate).astype(loss.dtype)
     steps = pytensor.grad(-rate * loss, [r.values for r in rows])
@@ -209,6 +210,7 @@ class SkipGram:
         u, n = take_rows(self.W_out, targets), take_rows(self.W_out, negatives)
         right = (h * u.values).sum(axis=1)
         if negatives.ndim == 1:
+            check_whole("k", k)
             return right, h @ n.values.T, k / n.ids.shape[0].astype(h.dtype), [rows, u, n]
         of_each = n.values.reshape((*tuple(negatives.shape), self.W_out.shape[1]))
         return right, (h[:, None, :] * of_each).sum(axis=2), 1.0, [rows, u, n]
@@ -249,7 +251,9 @@ class SkipGram:
             As in `compile_softmax`.
         shared
             Default: each target has its own negatives, ``(batch, k)``. A number k: all of a batch
-            have the same negatives, ``(m,)``, which count as k.
+            have the same negatives, ``(m,)``, which count as k. Each of the m then takes as many
+            steps at once as a word that is ``batch k / m`` times in the batch: take for example 16
+            for batches of 256 and k = 5.
 
         Returns
         -------
