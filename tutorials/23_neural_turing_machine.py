@@ -6,15 +6,16 @@ What you learn
     step by step; a copy made by orders given by hand; and a machine that finds such orders itself.
 
 What you should see
-    Five numbered parts and six figures. A copy made by orders has no wrong bit. Then a machine that
-    learns from up to 20 vectors to copy, and copies 40, twice as many as it has ever seen, with no
-    wrong bit either; an LSTM with more weights that has learnt from as many has 34 % of the bits
-    wrong at 20 and 42 % at 40 (guessing: 50 %). In 23_copy_40.png a diagonal shows how: each vector
+    Five numbered parts and seven figures. A copy made by orders has no wrong bit. Then a machine
+    that learns from up to 20 vectors to copy, and copies 40, twice as many as it has ever seen,
+    with 0.4 % of the bits wrong; an LSTM with more weights that has learnt from the same has 33 %
+    wrong at 20 and 43 % at 40 (guessing: 50 %). In 23_copy_40.png diagonals show how: each vector
     into the next slot, and out of it in the same order.
 
 How long it takes (measured on two cores)
-    About three minutes. The first time some five minutes more, for mode NUMBA compiles a large
-    graph: it lies on disk afterwards. With --quick some 10 seconds, without learning anything.
+    About three minutes (two and a half of processor time). The first time some five minutes more,
+    for mode NUMBA compiles a large graph: it lies on disk afterwards. With --quick some 10 seconds,
+    without learning anything.
 
 What you need to know
     Lesson 1 has scan, lesson 8 the LSTM, lesson 17 attention, which a head does to the memory.
@@ -361,23 +362,28 @@ def draw_training(runs: dict[str, Run], plan: Plan) -> Any:
 
 
 # %% [markdown]
-# *What to notice.* For 1,500 batches both nets do about the same: they keep a few vectors in their
-# hidden units, and the longer the sequence, the more is lost. Then, within 200 batches, the machine
-# finds out what its memory is for, and from there on has no wrong bit, no matter how long the
-# sequence is: up to 40 vectors, twice as many as it has ever copied. (With 2,000 batches it had
-# 0.00 % wrong at all lengths, the LSTM 5.8 % at 5 vectors, 21.9 % at 10, 33.8 % at 20 and 42.0 % at
-# 40.) It has not learnt sequences by heart, it has learnt a program; the LSTM, with two and a half
-# times as many weights, gets better slowly, and at what it has room for.
+# *What to notice.* For 1,700 batches both nets do about the same: they keep a few vectors in their
+# hidden units, and the longer the sequence, the more is lost. (The loss rises where longer
+# sequences come in.) Then the machine finds out what its memory is for, and within 200 batches
+# leaves the LSTM far behind. At the end it has 0.23 % of the bits wrong at 5 vectors and 0.39 % at
+# 40, twice as many as it has ever copied. It has not learnt sequences by heart, it has learnt a
+# program. The LSTM, with two and a half times as many weights, has 3.3 % wrong at 5 vectors, 21.7 %
+# at 10, 33.1 % at 20 and 43.0 % at 40: it is better at what it has room for.
 #
-# When the machine finds the program is a matter of luck. With seed 2 it had not after 2,000
-# batches, and had 13.5 % of the bits wrong at 5 vectors and 42.8 % at 40, as the LSTM.
+# Such a program is learnt all at once, and can be lost so: see the peak in 23_training.png. That is
+# why the rate is lower at the end. When it is found is a matter of luck, and of short sequences at
+# the beginning. In trials with sequences of 1 to 20 from the first batch on, seed 1 found it after
+# 1,600 batches, and seed 2 had not after 2,000; it had 42.8 % of the bits wrong at 40 vectors. As
+# it is here, `--seed 1` ends with no wrong bit at all at any of these lengths.
 #
 # ## 4. What it does
 #
-# 23_copy.png shows one sequence: what comes in, what is due, what the machine says (a red cross
-# where a bit is wrong), and where it writes and reads. While vectors come in, the
-# writing head goes on by one slot at each step. After the mark the reading head does, from where
-# the first vector is: the program of part 2. 23_copy_40.png has the same with 40 vectors.
+# 23_copy_20.png shows one sequence: what comes in, what is due, what the machine says (a red cross
+# where a bit is wrong), and where it writes and reads. While vectors come in, the writing head goes
+# on by one slot at each step; the reading head waits at the first vector, and after the mark goes
+# on too: the program of part 2. (That the writing head goes on when there is nothing more to write,
+# and comes round to slot 0, does no harm: it has nothing to say.) 23_copy_30.png and 23_copy_40.png
+# have the same with more vectors.
 #
 # ## 5. Again and again
 #
@@ -391,16 +397,16 @@ def draw_training(runs: dict[str, Run], plan: Plan) -> Any:
 #
 # ## Try it
 #
-# - `--seed 2`: does the machine learn as fast?
+# - `--seed 3`: does the machine learn as fast?
 # - In `make`, `n_heads=2`: does it use both?
-# - In `DEFAULT`, `n_slots=24`: what happens with 40 vectors, and what does 23_copy.png show?
+# - In `DEFAULT`, `n_slots=24`: what happens with 40 vectors, and what does 23_copy_40.png show?
 
 
 # %%
 @pytensor.config.change_flags(floatX="float32")
 def main(
     mode: str = "NUMBA",
-    seed: int = 1,
+    seed: int = 2,
     figures: str = "figures",
     quick: bool = False,
 ) -> dict[str, Any]:
