@@ -189,14 +189,24 @@ def by_hand(seed: int) -> float:
 # happens in it as ordinary variables.
 #
 # The task: some random vectors of 8 bits, a mark, and then they are to be said again, bit by bit.
-# Each batch has a length of its own, from 1 to 20. Beside the machine stands an LSTM alone, with
-# more weights, and as many batches. Both are then asked for copies of other lengths too.
+# Each batch has a length of its own, at first up to 3, then up to 6 and up to 20, and the rate is
+# lower at the end. Beside the machine stands an LSTM alone, with more weights, and the same
+# batches. Both are then asked for copies of other lengths too.
 #
 # At first all slots hold 1e-6 and the heads are at slot 0, which Collier and Beel (2018) found to
 # help: the machine learns faster from a constant memory than from one that is random or learnt.
 
 
 # %%
+class Stage(NamedTuple):
+    """A part of a training."""
+
+    n_batches: int
+    longest: int  # from 1 to so many vectors
+    rate: float
+    most: int = 1  # from 1 to so many times, in repeated copies
+
+
 class Plan(NamedTuple):
     """The tasks, the nets, and how they are trained."""
 
@@ -206,27 +216,21 @@ class Plan(NamedTuple):
     n_hidden: int  # of the machine's controller
     n_lstm: int  # of the LSTM alone
     batch_size: int
-    rate: float
-    copies: tuple[tuple[int, int], ...]  # stages: so many batches, of 1 to so many vectors
+    copies: tuple[Stage, ...]
     lengths: tuple[int, ...]  # to test
-    repeats: tuple[tuple[int, int, int], ...]  # so many batches, vectors, and times
+    repeats: tuple[Stage, ...]
     repeat_tests: tuple[tuple[int, int], ...]  # to test: so many vectors, so many times
 
 
+COPIES = Stage(500, 3, 0.003), Stage(500, 6, 0.003), Stage(1250, 20, 0.003), Stage(500, 20, 0.001)
+REPEATS = Stage(1000, 3, 0.003, 3), Stage(1000, 5, 0.003, 5), Stage(500, 5, 0.001, 5)
 DEFAULT = Plan(
-    8,
-    64,
-    16,
-    64,
-    128,
-    16,
-    0.003,
-    ((2500, 20),),
-    (5, 10, 20, 30, 40),
-    ((2000, 5, 5),),
-    ((5, 5), (10, 5), (5, 10)),
-)
-SMALL = Plan(2, 6, 3, 6, 8, 4, 0.01, ((3, 2), (3, 3)), (2, 4), ((5, 2, 2),), ((2, 2), (4, 2)))
+    8, 64, 16, 64, 128, 16, COPIES, (5, 10, 20, 30, 40), REPEATS, ((5, 5), (10, 5), (5, 10))
+)  # fmt: skip
+SMALL = Plan(
+    2, 6, 3, 6, 8, 4, (Stage(3, 2, 0.01), Stage(3, 3, 0.01)), (2, 4), (Stage(5, 2, 0.01, 2),),
+    ((2, 2), (4, 2)),
+)  # fmt: skip
 NETS = ("machine", "LSTM")
 
 
@@ -248,6 +252,7 @@ class Learner(NamedTuple):
 
     step: Any  # (x, t) -> loss
     run: Any  # x -> [logits, write, read], or only the logits
+    rate: Any  # of the update rule, to be set
     n_weights: int
 
 
@@ -267,10 +272,11 @@ def make(name: str, plan: Plan, seed: int, mode: Any) -> Learner:
         outputs = [net.logits(x)]
     loss = answer_loss(outputs[0], t)
     gradients = clip_by_global_norm(pytensor.grad(loss, net.params), 10.0)
-    updates = adam(gradients, net.params, plan.rate)
+    rate = pytensor.shared(np.asarray(plan.copies[0].rate, pytensor.config.floatX), name="rate")
+    updates = adam(gradients, net.params, rate)
     step = pytensor.function([x, t], loss, updates=updates, mode=mode)
     run = pytensor.function([x], outputs, mode=mode)
-    return Learner(step, run, sum(w.get_value().size for w in net.params))
+    return Learner(step, run, rate, sum(w.get_value().size for w in net.params))
 
 
 def with_marks(batch: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -300,17 +306,16 @@ def train_on(learner: Learner, label: str, plan: Plan, seed: int, repeats: bool)
     rng, test = np.random.default_rng(seed), np.random.default_rng(seed + 1)
     tests: dict[Any, tuple[Array, Array]]
 
-    def batches() -> Iterator[tuple[Array, Array]]:
-        if repeats:
-            for steps, longest, times in plan.repeats:
-                lengths, most = (1, longest), (1, times)
-                yield from copying_batches(rng, steps, plan.batch_size, lengths, most, **sizes)
-        else:
-            for steps, longest in plan.copies:
-                drawn = copying_batches(rng, steps, plan.batch_size, (1, longest), **sizes)
-                yield from map(with_marks, drawn)
+    stages = plan.repeats if repeats else plan.copies
 
-    n_steps = sum(stage[0] for stage in (plan.repeats if repeats else plan.copies))
+    def batches() -> Iterator[tuple[Array, Array]]:
+        for n_batches, longest, rate, most in stages:
+            learner.rate.set_value(np.asarray(rate, learner.rate.dtype))
+            times = (1, most) if repeats else None
+            drawn = copying_batches(rng, n_batches, plan.batch_size, (1, longest), times, **sizes)
+            yield from drawn if repeats else map(with_marks, drawn)
+
+    n_steps = sum(stage.n_batches for stage in stages)
     history = train(learner.step, batches, steps=n_steps, label=label)
     if history.interrupted:
         raise KeyboardInterrupt
@@ -347,7 +352,7 @@ def draw_training(runs: dict[str, Run], plan: Plan) -> Any:
     left.axhline(np.log(2), color=GREY, linestyle=":", linewidth=1)
     left.set(xlabel="step", ylabel="loss in nats per bit (dotted: guessing)", ylim=(0, None))
     right.axhline(50, color=GREY, linestyle=":", linewidth=1)
-    right.axvspan(1, plan.copies[-1][1], color="0.93", zorder=0)
+    right.axvspan(1, plan.copies[-1].longest, color="0.93", zorder=0)
     right.set(xlabel="vectors to copy (grey: learnt from)", ylabel="wrong bits, %", ylim=(-2, 55))
     for ax in (left, right):
         ax.grid(alpha=0.3)
@@ -411,7 +416,9 @@ def main(
     print("\n2. A copy by hand")
     error = by_hand(seed)
 
-    print(f"\n3. To learn it: {plan}")
+    print("\n3. To learn it")
+    for stage in plan.copies:
+        print(f"  {stage}")
     print("  compiling (minutes the first time)", flush=True)
     nets = NETS[:1] if quick else NETS
     learners = {name: make(name, plan, seed, compile_in) for name in nets}
