@@ -1,16 +1,17 @@
 """How fast skip-gram with negative sampling trains: symrnn beside gensim, in one run.
 
-    python benchmarks/word2vec.py [--words 30000] [--features 100] [--threads 2] [--rounds 5]
+    python benchmarks/word2vec.py [--words 30000] [--features 100] [--threads 2] [--rounds 3]
 
 One epoch on a made-up text: random words whose frequencies fall like those of a real text (Zipf),
 in sentences of 20; window 5, 5 negative samples, no subsampling, float32. All that an epoch takes
 is included: shrinking windows, drawing the pairs and the negatives, updates. Both train on as many
 pairs on average, so `pairs/s` compares them; what they compute differs a little:
 
-symrnn         batches of 1024 pairs, each target with its own 5 negatives
-symrnn-shared  batches of 1024 pairs with 32 negatives for all of them, which count as 5
-gensim         one pair after the other, each with its own 5 negatives; every thread on the same
-               weights, without locks
+symrnn    batches of 256 pairs, each target with its own 5 negatives
+shared    batches of 256 pairs with 16 negatives for all of them, which count as 5
+gensim    one pair after the other, each with its own 5 negatives; as many workers as threads, all
+          on the same weights, without locks
+gensim-1  the same with one worker
 
 Each peer lives in a process of its own, and only one computes at a time; see recurrent.py. Leave
 the machine alone meanwhile.
@@ -22,7 +23,7 @@ from typing import Any
 
 from workers import add_peers, compare, print_head, work
 
-WINDOW, K, BATCH, SHARED, RATE = 5, 5, 1024, 32, 0.025
+WINDOW, K, BATCH, SHARED, RATE = 5, 5, 256, 16, 0.025
 PER_SENTENCE = 20
 PEERS: dict[str, Callable[[], Any]] = {}
 
@@ -74,8 +75,8 @@ def symrnn_peer(shared: bool = False) -> Callable[..., Callable[[], float]]:
     return make
 
 
-def gensim_peer() -> Callable[..., Callable[[], float]]:
-    """Make `Word2Vec` of gensim, with as many workers as threads."""
+def gensim_peer(workers: int | None = None) -> Callable[..., Callable[[], float]]:
+    """Make `Word2Vec` of gensim; default: with as many workers as threads."""
     import os
 
     from gensim.models import Word2Vec
@@ -84,7 +85,8 @@ def gensim_peer() -> Callable[..., Callable[[], float]]:
         sentences = [list(map(str, row)) for row in text(n_words, n_tokens).tolist()]
         model = Word2Vec(
             vector_size=n_features, window=WINDOW, min_count=1, sg=1, negative=K, sample=0,
-            alpha=RATE, min_alpha=RATE, workers=int(os.environ["OMP_NUM_THREADS"]), seed=1,
+            alpha=RATE, min_alpha=RATE, seed=1,
+            workers=workers or int(os.environ["OMP_NUM_THREADS"]),
         )  # fmt: skip
         model.build_vocab(sentences)
 
@@ -99,8 +101,9 @@ def gensim_peer() -> Callable[..., Callable[[], float]]:
 
 PEERS |= {
     "symrnn": symrnn_peer,
-    "symrnn-shared": lambda: symrnn_peer(shared=True),
+    "shared": lambda: symrnn_peer(shared=True),
     "gensim": gensim_peer,
+    "gensim-1": lambda: gensim_peer(workers=1),
 }
 
 
@@ -112,9 +115,9 @@ def main() -> None:
     add = parser.add_argument
     add("--words", nargs="+", type=int, default=[1000, 30_000], help="sizes of the vocabulary")
     add("--features", type=int, default=100, help="length of the vectors")
-    add("--tokens", type=int, default=100_000, help="length of the text")
+    add("--tokens", type=int, default=50_000, help="length of the text")
     add_peers(parser, PEERS)
-    parser.set_defaults(rounds=5)
+    parser.set_defaults(rounds=3)
     options = parser.parse_args()
     if options.worker:
         work(PEERS[options.worker], options.threads, options.keep_memory)
