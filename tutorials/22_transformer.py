@@ -360,8 +360,8 @@ def character_run(name: str, text: tuple[str, str], plan: Plan, seed: int, mode:
 # In its second epoch the Transformer learns what the LSTM has not yet understood of sums; per
 # second the LSTM is not behind, for its epochs take a tenth of the time (lesson 16: with a few
 # epochs more it too has over 99 %). On dates the LSTM with attention is ahead in both. And on
-# characters: 0.45 nats after 3 epochs, where the text has 0.34; the Transformer has 1.13 after 2. So
-# attention alone is no gain as such: on two cores, with data as little and sequences as short as
+# characters: 0.45 nats after 3 epochs, where the text has 0.34; the Transformer has 1.13 after 2.
+# So attention alone is no gain as such: on two cores, with data as little and sequences as short as
 # these, a loop of small products costs little, and a net that is told the order learns sooner.
 #
 # ## 5. What recurrence costs, and what it gives
