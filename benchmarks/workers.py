@@ -207,7 +207,7 @@ def machine(threads: int) -> str:
             models = [line.split(":", 1)[1].strip() for line in lines if "model name" in line]
         cpu = models[0] if models else cpu
     versions = [f"Python {platform.python_version()}"]
-    for name in ("symrnn", "pytensor", "numba", "numpy", "torch", "jax", "pytensor-ml"):
+    for name in ("symrnn", "pytensor", "numba", "numpy", "torch", "jax", "pytensor-ml", "gensim"):
         try:
             versions.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:

@@ -226,3 +226,39 @@ def test_a_tree_has_its_root_at_the_top_and_its_leaves_in_order():
     for children in ([[0, 0]] * 4, [[0, 0]] * 4 + [[1, 5]]):
         with pytest.raises(ValueError, match="each child must come before its parent"):
             plots.tree(labels, children)
+
+
+def test_a_map_shows_each_word_once_at_its_point_and_joins_pairs():
+    points = np.random.default_rng(1).normal(size=(6, 2))
+    words, groups = list("abcdef"), ["one", "one", "two", "two", "three", "three"]
+    ax = plots.word_map(points, words, groups, pairs=[("a", "c"), ("b", "d")])
+    labels = [t for t in ax.texts if t.get_text()]
+    assert [t.get_text() for t in labels] == words
+    np.testing.assert_array_equal([t.xy for t in labels], points)
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["one", "two", "three"]
+    assert len({t.get_color() for t in labels}) == 3
+    lines = [np.transpose(line.get_data()) for line in ax.lines]
+    np.testing.assert_array_equal(lines, [points[[0, 2]], points[[1, 3]]])
+    assert plots.word_map(points[:1], ["a"]).get_legend() is None
+
+
+def test_labels_of_a_map_do_not_cover_each_other():
+    points = np.random.default_rng(1).normal(size=(20, 2)) * 0.01  # and one far away: a crowd
+    ax = plots.word_map(np.concatenate([points, [[1, 1]]]), [f"word {k}" for k in range(21)])
+    boxes = [t.get_window_extent() for t in ax.texts if t.get_text()]
+    overlaps = [a.intersection(a, b) for k, a in enumerate(boxes) for b in boxes[:k]]
+    assert sum(o is not None and min(o.width, o.height) > 1 for o in overlaps) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"points": np.zeros((3, 2))}, r"must be finite and have shape .* \(2, 2\)"),
+        ({"points": [[0, 0], [0, np.nan]]}, "must be finite"),
+        ({"groups": ["one"]}, "there are 1 groups for 2 words"),
+        ({"pairs": [("a", "x")]}, "'x', which has no point"),
+    ],
+)
+def test_a_map_of_something_else_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        plots.word_map(**{"points": np.zeros((2, 2)), "words": ["a", "b"]} | options)

@@ -317,6 +317,10 @@ def test_what_does_not_fit_is_refused():
         with pytest.raises(ValueError, match=message):
             make()
     model = VAE(3, 4, 2, rng)
+    with pytest.raises(ValueError, match="epsilon has 1 axes, but z has 2"):
+        model.elbo(np.eye(3), epsilon=np.zeros(2))
+    with pytest.raises(ValueError, match="epsilon does not have the shape of z"):
+        model.elbo(np.eye(3), epsilon=np.zeros((1, 2))).eval(mode=QUICK)
     with pytest.raises(ValueError, match="kl_weight is -1"):
         model.compile_training(lambda *_: {}, QUICK, kl_weight=-1)
     elbo = model.compile_elbo(QUICK)

@@ -321,9 +321,9 @@ def train_on(training: Pairs, test: Pairs, plan: Plan, rng: Any, mode: Any) -> T
 # have, which part is on the year in the source? And so for month and day, and a mean over all dates
 # of the test. If attention were spread evenly, it would be as much as the place has of the length.
 #
-# *What to notice.* The digits of the year have 0.73 of their attention on the year, where an even
-# spread would be 0.30. Those of the month have 0.85 (0.27), those of the day 0.89 (0.14). What is
-# missing is not spread over the rest: together with the place to the left of it, it is 0.98, 0.96
+# *What to notice.* The digits of the year have 0.72 of their attention on the year, where an even
+# spread would be 0.30. Those of the month have 0.88 (0.27), those of the day 0.89 (0.14). What is
+# missing is not spread over the rest: together with the place to the left of it, it is 0.99, 0.95
 # and 0.97. That place is no neighbour by chance. The encoder reads from the end, so m_j knows what
 # stands at j and to the right of it, and nothing of what is on the left. The space before 1942 is
 # the first place at which the whole year has been read. The map of 12/1/98 shows it best. Whether
@@ -440,9 +440,9 @@ def draw_maps(answers: list[Answer], test: Pairs) -> Any:
 # places of the month, and the one to the left of it, are not there. So the decoder begins in the
 # same state as before, and only cannot look at the month.
 #
-# *What to notice.* The line "nothing" is the net as it is. Without the year, 0.7 % of the years are
-# right, and nearly all months and days still are. Without the month one month in eleven is right,
-# and without the day one day in 37: hardly more than guessing. So this net has not stored the date
+# *What to notice.* The line "nothing" is the net as it is. Without the year, one year in a hundred
+# is right, and nearly all months and days still are. Without the month one month in twelve is
+# right, and without the day one day in 31: what guessing gives. So this net has not stored the date
 # in the state between encoder and decoder. It could have (a net without attention must, lesson 16),
 # but it was easier to learn to look. (Why do 4 % of the years go with the month? In 20850817 the
 # place to the left of the month is the last digit of the year.)
@@ -491,10 +491,10 @@ def answers_in_part_hidden(trained: Trained, test: Pairs) -> Array:
 # July.
 #
 # *What to notice.* For the date of the test one answer has nearly all the probability. For the
-# unclear one it is shared: July has 0.65, January, June and August a tenth each. (Another seed
-# shares it out otherwise.) So beam search and drawing show a doubt that the greedy answer hides.
-# The probability of that one answer shows it too: the wrong one in the test is among the 100 of
-# 5,000 that are least probable.
+# unclear one it is shared among January, June, July and August. Which of them leads, and by how
+# much, changes with the seed, and even with how the processor has rounded. So beam search and
+# drawing show a doubt that the greedy answer hides. The probability of that one answer shows it
+# too: the wrong one in the test is among the 100 of 5,000 that are least probable.
 #
 # ## Try it
 #

@@ -6,10 +6,15 @@ What you learn
     LSTMs on three tasks: sums, dates, and characters of a text.
 
 What you should see
-    Five numbered parts and two figures: 22_positions.png and 22_comparison.png. HEAD
+    Five numbered parts and two figures: 22_positions.png and 22_comparison.png. A table with the
+    accuracy, the weights and the time of each net. After one epoch, which is all that the
+    Transformers get by default, they have a fifth of the sums and dates right; LSTMs are far ahead
+    of that, in a fraction of the time. With --full, two epochs, a Transformer has 99.8 % of 5,000
+    new sums right, and the LSTM after as many 82 %. On dates and characters the LSTM stays ahead.
 
 How long it takes (measured on two cores)
-    TIME
+    Some three minutes, and two or three more the first time, for numba compiles three graphs with
+    LSTMs, which it then keeps on disk. With --quick some 10 seconds, with --full six minutes.
 
 What you need to know
     Lesson 16 has sums, lesson 17 attention and dates, lesson 14 language models.
@@ -344,7 +349,20 @@ def character_run(name: str, text: tuple[str, str], plan: Plan, seed: int, mode:
 
 
 # %% [markdown]
-# *What to notice.* NOTICE34
+# *What to notice.* The table has it all side by side. A trial with the epochs of `--full`, on one
+# core that others used too, gave:
+#
+#     sums    LSTM          217,211 weights   2 epochs of  9 s   81.7 % of 5,000 unseen sums right
+#     sums    Transformer   235,915 weights   2 epochs of 90 s   99.8 %
+#     dates   LSTM          152,716 weights   3 epochs of  5 s   98.5 % of 2,000 unseen dates right
+#     dates   Transformer   122,380 weights   3 epochs of 17 s   75.4 %
+#
+# In its second epoch the Transformer learns what the LSTM has not yet understood of sums; per
+# second the LSTM is not behind, for its epochs take a tenth of the time (lesson 16: with a few
+# epochs more it too has over 99 %). On dates the LSTM with attention is ahead in both. And on
+# characters: 0.45 nats after 3 epochs, where the text has 0.34; the Transformer has 1.13 after 2.
+# So attention alone is no gain as such: on two cores, with data as little and sequences as short as
+# these, a loop of small products costs little, and a net that is told the order learns sooner.
 #
 # ## 5. What recurrence costs, and what it gives
 #
@@ -435,7 +453,11 @@ def draw_comparison(
 
 
 # %% [markdown]
-# *What to notice.* NOTICE5
+# *What to notice.* The LSTM keeps 256 numbers, after 16 characters and after 256; the Transformer
+# has 32,768 by then. On two cores its training step is slower, too, at all three lengths: this is
+# where processors with thousands of units would change the picture. At places beyond 64, which no
+# net has seen in training, the loss of the LSTM stays at 0.41. That of the Transformer goes from
+# 1.1 to 2.1: the sines of these places are new to it.
 #
 # ## Try it
 #
@@ -446,10 +468,11 @@ def draw_comparison(
 # - `norm="post"`, as in the first Transformers, without the warm-up in `rule`: does it still learn?
 
 PLANS = {
-    "addition": Plan(45_000, 5_000, 64, (2, 2), (0.004, 0.002), (128, 64)),
-    "dates": Plan(10_000, 2_000, 64, (3, 3), (0.006, 0.003), (128, 64), n_layers=1),
-    "characters": Plan(40_000, 10_000, 32, (3, 3), (0.01, 0.003), (128, 64), n_layers=1),
+    "addition": Plan(45_000, 5_000, 64, (2, 1), (0.004, 0.002), (128, 64)),
+    "dates": Plan(10_000, 2_000, 64, (3, 1), (0.006, 0.003), (128, 64), n_layers=1),
+    "characters": Plan(40_000, 10_000, 32, (3, 2), (0.01, 0.003), (128, 64), n_layers=1),
 }
+FULL_EPOCHS = {"addition": (2, 2), "dates": (3, 3), "characters": (3, 3)}
 SMALL = Plan(64, 20, 32, (1, 1), (0.01, 0.01), (8, 8), n_layers=1)
 
 
@@ -458,14 +481,20 @@ SMALL = Plan(64, 20, 32, (1, 1), (0.01, 0.01), (8, 8), n_layers=1)
 def main(
     mode: str | None = None,
     seed: int = 1,
+    full: bool = False,
     figures: str = "figures",
     quick: bool = False,
 ) -> dict[str, Any]:
     """Run the lesson; return what its parts found."""
+    if full and quick:
+        raise lessons.OptionError("--full and --quick cannot be had together: choose one")
     folder = lessons.figure_folder(figures, quick)
     mode = mode or (QUICK if quick else "NUMBA")
-    plans = {"addition": SMALL, "characters": SMALL._replace(n_train=600, n_test=400)}
-    plans = plans if quick else PLANS
+    plans = PLANS
+    if full:
+        plans = {task: plan._replace(epochs=FULL_EPOCHS[task]) for task, plan in PLANS.items()}
+    if quick:
+        plans = {"addition": SMALL, "characters": SMALL._replace(n_train=600, n_test=400)}
     rng = np.random.default_rng(seed)
 
     print("1. A sequence that looks at itself")
@@ -517,6 +546,7 @@ if __name__ == "__main__":
         help={
             "mode": "how PyTensor compiles the LSTMs (default: NUMBA; with --quick, QUICK)",
             "seed": "of the first weights, of the data and their order",
+            "full": "more epochs for the Transformers: some five minutes",
             "figures": "folder for the figures",
             "quick": "little data and small nets: too little to learn anything",
         },

@@ -192,8 +192,9 @@ class DialogueModel(Variational):
             `last_only`, in any of the dialogues.
         """
         words, mask = pt.as_tensor_variable(words), pt.as_tensor_variable(mask)
-        read = self.read(words, mask)
         two = CheckAndRaise(ValueError, "there must be at least two turns: one to reply to")
+        words = two(words, pt.ge(words.shape[1], 2))
+        read = self.read(words, mask)
         if self.last_only:
             last, batch = read.there.sum(axis=0) - 1, pt.arange(words.shape[2])
             last = two(last, pt.ge(last, 1).all())
@@ -201,8 +202,7 @@ class DialogueModel(Variational):
             c, u = read.contexts[last - 1, batch][None], read.utterances[last, batch][None]
             there = pt.neq(mask, 0).any(axis=0)
         else:
-            replies = two(words[:, 1:], pt.ge(words.shape[1], 2))
-            mask, there = mask[:, 1:], read.there[1:]
+            replies, mask, there = words[:, 1:], mask[:, 1:], read.there[1:]
             c, u = read.contexts[:-1], read.utterances[1:]
         longest = pt.neq(mask, 0).any(axis=(1, 2)).sum()
         replies, mask = replies[:longest], mask[:longest]  # questions may be longer

@@ -272,7 +272,8 @@ class RecursiveNet:
         """Compile ``(symbols, children, roots, target) -> loss``, before the update."""
         target = pt.lmatrix("target") if every_node else pt.lvector("target")
         inputs = [*_schedule(), target]
-        loss = self.loss(*inputs, every_node=every_node)
+        symbols, children, roots, _ = inputs
+        loss = self.loss(symbols, children, roots, target, every_node)
         return pytensor.function(inputs, loss, updates=rule(loss, self.params), mode=mode)
 
     def compile_classes(self, mode: Any = None) -> Any:

@@ -9,6 +9,7 @@ import pytensor.tensor as pt
 from numpy.random import Generator
 from pytensor.tensor.variable import TensorVariable
 
+from symrnn.compiling import QUICK
 from symrnn.initializers import normal
 from symrnn.layers import Dense, Dropout, Embedding, LayerNorm
 from symrnn.losses import categorical_cross_entropy
@@ -247,7 +248,7 @@ class Transformer:
         loss.name = "loss"
         return loss
 
-    def compile_training(self, rule: Rule, mode: Any = None) -> Any:
+    def compile_training(self, rule: Rule, mode: Any = QUICK) -> Any:
         """Compile a step of training, ``(source, source_mask, target, target_mask) -> loss``.
 
         Parameters
@@ -255,10 +256,10 @@ class Transformer:
         rule
             Makes updates of the loss and the weights.
         mode
-            As for `pytensor.function`. The graph has no loop, but thousands of operations:
-            `symrnn.compiling.QUICK`, which calls NumPy for each, trains well. Mode NUMBA compiles
-            them in one piece, which with two layers had taken 8 minutes and 7.8 GB of memory when
-            we stopped it.
+            As for `pytensor.function`; not its default. The graph has no loop, but thousands of
+            operations, and `symrnn.compiling.QUICK`, which calls NumPy for each, trains well. Mode
+            NUMBA compiles them in one piece: one layer takes some two minutes, and with two it had
+            taken 8 minutes and 7.8 GB of memory when we stopped it.
         """
         others = set(self.noise.updates)  # masks of graphs that were built before
         batch = _batch()
@@ -266,7 +267,7 @@ class Transformer:
         masks = {rng: after for rng, after in self.noise.updates.items() if rng not in others}
         return pytensor.function([*batch], loss, updates=rule(loss, self.params) | masks, mode=mode)
 
-    def compile_loss(self, mode: Any = None) -> Any:
+    def compile_loss(self, mode: Any = QUICK) -> Any:
         """Compile ``(source, source_mask, target, target_mask) -> loss`` without dropout."""
         batch = _batch()
         return pytensor.function([*batch], self.loss(*batch), mode=mode)

@@ -8,6 +8,7 @@ import pytensor.tensor as pt
 from numpy.random import Generator
 from pytensor.tensor.variable import TensorVariable
 
+from symrnn.compiling import QUICK
 from symrnn.layers import Dense, Dropout, LayerNorm
 from symrnn.losses import categorical_cross_entropy
 from symrnn.models.language_model import Rule
@@ -137,7 +138,7 @@ class TransformerLM:
         h = h if self.norm is None else self.norm(h)
         return self.tokens.scores(h) + self.b if self.output is None else self.output(h), so_far
 
-    def compile_training(self, rule: Rule, mode: Any = None) -> Any:
+    def compile_training(self, rule: Rule, mode: Any = QUICK) -> Any:
         """Compile a step of training.
 
         Parameters
@@ -145,7 +146,7 @@ class TransformerLM:
         rule
             Makes updates of the loss and the weights.
         mode
-            As for `pytensor.function`; see `Transformer.compile_training`.
+            As for `pytensor.function`, but not its default: see `Transformer.compile_training`.
 
         Returns
         -------
@@ -158,7 +159,7 @@ class TransformerLM:
         masks = {rng: after for rng, after in self.noise.updates.items() if rng not in others}
         return pytensor.function([x, t], loss, updates=rule(loss, self.params) | masks, mode=mode)
 
-    def compile_evaluation(self, mode: Any = None) -> Any:
+    def compile_evaluation(self, mode: Any = QUICK) -> Any:
         """Compile ``(x, t) -> loss`` without dropout."""
         x, t, loss = self._loss(training=False)
         return pytensor.function([x, t], loss, mode=mode)

@@ -6,6 +6,7 @@ import pytensor
 import pytensor.tensor as pt
 from numpy.random import Generator
 from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.variable import TensorVariable
 
 from symrnn.layers import Dense
@@ -161,4 +162,10 @@ class Variational:
         return pytensor.function(batch, outputs, updates=draws, mode=mode)
 
     def _epsilon(self, epsilon: Any, like: TensorVariable) -> TensorVariable:
-        return self.noise.normal(tuple(like.shape)) if epsilon is None else epsilon
+        if epsilon is None:
+            return self.noise.normal(tuple(like.shape))
+        epsilon = pt.as_tensor_variable(epsilon).astype(like.dtype)
+        if epsilon.ndim != like.ndim:
+            raise ValueError(f"epsilon has {epsilon.ndim} axes, but z has {like.ndim}")
+        fits = CheckAndRaise(ValueError, "epsilon does not have the shape of z")
+        return fits(epsilon, *(pt.eq(epsilon.shape[k], like.shape[k]) for k in range(like.ndim)))

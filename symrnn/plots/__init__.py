@@ -10,6 +10,7 @@ from symrnn.plots.training import (
     paths,
     search_results,
 )
+from symrnn.plots.words import word_map
 
 __all__ = [
     "attention_map",
@@ -24,4 +25,5 @@ __all__ = [
     "paths",
     "search_results",
     "tree",
+    "word_map",
 ]

@@ -21,6 +21,9 @@ From a file to batches, whatever its size:
 >>> folder.cleanup()
 
 `tokens` lies in a file and is read where it is needed: neither `split` nor `streams` loads it.
+
+Word vectors have modules of their own: `symrnn.text.counting`, `symrnn.text.contexts` (what
+`symrnn.models.word2vec` is trained on) and `symrnn.text.word_vectors`.
 """
 
 from symrnn.text.batches import Batch, documents, shuffled_windows, split, streams, windows

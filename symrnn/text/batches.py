@@ -42,7 +42,7 @@ def split(tokens: Tokens, fractions: Sequence[float] = (0.8, 0.1, 0.1)) -> tuple
     >>> [part.tolist() for part in split(np.arange(10), (0.7, 0.2, 0.1))]
     [[0, 1, 2, 3, 4, 5, 6], [7, 8], [9]]
     """
-    tokens = _checked(tokens)
+    tokens = checked_tokens(tokens)
     if not fractions or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-9:
         raise ValueError(
             f"the fractions are {tuple(fractions)}, but must be positive and their sum 1, for "
@@ -105,7 +105,7 @@ class Streams(Sequence[Batch]):
     """The batches that `streams` returns; each is made when it is asked for."""
 
     def __init__(self, tokens: Tokens, batch_size: int, n_steps: int) -> None:
-        tokens = _checked(tokens, batch_size=batch_size, n_steps=n_steps)
+        tokens = checked_tokens(tokens, batch_size=batch_size, n_steps=n_steps)
         self.n_steps, self.row_length = n_steps, (len(tokens) - 1) // batch_size
         if self.row_length < n_steps:
             raise ValueError(
@@ -161,7 +161,7 @@ def windows(tokens: Tokens, n_samples: int, n_steps: int, rng: Generator) -> Bat
     >>> x.T.tolist(), t.T.tolist()
     ([[45, 46, 47], [49, 50, 51]], [[46, 47, 48], [50, 51, 52]])
     """
-    tokens = _checked(tokens, rng, n_samples=n_samples, n_steps=n_steps)
+    tokens = checked_tokens(tokens, rng, n_samples=n_samples, n_steps=n_steps)
     _check_window(tokens, n_steps)
     starts = rng.integers(len(tokens) - n_steps, size=n_samples)
     return _from_starts(tokens, starts, n_steps)
@@ -200,7 +200,7 @@ def shuffled_windows(
     >>> [x.T.tolist() for x, t in batches]
     [[[0, 1, 2], [3, 4, 5]], [[6, 7, 8]]]
     """
-    tokens = _checked(tokens, rng, batch_size=batch_size, n_steps=n_steps)
+    tokens = checked_tokens(tokens, rng, batch_size=batch_size, n_steps=n_steps)
     _check_window(tokens, n_steps)
     starts = n_steps * rng.permutation((len(tokens) - 1) // n_steps)
     return (
@@ -237,7 +237,7 @@ def documents(tokens: Tokens, end: int | None, rng: Generator | None = None) -> 
     >>> [part.tolist() for part in documents(np.array([5, 6, 0, 7, 0, 8]), end=0)]
     [[5, 6, 0], [7, 0], [8]]
     """
-    tokens = _checked(tokens, rng)
+    tokens = checked_tokens(tokens, rng)
     if not isinstance(end, int | np.integer):
         raise TypeError(
             f"end is {end!r}, but must be the number of a token, for example vocabulary.eos of a "
@@ -260,7 +260,8 @@ def _batch(x: Tokens, t: Tokens) -> Batch:
     return np.array(x.T, np.int64, order="C"), np.array(t.T, np.int64, order="C")
 
 
-def _checked(tokens: Any, rng: Generator | None = None, **sizes: Any) -> Tokens:
+def checked_tokens(tokens: Any, rng: Generator | None = None, **sizes: Any) -> Tokens:
+    """Return the tokens of a text if they and what they are used with are as they must be."""
     if not isinstance(tokens, np.ndarray) or tokens.dtype.kind not in "iu":
         kind = getattr(tokens, "dtype", type(tokens).__name__)
         raise TypeError(

@@ -1,0 +1,280 @@
+"""Word vectors by predicting: skip-gram and CBOW, with full softmax or negative sampling.
+
+Skip-gram predicts the words near a word from that word, CBOW (continuous bag of words) a word from
+those near it (Mikolov et al., 2013a)::
+
+    h = V[w]                                         skip-gram; w is the word
+    h = mean over j of V[w_j]                        CBOW; w_j are the words near it
+
+    full softmax        p(t | h) = softmax(h U^T)_t,   L = mean of -log p(t | h)
+    negative sampling   L = mean of -log sigmoid(h . u_t) - sum over n of log sigmoid(-h . u_n)
+
+V (`W_in`) holds the vectors that are wanted, U (`W_out`) a second one for each word as what is to
+be predicted. Full softmax computes a number for each word of the vocabulary; negative sampling only
+has to tell the right word t from k words n that are drawn from a noise distribution. Its best h.u
+are the pointwise mutual information less log k (Levy and Goldberg, 2014): so both, counting and
+predicting, have the same aim.
+
+A batch has few of the words, so an update must not touch all rows. `pytensor.grad` with respect to
+the rows that were taken, ``V[w]``, is as large as the batch; `gradient_descent_on_rows` adds it to
+these rows of V.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+from numpy.random import Generator
+from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.raise_op import CheckAndRaise
+from pytensor.tensor.variable import TensorVariable
+
+import symrnn.added_rows  # noqa: F401 - in mode NUMBA, fast sums of rows
+from symrnn.losses import categorical_cross_entropy
+from symrnn.parameters import check_positive, shared_parameter
+from symrnn.updates import gradient_descent
+
+
+class Rows(NamedTuple):
+    """Rows of a matrix that a graph has taken.
+
+    Attributes
+    ----------
+    matrix
+        A shared variable of shape ``(rows, features)``.
+    ids
+        Which rows, integers of shape ``(n,)``; one may be there many times.
+    values
+        ``matrix[ids]``, shape ``(n, features)``: what the graph goes on with.
+    """
+
+    matrix: SharedVariable
+    ids: TensorVariable
+    values: TensorVariable
+
+
+def take_rows(matrix: SharedVariable, ids: Any) -> Rows:
+    """Take rows of a matrix for a graph; ids of any shape are made one row."""
+    ids = pt.as_tensor_variable(ids).flatten()
+    ids = CheckAndRaise(
+        ValueError, "a word is below 0, or not below n_tokens, the size of the vocabulary"
+    )(ids, pt.ge(ids, 0).all(), pt.lt(ids, matrix.shape[0]).all())
+    return Rows(matrix, ids, matrix[ids])
+
+
+def gradient_descent_on_rows(
+    loss: TensorVariable, rows: Sequence[Rows], learning_rate: Any
+) -> dict[SharedVariable, TensorVariable]:
+    """Gradient descent that changes only the rows that a loss depends on.
+
+    ``W[i] <- W[i] - eta dL/dW[i]`` for the rows i that were taken. The gradients of a row that was
+    taken several times, also by several `Rows` of one matrix, add up, so that the result is that of
+    `symrnn.updates.gradient_descent`. But its time does not grow with the matrix.
+
+    Parameters
+    ----------
+    loss
+        A scalar, which depends on the matrices through ``rows[k].values`` alone.
+    rows
+        What `take_rows` returned.
+    learning_rate
+        eta: a number, or a shared scalar.
+
+    Returns
+    -------
+    dict
+        Updates for `pytensor.function`.
+
+    Examples
+    --------
+    >>> W = pytensor.shared(np.zeros((4, 2)), name="W")
+    >>> rows = take_rows(W, [1, 3, 1])
+    >>> loss = rows.values.sum()
+    >>> step = pytensor.function([], loss, updates=gradient_descent_on_rows(loss, [rows], 0.5),
+    ...                          mode="FAST_COMPILE")
+    >>> step(), W.get_value().tolist()
+    (array(0.), [[0.0, 0.0], [-1.0, -1.0], [0.0, 0.0], [-0.5, -0.5]])
+    """
+    if not isinstance(learning_rate, SharedVariable):
+        check_positive("learning_rate", learning_rate)
+    rate = pt.as_tensor_variable(learning_rate)
+    gradients = pytensor.grad(loss, [r.values for r in rows])
+    updates: dict[SharedVariable, TensorVariable] = {}
+    for r, gradient in zip(rows, gradients, strict=True):
+        so_far = updates.get(r.matrix, r.matrix)
+        updates[r.matrix] = pt.inc_subtensor(so_far[r.ids], -rate.astype(gradient.dtype) * gradient)
+    return updates
+
+
+class SkipGram:
+    """Skip-gram: from a word, the words near it.
+
+    Parameters
+    ----------
+    n_tokens
+        Size of the vocabulary.
+    n_features
+        Length of the vectors.
+    rng
+        Source of the first vectors. Those of U are 0, those of V within ``+- 1 / (2 n_features)``.
+
+    Attributes
+    ----------
+    W_in, W_out
+        V and U, each ``(n_tokens, n_features)``.
+    params
+        Both.
+
+    Raises
+    ------
+    ValueError
+        If a size is below 1. When a function is called: if a word is not in the vocabulary.
+
+    Examples
+    --------
+    >>> model = SkipGram(n_tokens=3, n_features=2, rng=np.random.default_rng(1))
+    >>> step = model.compile_negative_sampling(learning_rate=0.5, mode="FAST_COMPILE")
+    >>> words, contexts, negatives = np.array([0, 1]), np.array([1, 0]), np.array([[2], [2]])
+    >>> losses = [float(step(words, contexts, negatives)) for _ in range(200)]
+    >>> round(losses[0], 3), losses[-1] < 0.2  # 2 log 2 at first
+    (1.386, True)
+    """
+
+    def __init__(self, n_tokens: int, n_features: int, rng: Generator) -> None:
+        self.n_tokens, self.n_features = n_tokens, n_features
+        shape = (n_tokens, n_features)
+        limit = 0.5 / n_features if n_features else 0.0
+        self.W_in = shared_parameter("W_in", shape, rng.uniform(-limit, limit, shape))
+        self.W_out = shared_parameter("W_out", shape, np.zeros(shape))
+        self.params = [self.W_in, self.W_out]
+
+    @staticmethod
+    def inputs() -> TensorVariable:
+        """Return a symbolic batch of words, ``(batch,)``."""
+        return pt.lvector("words")
+
+    def hidden(self, words: TensorVariable) -> tuple[TensorVariable, Rows]:
+        """Return h, ``(batch, n_features)``, and the rows of V that it is made of."""
+        rows = take_rows(self.W_in, words)
+        return rows.values, rows
+
+    def softmax_loss(self, words: Any, targets: Any) -> tuple[TensorVariable, list[Rows]]:
+        """Return L with full softmax, and the rows of V; U takes part with all its rows.
+
+        Parameters
+        ----------
+        words
+            Integers, ``(batch,)``; for `CBOW` ``(batch, places)``.
+        targets
+            The words t that are to be predicted, ``(batch,)``.
+        """
+        h, rows = self.hidden(words)
+        return categorical_cross_entropy(h @ self.W_out.T, targets), [rows]
+
+    def negative_sampling_loss(
+        self, words: Any, targets: Any, negatives: Any, k: int | None = None
+    ) -> tuple[TensorVariable, list[Rows]]:
+        """Return L with negative sampling, and all rows that take part.
+
+        Parameters
+        ----------
+        words, targets
+            As in `softmax_loss`.
+        negatives
+            Words n drawn from the noise distribution. Shape ``(batch, k)``: for each target its
+            own. Shape ``(m,)``: m for all of the batch, which together count as k for each target;
+            this has the same mean, and is far less work for large batches, one product of matrices.
+        k
+            How many negative samples a target has; for negatives of shape ``(m,)`` only.
+        """
+        h, rows = self.hidden(words)
+        fits = CheckAndRaise(
+            ValueError,
+            "words, targets and negatives must be of one batch: as many rows each; negatives are "
+            "(batch, k), or (m,) for all targets together",
+        )
+        targets = fits(targets, pt.eq(targets.shape[0], h.shape[0]))
+        if negatives.ndim == 2:
+            negatives = fits(negatives, pt.eq(negatives.shape[0], h.shape[0]))
+        u, n = take_rows(self.W_out, targets), take_rows(self.W_out, negatives)
+        right = (h * u.values).sum(axis=1)
+        if negatives.ndim == 2:
+            of_each = n.values.reshape((*tuple(negatives.shape), self.W_out.shape[1]))
+            wrong, weight = (h[:, None, :] * of_each).sum(axis=2), 1.0
+        else:
+            wrong, weight = h @ n.values.T, k / n.ids.shape[0].astype(h.dtype)
+        loss = pt.softplus(-right).mean() + weight * pt.softplus(wrong).sum(axis=1).mean()
+        return loss, [rows, u, n]
+
+    def compile_softmax(self, learning_rate: Any, mode: Any = None) -> Any:
+        """Compile a step of gradient descent with full softmax.
+
+        Parameters
+        ----------
+        learning_rate
+            Of the batch's *mean* loss: a number, or a shared scalar. word2vec takes the pairs one
+            by one, with rates from 0.025; the same for a batch is 0.025 times its size. But a word
+            that is many times in a batch takes as many steps at once, and if these are too long
+            together, the loss explodes: subsampling (`symrnn.text.contexts.keep_probabilities`),
+            smaller batches or a lower rate help.
+        mode
+            As for `pytensor.function`.
+
+        Returns
+        -------
+        function
+            ``(words, targets) -> loss``: the mean in nats, before the update.
+        """
+        words, targets = self.inputs(), pt.lvector("targets")
+        loss, rows = self.softmax_loss(words, targets)
+        updates = gradient_descent_on_rows(loss, rows, learning_rate)
+        updates |= gradient_descent(loss, [self.W_out], learning_rate)
+        return pytensor.function([words, targets], loss, updates=updates, mode=mode)
+
+    def compile_negative_sampling(
+        self, learning_rate: Any, shared: int | None = None, mode: Any = None
+    ) -> Any:
+        """Compile a step of gradient descent with negative sampling; it changes few rows only.
+
+        Parameters
+        ----------
+        learning_rate, mode
+            As in `compile_softmax`.
+        shared
+            Default: each target has its own negatives, ``(batch, k)``. A number k: all of a batch
+            have the same negatives, ``(m,)``, which count as k.
+
+        Returns
+        -------
+        function
+            ``(words, targets, negatives) -> loss``: the mean in nats, before the update.
+        """
+        words, targets = self.inputs(), pt.lvector("targets")
+        negatives = pt.lmatrix("negatives") if shared is None else pt.lvector("negatives")
+        loss, rows = self.negative_sampling_loss(words, targets, negatives, shared)
+        updates = gradient_descent_on_rows(loss, rows, learning_rate)
+        return pytensor.function([words, targets, negatives], loss, updates=updates, mode=mode)
+
+
+class CBOW(SkipGram):
+    """Continuous bag of words: from the words near a word, that word.
+
+    As `SkipGram`, but ``words`` has shape ``(batch, places)``, with -1 where there is no word; each
+    row needs at least one.
+    """
+
+    @staticmethod
+    def inputs() -> TensorVariable:
+        """Return a symbolic batch of contexts, ``(batch, places)``."""
+        return pt.lmatrix("words")
+
+    def hidden(self, words: TensorVariable) -> tuple[TensorVariable, Rows]:
+        """Return h, the mean of the rows of V of the words that are there, and these rows."""
+        there = pt.ge(words, 0).astype(self.W_in.dtype)
+        rows = take_rows(self.W_in, pt.maximum(words, 0))  # what is not there gets a gradient of 0
+        values = rows.values.reshape((*tuple(words.shape), self.W_in.shape[1]))
+        n = there.sum(axis=1, keepdims=True)
+        n = CheckAndRaise(ValueError, "a row of words holds none, only -1")(n, pt.gt(n, 0).all())
+        return (there[:, :, None] * values).sum(axis=1) / n, rows

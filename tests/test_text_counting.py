@@ -1,0 +1,124 @@
+import tracemalloc
+from collections import Counter
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from symrnn.text import Vocabulary, counting
+from symrnn.text.counting import cooccurrences, cosines, ppmi, svd_vectors
+
+RNG = np.random.default_rng(1)
+TOKENS = RNG.integers(6, size=200)
+
+
+def by_loop(tokens, n, window, end=None, falling=False):
+    """Look from each place to all places near it."""
+    counts = np.zeros((n, n))
+    for i, word in enumerate(tokens):
+        for step in (-1, 1):
+            for d in range(1, window + 1):
+                j = i + step * d
+                if word == end or not 0 <= j < len(tokens) or tokens[j] == end:
+                    break
+                counts[word, tokens[j]] += (window + 1 - d) / window if falling else 1
+    return counts
+
+
+@pytest.mark.parametrize("window", [1, 3, 300])
+@pytest.mark.parametrize("end", [None, 5])
+@pytest.mark.parametrize("falling", [False, True])
+def test_counts_equal_a_loop_over_places(window, end, falling):
+    counts = cooccurrences(TOKENS, 6, window, end, falling)
+    assert sp.issparse(counts)
+    np.testing.assert_allclose(counts.toarray(), by_loop(TOKENS, 6, window, end, falling))
+
+
+@pytest.mark.parametrize("piece", [1, 7, 199, 200])
+def test_counts_do_not_depend_on_the_pieces_that_are_taken(monkeypatch, piece):
+    whole = cooccurrences(TOKENS, 6, 4, end=2).toarray()
+    monkeypatch.setattr(counting, "PIECE", piece)
+    np.testing.assert_array_equal(cooccurrences(TOKENS, 6, 4, end=2).toarray(), whole)
+
+
+def test_the_sentence_of_seven_words():
+    words = ["you", "say", "goodbye", "and", "i", "say", "hello", "."]
+    v = Vocabulary.build(words, specials=())
+    counts = cooccurrences(v.encode(words), len(v), window=1)
+    beside = Counter({v.tokens[j]: int(counts[v["say"], j]) for j in range(7)})
+    assert +beside == Counter({"you": 1, "goodbye": 1, "i": 1, "hello": 1})
+    assert cosines(counts)[v["you"], v["i"]] == pytest.approx(np.sqrt(0.5))
+
+
+def test_ppmi_equals_its_equation():
+    counts = by_loop(TOKENS, 6, 2) * np.random.default_rng(2).integers(2, size=(6, 6)) + np.eye(6)
+    for power, shift in ((1, 0), (0.75, 0), (1, np.log(1.5))):
+        rows, columns = counts.sum(axis=1), counts.sum(axis=0) ** power
+        with np.errstate(divide="ignore"):
+            pmi = np.log(counts * columns.sum() / np.outer(rows, columns))
+        expected = np.maximum(pmi - shift, 0)
+        assert (expected > 0).any()
+        np.testing.assert_allclose(ppmi(counts, power, shift).toarray(), expected, atol=1e-14)
+        assert ppmi(sp.csr_array(counts), power, shift).nnz == np.count_nonzero(expected)
+
+
+def test_the_truncated_svd_equals_the_first_columns_of_the_full_one():
+    m = ppmi(cooccurrences(RNG.integers(40, size=3000), 40, 3))
+    u, s, _ = np.linalg.svd(m.toarray())
+    for power in (0, 0.5, 1):
+        x = svd_vectors(m, 5, np.random.default_rng(3), power)
+        np.testing.assert_allclose(np.abs(x), np.abs(u[:, :5] * s[:5] ** power), atol=1e-10)
+        assert (x[np.abs(x).argmax(axis=0), range(5)] > 0).all()
+        other_start = svd_vectors(m, 5, np.random.default_rng(4), power)
+        np.testing.assert_allclose(x, other_start, atol=1e-10)
+
+
+def test_cosines_are_the_same_sparse_and_dense_and_zero_for_zeros():
+    a, b = RNG.normal(size=(5, 3)), RNG.normal(size=(2, 3))
+    a[1] = 0
+    expected = [[x @ y / np.sqrt((x @ x) * (y @ y)) if x.any() else 0 for y in b] for x in a]
+    np.testing.assert_allclose(cosines(a, b), expected)
+    np.testing.assert_allclose(cosines(sp.csr_array(a), sp.csr_array(b)), expected)
+    assert cosines(a.astype("f4")).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: cooccurrences(TOKENS, 6, window=0), "window is 0"),
+        (lambda: cooccurrences(TOKENS, 5), "from 0 to 5, but must be from 0 to 4"),
+        (lambda: cooccurrences(TOKENS[:0], 6), "not be empty"),
+        (lambda: ppmi(np.zeros((2, 2))), "not all 0"),
+        (lambda: ppmi([[1, -1], [1, 1]]), "none below 0"),
+        (lambda: ppmi(np.ones((2, 2)), power=0), "power is 0"),
+        (lambda: ppmi(np.ones((2, 2)), shift=-1), "shift -1"),
+        (lambda: svd_vectors(np.ones((3, 3)), 3, RNG), "must be below 3"),
+        (lambda: svd_vectors(np.ones((3, 3)), 0, RNG), "n_features is 0"),
+        (lambda: svd_vectors(np.zeros((3, 3)), 1, RNG), "nothing but 0"),
+        (lambda: svd_vectors(np.ones((3, 3)), 1, RNG, power=2), "power is 2"),
+        (lambda: cosines(np.ones((2, 3)), np.ones((2, 2))), "3 and 2 features"),
+        (lambda: cosines(np.ones(3)), r"not shape \(3,\)"),
+    ],
+)
+def test_bad_input_is_told(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_a_seed_is_no_generator():
+    with pytest.raises(TypeError, match="default_rng"):
+        svd_vectors(np.ones((3, 3)), 1, 1)
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_words_need_no_dense_square():
+    n = 100_000  # a square of float64 would take 80 GB
+    rng = np.random.default_rng(1)
+    tokens = np.minimum(rng.zipf(1.2, 1_000_000) - 1, n - 1)
+    tracemalloc.start()
+    counts = cooccurrences(tokens, n, window=2)
+    vectors = svd_vectors(ppmi(counts), 50, rng)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert vectors.shape == (n, 50)
+    assert peak < 1e9
