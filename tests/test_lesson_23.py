@@ -46,7 +46,7 @@ def test_the_machine_copies_twice_the_length_that_it_has_learnt(tmp_path):
     found, _ = run_lesson(lesson, tmp_path)
     machine, lstm = found["runs"]["machine"], found["runs"]["LSTM"]
     assert found["learners"]["LSTM"].n_weights > found["learners"]["machine"].n_weights
-    assert found["plan"].copies[-1][1] == 20
+    assert found["plan"].copies[-1].longest == 20
     assert machine.wrong[20] < 0.01
     assert machine.wrong[40] <= 0.05
     assert lstm.wrong[20] > 0.2

@@ -6,15 +6,15 @@ What you learn
     LSTMs on three tasks: sums, dates, and characters of a text.
 
 What you should see
-    Five numbered parts and two figures: 22_positions.png and 22_comparison.png. A Transformer
-    learns to add: with --full nearly all of 5,000 sums that it has never seen are right. On dates
-    the LSTM is ahead, and both ways its epochs are much faster on two cores.
-    Beside the accuracy of each net stand its weights and the time that it took.
+    Five numbered parts and two figures: 22_positions.png and 22_comparison.png. A table with the
+    accuracy, the weights and the time of each net. After one epoch, which is all that the
+    Transformers get by default, they have a fifth of the sums and dates right; LSTMs are far ahead
+    of that, in a fraction of the time. With --full, two epochs, a Transformer has 99.8 % of 5,000
+    new sums right, and the LSTM after as many 82 %. On dates and characters the LSTM stays ahead.
 
 How long it takes (measured on two cores)
-    Not yet measured on a quiet machine: some three minutes, and two or three more the first time,
-    for numba compiles three graphs with LSTMs, which it then keeps on disk. With --quick some 10
-    seconds, with --full six minutes.
+    Some three minutes, and two or three more the first time, for numba compiles three graphs with
+    LSTMs, which it then keeps on disk. With --quick some 10 seconds, with --full six minutes.
 
 What you need to know
     Lesson 16 has sums, lesson 17 attention and dates, lesson 14 language models.
@@ -357,10 +357,12 @@ def character_run(name: str, text: tuple[str, str], plan: Plan, seed: int, mode:
 #     dates   LSTM          152,716 weights   3 epochs of  5 s   98.5 % of 2,000 unseen dates right
 #     dates   Transformer   122,380 weights   3 epochs of 17 s   75.4 %
 #
-# Per epoch the Transformer learns far more about sums; per second the LSTM is not behind, for its
-# epochs take a tenth of the time (lesson 16: with a few epochs more it too has over 99 %). On dates
-# the LSTM with attention is ahead in both. So attention alone is no gain as such: on two cores, and
-# with sequences as short as these, a loop of small products costs little.
+# In its second epoch the Transformer learns what the LSTM has not yet understood of sums; per
+# second the LSTM is not behind, for its epochs take a tenth of the time (lesson 16: with a few
+# epochs more it too has over 99 %). On dates the LSTM with attention is ahead in both. And on
+# characters: 0.45 nats after 3 epochs, where the text has 0.34; the Transformer has 1.13 after 2.
+# So attention alone is no gain as such: on two cores, with data as little and sequences as short as
+# these, a loop of small products costs little, and a net that is told the order learns sooner.
 #
 # ## 5. What recurrence costs, and what it gives
 #
@@ -451,8 +453,11 @@ def draw_comparison(
 
 
 # %% [markdown]
-# *What to notice.* The numbers that the Transformer keeps grow with the text, those of the LSTM do
-# not. Compare the losses at places beyond 64, which no net has seen in training.
+# *What to notice.* The LSTM keeps 256 numbers, after 16 characters and after 256; the Transformer
+# has 32,768 by then. On two cores its training step is slower, too, at all three lengths: this is
+# where processors with thousands of units would change the picture. At places beyond 64, which no
+# net has seen in training, the loss of the LSTM stays at 0.41. That of the Transformer goes from
+# 1.1 to 2.1: the sines of these places are new to it.
 #
 # ## Try it
 #

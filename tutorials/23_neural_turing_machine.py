@@ -6,15 +6,16 @@ What you learn
     step by step; a copy made by orders given by hand; and a machine that finds such orders itself.
 
 What you should see
-    Five numbered parts and six figures. A copy made by orders has no wrong bit. Then a machine that
-    learns from up to 20 vectors to copy, and copies 40, twice as many as it has ever seen, with no
-    wrong bit either; an LSTM with more weights that has learnt from as many has 34 % of the bits
-    wrong at 20 and 42 % at 40 (guessing: 50 %). In 23_copy_40.png a diagonal shows how: each vector
+    Five numbered parts and seven figures. A copy made by orders has no wrong bit. Then a machine
+    that learns from up to 20 vectors to copy, and copies 40, twice as many as it has ever seen,
+    with 0.4 % of the bits wrong; an LSTM with more weights that has learnt from the same has 33 %
+    wrong at 20 and 43 % at 40 (guessing: 50 %). In 23_copy_40.png diagonals show how: each vector
     into the next slot, and out of it in the same order.
 
 How long it takes (measured on two cores)
-    About three minutes. The first time some five minutes more, for mode NUMBA compiles a large
-    graph: it lies on disk afterwards. With --quick some 10 seconds, without learning anything.
+    About three minutes (two and a half of processor time). The first time some five minutes more,
+    for mode NUMBA compiles a large graph: it lies on disk afterwards. With --quick some 10 seconds,
+    without learning anything.
 
 What you need to know
     Lesson 1 has scan, lesson 8 the LSTM, lesson 17 attention, which a head does to the memory.
@@ -189,14 +190,24 @@ def by_hand(seed: int) -> float:
 # happens in it as ordinary variables.
 #
 # The task: some random vectors of 8 bits, a mark, and then they are to be said again, bit by bit.
-# Each batch has a length of its own, from 1 to 20. Beside the machine stands an LSTM alone, with
-# more weights, and as many batches. Both are then asked for copies of other lengths too.
+# Each batch has a length of its own, at first up to 3, then up to 6 and up to 20, and the rate is
+# lower at the end. Beside the machine stands an LSTM alone, with more weights, and the same
+# batches. Both are then asked for copies of other lengths too.
 #
 # At first all slots hold 1e-6 and the heads are at slot 0, which Collier and Beel (2018) found to
 # help: the machine learns faster from a constant memory than from one that is random or learnt.
 
 
 # %%
+class Stage(NamedTuple):
+    """A part of a training."""
+
+    n_batches: int
+    longest: int  # from 1 to so many vectors
+    rate: float
+    most: int = 1  # from 1 to so many times, in repeated copies
+
+
 class Plan(NamedTuple):
     """The tasks, the nets, and how they are trained."""
 
@@ -206,27 +217,21 @@ class Plan(NamedTuple):
     n_hidden: int  # of the machine's controller
     n_lstm: int  # of the LSTM alone
     batch_size: int
-    rate: float
-    copies: tuple[tuple[int, int], ...]  # stages: so many batches, of 1 to so many vectors
+    copies: tuple[Stage, ...]
     lengths: tuple[int, ...]  # to test
-    repeats: tuple[tuple[int, int, int], ...]  # so many batches, vectors, and times
+    repeats: tuple[Stage, ...]
     repeat_tests: tuple[tuple[int, int], ...]  # to test: so many vectors, so many times
 
 
+COPIES = Stage(500, 3, 0.003), Stage(500, 6, 0.003), Stage(1250, 20, 0.003), Stage(500, 20, 0.001)
+REPEATS = Stage(1000, 3, 0.003, 3), Stage(1000, 5, 0.003, 5), Stage(500, 5, 0.001, 5)
 DEFAULT = Plan(
-    8,
-    64,
-    16,
-    64,
-    128,
-    16,
-    0.003,
-    ((2500, 20),),
-    (5, 10, 20, 30, 40),
-    ((2000, 5, 5),),
-    ((5, 5), (10, 5), (5, 10)),
-)
-SMALL = Plan(2, 6, 3, 6, 8, 4, 0.01, ((3, 2), (3, 3)), (2, 4), ((5, 2, 2),), ((2, 2), (4, 2)))
+    8, 64, 16, 64, 128, 16, COPIES, (5, 10, 20, 30, 40), REPEATS, ((5, 5), (10, 5), (5, 10))
+)  # fmt: skip
+SMALL = Plan(
+    2, 6, 3, 6, 8, 4, (Stage(3, 2, 0.01), Stage(3, 3, 0.01)), (2, 4), (Stage(5, 2, 0.01, 2),),
+    ((2, 2), (4, 2)),
+)  # fmt: skip
 NETS = ("machine", "LSTM")
 
 
@@ -248,6 +253,7 @@ class Learner(NamedTuple):
 
     step: Any  # (x, t) -> loss
     run: Any  # x -> [logits, write, read], or only the logits
+    rate: Any  # of the update rule, to be set
     n_weights: int
 
 
@@ -267,10 +273,11 @@ def make(name: str, plan: Plan, seed: int, mode: Any) -> Learner:
         outputs = [net.logits(x)]
     loss = answer_loss(outputs[0], t)
     gradients = clip_by_global_norm(pytensor.grad(loss, net.params), 10.0)
-    updates = adam(gradients, net.params, plan.rate)
+    rate = pytensor.shared(np.asarray(plan.copies[0].rate, pytensor.config.floatX), name="rate")
+    updates = adam(gradients, net.params, rate)
     step = pytensor.function([x, t], loss, updates=updates, mode=mode)
     run = pytensor.function([x], outputs, mode=mode)
-    return Learner(step, run, sum(w.get_value().size for w in net.params))
+    return Learner(step, run, rate, sum(w.get_value().size for w in net.params))
 
 
 def with_marks(batch: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -300,17 +307,16 @@ def train_on(learner: Learner, label: str, plan: Plan, seed: int, repeats: bool)
     rng, test = np.random.default_rng(seed), np.random.default_rng(seed + 1)
     tests: dict[Any, tuple[Array, Array]]
 
-    def batches() -> Iterator[tuple[Array, Array]]:
-        if repeats:
-            for steps, longest, times in plan.repeats:
-                lengths, most = (1, longest), (1, times)
-                yield from copying_batches(rng, steps, plan.batch_size, lengths, most, **sizes)
-        else:
-            for steps, longest in plan.copies:
-                drawn = copying_batches(rng, steps, plan.batch_size, (1, longest), **sizes)
-                yield from map(with_marks, drawn)
+    stages = plan.repeats if repeats else plan.copies
 
-    n_steps = sum(stage[0] for stage in (plan.repeats if repeats else plan.copies))
+    def batches() -> Iterator[tuple[Array, Array]]:
+        for n_batches, longest, rate, most in stages:
+            learner.rate.set_value(np.asarray(rate, learner.rate.dtype))
+            times = (1, most) if repeats else None
+            drawn = copying_batches(rng, n_batches, plan.batch_size, (1, longest), times, **sizes)
+            yield from drawn if repeats else map(with_marks, drawn)
+
+    n_steps = sum(stage.n_batches for stage in stages)
     history = train(learner.step, batches, steps=n_steps, label=label)
     if history.interrupted:
         raise KeyboardInterrupt
@@ -347,7 +353,7 @@ def draw_training(runs: dict[str, Run], plan: Plan) -> Any:
     left.axhline(np.log(2), color=GREY, linestyle=":", linewidth=1)
     left.set(xlabel="step", ylabel="loss in nats per bit (dotted: guessing)", ylim=(0, None))
     right.axhline(50, color=GREY, linestyle=":", linewidth=1)
-    right.axvspan(1, plan.copies[-1][1], color="0.93", zorder=0)
+    right.axvspan(1, plan.copies[-1].longest, color="0.93", zorder=0)
     right.set(xlabel="vectors to copy (grey: learnt from)", ylabel="wrong bits, %", ylim=(-2, 55))
     for ax in (left, right):
         ax.grid(alpha=0.3)
@@ -356,23 +362,28 @@ def draw_training(runs: dict[str, Run], plan: Plan) -> Any:
 
 
 # %% [markdown]
-# *What to notice.* For 1,500 batches both nets do about the same: they keep a few vectors in their
-# hidden units, and the longer the sequence, the more is lost. Then, within 200 batches, the machine
-# finds out what its memory is for, and from there on has no wrong bit, no matter how long the
-# sequence is: up to 40 vectors, twice as many as it has ever copied. (With 2,000 batches it had
-# 0.00 % wrong at all lengths, the LSTM 5.8 % at 5 vectors, 21.9 % at 10, 33.8 % at 20 and 42.0 % at
-# 40.) It has not learnt sequences by heart, it has learnt a program; the LSTM, with two and a half
-# times as many weights, gets better slowly, and at what it has room for.
+# *What to notice.* For 1,700 batches both nets do about the same: they keep a few vectors in their
+# hidden units, and the longer the sequence, the more is lost. (The loss rises where longer
+# sequences come in.) Then the machine finds out what its memory is for, and within 200 batches
+# leaves the LSTM far behind. At the end it has 0.23 % of the bits wrong at 5 vectors and 0.39 % at
+# 40, twice as many as it has ever copied. It has not learnt sequences by heart, it has learnt a
+# program. The LSTM, with two and a half times as many weights, has 3.3 % wrong at 5 vectors, 21.7 %
+# at 10, 33.1 % at 20 and 43.0 % at 40: it is better at what it has room for.
 #
-# When the machine finds the program is a matter of luck. With seed 2 it had not after 2,000
-# batches, and had 13.5 % of the bits wrong at 5 vectors and 42.8 % at 40, as the LSTM.
+# Such a program is learnt all at once, and can be lost so: see the peak in 23_training.png. That is
+# why the rate is lower at the end. When it is found is a matter of luck, and of short sequences at
+# the beginning. In trials with sequences of 1 to 20 from the first batch on, seed 1 found it after
+# 1,600 batches, and seed 2 had not after 2,000; it had 42.8 % of the bits wrong at 40 vectors. As
+# it is here, `--seed 1` ends with no wrong bit at all at any of these lengths.
 #
 # ## 4. What it does
 #
-# 23_copy.png shows one sequence: what comes in, what is due, what the machine says (a red cross
-# where a bit is wrong), and where it writes and reads. While vectors come in, the
-# writing head goes on by one slot at each step. After the mark the reading head does, from where
-# the first vector is: the program of part 2. 23_copy_40.png has the same with 40 vectors.
+# 23_copy_20.png shows one sequence: what comes in, what is due, what the machine says (a red cross
+# where a bit is wrong), and where it writes and reads. While vectors come in, the writing head goes
+# on by one slot at each step; the reading head waits at the first vector, and after the mark goes
+# on too: the program of part 2. (That the writing head goes on when there is nothing more to write,
+# and comes round to slot 0, does no harm: it has nothing to say.) 23_copy_30.png and 23_copy_40.png
+# have the same with more vectors.
 #
 # ## 5. Again and again
 #
@@ -381,21 +392,27 @@ def draw_training(runs: dict[str, Run], plan: Plan) -> Any:
 # due: so it has to count too. The same machine goes on from what it has learnt in part 3.
 #
 # This is harder: at the end of each time the reading head has to jump back to the start, which
-# takes a key, and no shift. From its first weights the machine did not learn it in 2,000 batches:
-# 28 % of the bits were wrong with 5 vectors, 5 times.
+# takes a key, and no shift.
+#
+# *What to notice.* Here it did not come off: after 2,500 batches 27.5 % of the bits are wrong with
+# 5 vectors, 5 times, and 40.0 % with twice as many vectors. 23_repeat_copy.png shows where the
+# heads went. In a trial with the same seed, but a constant rate in part 3, the same stages ended
+# with 1.0 % and 3.8 % wrong, and 7.9 % with 5 vectors, 10 times; and from its first weights a
+# machine had 27.9 % wrong after 2,000 batches. So it can be learnt, but 2,500 batches are few: it
+# may take several trials, or more patience.
 #
 # ## Try it
 #
-# - `--seed 2`: does the machine learn as fast?
+# - `--seed 3`: does the machine learn as fast?
 # - In `make`, `n_heads=2`: does it use both?
-# - In `DEFAULT`, `n_slots=24`: what happens with 40 vectors, and what does 23_copy.png show?
+# - In `DEFAULT`, `n_slots=24`: what happens with 40 vectors, and what does 23_copy_40.png show?
 
 
 # %%
 @pytensor.config.change_flags(floatX="float32")
 def main(
     mode: str = "NUMBA",
-    seed: int = 1,
+    seed: int = 2,
     figures: str = "figures",
     quick: bool = False,
 ) -> dict[str, Any]:
@@ -411,7 +428,9 @@ def main(
     print("\n2. A copy by hand")
     error = by_hand(seed)
 
-    print(f"\n3. To learn it: {plan}")
+    print("\n3. To learn it")
+    for stage in plan.copies:
+        print(f"  {stage}")
     print("  compiling (minutes the first time)", flush=True)
     nets = NETS[:1] if quick else NETS
     learners = {name: make(name, plan, seed, compile_in) for name in nets}

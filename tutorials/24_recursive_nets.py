@@ -6,11 +6,13 @@ What you learn
     expression as text, also for expressions deeper than all that were learnt from.
 
 What you should see
-    Four numbered parts and two figures. 24_accuracy.png has what both nets get right of new
-    expressions, by depth, and 24_tree.png an expression with what the net says at each node.
+    Four numbered parts and two figures. Of new expressions as deep as the deepest that were learnt
+    from, a tree LSTM gets 87 % right, and an LSTM with more weights that reads them as text 23 %;
+    two levels deeper it is 53 % and 15 % (guessing: 10 %). 24_tree.png shows what the net says at
+    each node of a still deeper one.
 
 How long it takes (measured on two cores)
-    About two minutes; nothing is compiled, so the first time is no longer. With --quick some 8
+    Two to three minutes; nothing is compiled, so the first time is no longer. With --quick some 8
     seconds.
 
 What you need to know
@@ -335,19 +337,27 @@ def draw_right(runs: dict[str, Run], plan: Plan) -> Any:
         ax.plot(epochs, 100 * np.array(new), "--", color=colour, label=f"{name}, deeper ones")
     left.axvspan(plan.depths[0] - 0.3, plan.depths[1] + 0.3, color="0.93", zorder=0)
     left.text(plan.depths[0] - 0.2, 2, "learnt from", color="0.4")
-    left.set(xlabel="depth", ylabel="right, %", ylim=(0, 103), xticks=depths)
+    left.set(
+        xlabel="depth", ylabel="right, %", ylim=(0, 125), xticks=depths, yticks=range(0, 101, 20)
+    )
     ax.set(xlabel="epoch")
     for each in (left, ax):
         each.axhline(100 / MODULUS, color="0.6", linestyle=":", linewidth=1)
         each.grid(alpha=0.3)
-        each.legend(frameon=False, fontsize=8)
+        each.legend(frameon=False, fontsize=8, ncol=2, loc="upper left")
     return figure
 
 
 # %% [markdown]
-# *What to notice.* The tree LSTM needs to learn what one operator does with two digits, 300 facts,
-# and to make of the result a vector like that of a digit. Then depth is no matter. The LSTM has to
-# find out by itself which parentheses belong together, and to remember what is still open.
+# *What to notice.* By depth, from 1 to 6, the tree LSTM has 100, 99, 86.7, 69.0, 53.0 and 43.7 %
+# right, and the LSTM 100, 61.0, 23.0, 17.7, 15.0 and 11.0 %. The tree LSTM needs to learn what one
+# operator does with two digits, 300 facts, and to make of the result a vector like that of a digit.
+# The LSTM has to find out by itself which parentheses belong together, and to remember what is
+# still open.
+#
+# But the tree LSTM is not perfect either. What it does at a node is right nearly always, 99 % at
+# depth 2, but a deep tree has many nodes, and its vectors are not quite those of digits: what is
+# missing adds up. It still gets better in the last epochs.
 #
 # All that is true of nets that are told every part. In a trial where the tree LSTM was told the
 # last digit of whole expressions alone, it learnt 10,000 of them by heart: after 30 epochs the loss
@@ -379,8 +389,8 @@ def draw_tree(net: RecursiveNet, tree: Expression, mode: Any) -> tuple[Any, list
 
 
 # %% [markdown]
-# *What to notice.* A mistake at one node is seen in all that are above it, unless a product with 0
-# or luck puts it right.
+# *What to notice.* All 19 are right in this one. A mistake at one node would be seen in all that
+# are above it, unless a product with 0 or luck put it right.
 #
 # ## Try it
 #
