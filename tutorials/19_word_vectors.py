@@ -11,7 +11,7 @@ What you should see
     classes and relations both ways find nearly all of them.
 
 How long it takes (measured on two cores)
-    About 80 seconds, the first time half a minute more, to compile; with --quick 7 seconds.
+    About 70 seconds, the first time half a minute more, to compile; with --quick 7 seconds.
 
 What you need to know
     Lesson 0 has graphs and gradients, lesson 13 the softmax over words.
