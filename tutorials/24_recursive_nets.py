@@ -389,8 +389,8 @@ def draw_tree(net: RecursiveNet, tree: Expression, mode: Any) -> tuple[Any, list
 
 
 # %% [markdown]
-# *What to notice.* All 19 are right in this one. A mistake at one node would be seen in all that are
-# above it, unless a product with 0 or luck put it right.
+# *What to notice.* All 19 are right in this one. A mistake at one node would be seen in all that
+# are above it, unless a product with 0 or luck put it right.
 #
 # ## Try it
 #
