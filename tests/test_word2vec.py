@@ -9,7 +9,13 @@ from pytensor.tensor.subtensor import AdvancedIncSubtensor1
 from scipy.special import log_softmax
 
 from symrnn.compiling import QUICK
-from symrnn.models.word2vec import CBOW, SkipGram, gradient_descent_on_rows, take_rows
+from symrnn.models.word2vec import (
+    CBOW,
+    SkipGram,
+    _sum_softplus,
+    gradient_descent_on_rows,
+    take_rows,
+)
 from symrnn.updates import gradient_descent
 
 N, D = 7, 3
@@ -148,6 +154,14 @@ def test_pointwise_mutual_information_less_log_k_is_where_negative_sampling_rest
     np.testing.assert_allclose(model.W_out.get_value(), np.eye(n), rtol=0, atol=1e-14)
 
 
+@pytest.mark.parametrize("n", [1, 5, 1000])
+@pytest.mark.parametrize("scale", [0.1, 10, 1000])
+def test_the_loss_with_one_logarithm_a_row_is_the_sum_of_softplus(n, scale):
+    x = scale * np.random.default_rng(1).normal(size=(4, n))
+    got = _sum_softplus(pt.constant(x)).eval(mode=QUICK)
+    np.testing.assert_allclose(got, np.logaddexp(0, x).sum(axis=1), rtol=1e-12, atol=1e-15 * n)
+
+
 def test_cbow_of_one_word_is_skip_gram():
     models = made(SkipGram), made(CBOW)
     losses = []
@@ -180,7 +194,7 @@ def test_float32_stays_float32(kind, loss):
 
 
 @pytest.mark.numba
-@pytest.mark.parametrize("loss", ["own", "shared"])
+@pytest.mark.parametrize("loss", [pytest.param("own", marks=pytest.mark.slow), "shared"])
 def test_numba_computes_the_same(loss):
     quick, fast = made(SkipGram), made(SkipGram)
     a, b = compiled(quick, loss, 0.5), compiled(fast, loss, 0.5, mode="NUMBA")
@@ -208,6 +222,7 @@ def test_rows_taken_twice_add_up():
         (SkipGram, {2: NEGATIVES["own"] + N}, "not below n_tokens"),
         (SkipGram, {1: TARGETS[:3]}, "must be of one batch"),
         (SkipGram, {2: NEGATIVES["own"][:1]}, "must be of one batch"),
+        (SkipGram, {2: np.ones((4, 1001), int)}, "at most 1000"),
         (CBOW, {0: np.full((4, 2), -1)}, "a row of words holds none"),
     ],
 )
@@ -229,6 +244,9 @@ def test_sizes_and_rates_must_be_positive(kind):
     for rate in (0, -1, np.nan):
         with pytest.raises(ValueError, match="learning_rate"):
             made(kind).compile_negative_sampling(rate)
+    for k in (0, 1.5):
+        with pytest.raises(ValueError, match="k is"):
+            made(kind).compile_negative_sampling(0.1, shared=k)
 
 
 @pytest.mark.slow

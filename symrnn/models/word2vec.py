@@ -28,13 +28,20 @@ import pytensor
 import pytensor.tensor as pt
 from numpy.random import Generator
 from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.graph.basic import Variable
 from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.variable import TensorVariable
 
 import symrnn.added_rows  # noqa: F401 - in mode NUMBA, fast sums of rows
 from symrnn.losses import categorical_cross_entropy
-from symrnn.parameters import check_positive, shared_parameter
+from symrnn.parameters import check_positive, check_whole, shared_parameter
 from symrnn.updates import gradient_descent
+
+FITS = CheckAndRaise(
+    ValueError,
+    "words, targets and negatives must be of one batch: as many rows each; negatives are "
+    "(batch, k), or (m,) for all targets together, and k and m at most 1000",
+)
 
 
 class Rows(NamedTuple):
@@ -80,7 +87,7 @@ def gradient_descent_on_rows(
     rows
         What `take_rows` returned.
     learning_rate
-        eta: a number, or a shared scalar.
+        eta: a number, a shared scalar, or the graph of one.
 
     Returns
     -------
@@ -97,14 +104,13 @@ def gradient_descent_on_rows(
     >>> step(), W.get_value().tolist()
     (array(0.), [[0.0, 0.0], [-1.0, -1.0], [0.0, 0.0], [-0.5, -0.5]])
     """
-    if not isinstance(learning_rate, SharedVariable):
+    if not isinstance(learning_rate, Variable):
         check_positive("learning_rate", learning_rate)
-    rate = pt.as_tensor_variable(learning_rate)
-    gradients = pytensor.grad(loss, [r.values for r in rows])
+    rate = pt.as_tensor_variable(learning_rate).astype(loss.dtype)
+    steps = pytensor.grad(-rate * loss, [r.values for r in rows])
     updates: dict[SharedVariable, TensorVariable] = {}
-    for r, gradient in zip(rows, gradients, strict=True):
-        so_far = updates.get(r.matrix, r.matrix)
-        updates[r.matrix] = pt.inc_subtensor(so_far[r.ids], -rate.astype(gradient.dtype) * gradient)
+    for r, step in zip(rows, steps, strict=True):
+        updates[r.matrix] = pt.inc_subtensor(updates.get(r.matrix, r.matrix)[r.ids], step)
     return updates
 
 
@@ -189,24 +195,25 @@ class SkipGram:
         k
             How many negative samples a target has; for negatives of shape ``(m,)`` only.
         """
+        right, wrong, weight, rows = self._scores(words, targets, negatives, k)
+        loss = pt.softplus(-right).mean() + weight * pt.softplus(wrong).sum(axis=1).mean()
+        return loss, rows
+
+    def _scores(self, words: Any, targets: Any, negatives: Any, k: int | None) -> tuple[Any, ...]:
+        """Return h . u_t, h . u_n, how much a negative counts, and all rows that take part."""
         h, rows = self.hidden(words)
-        fits = CheckAndRaise(
-            ValueError,
-            "words, targets and negatives must be of one batch: as many rows each; negatives are "
-            "(batch, k), or (m,) for all targets together",
-        )
-        targets = fits(targets, pt.eq(targets.shape[0], h.shape[0]))
+        targets = FITS(targets, pt.eq(targets.shape[0], h.shape[0]))
+        fit = [pt.le(negatives.shape[-1], 1000)]  # for _sum_softplus
         if negatives.ndim == 2:
-            negatives = fits(negatives, pt.eq(negatives.shape[0], h.shape[0]))
+            fit.append(pt.eq(negatives.shape[0], h.shape[0]))
+        negatives = FITS(negatives, *fit)
         u, n = take_rows(self.W_out, targets), take_rows(self.W_out, negatives)
         right = (h * u.values).sum(axis=1)
-        if negatives.ndim == 2:
-            of_each = n.values.reshape((*tuple(negatives.shape), self.W_out.shape[1]))
-            wrong, weight = (h[:, None, :] * of_each).sum(axis=2), 1.0
-        else:
-            wrong, weight = h @ n.values.T, k / n.ids.shape[0].astype(h.dtype)
-        loss = pt.softplus(-right).mean() + weight * pt.softplus(wrong).sum(axis=1).mean()
-        return loss, [rows, u, n]
+        if negatives.ndim == 1:
+            check_whole("k", k)
+            return right, h @ n.values.T, k / n.ids.shape[0].astype(h.dtype), [rows, u, n]
+        of_each = n.values.reshape((*tuple(negatives.shape), self.W_out.shape[1]))
+        return right, (h[:, None, :] * of_each).sum(axis=2), 1.0, [rows, u, n]
 
     def compile_softmax(self, learning_rate: Any, mode: Any = None) -> Any:
         """Compile a step of gradient descent with full softmax.
@@ -244,7 +251,9 @@ class SkipGram:
             As in `compile_softmax`.
         shared
             Default: each target has its own negatives, ``(batch, k)``. A number k: all of a batch
-            have the same negatives, ``(m,)``, which count as k.
+            have the same negatives, ``(m,)``, which count as k. Each of the m then takes as many
+            steps at once as a word that is ``batch k / m`` times in the batch: take for example 16
+            for batches of 256 and k = 5.
 
         Returns
         -------
@@ -253,9 +262,12 @@ class SkipGram:
         """
         words, targets = self.inputs(), pt.lvector("targets")
         negatives = pt.lmatrix("negatives") if shared is None else pt.lvector("negatives")
-        loss, rows = self.negative_sampling_loss(words, targets, negatives, shared)
+        right, wrong, weight, rows = self._scores(words, targets, negatives, shared)
+        loss = pt.softplus(-right).mean() + weight * pt.softplus(wrong).sum(axis=1).mean()
+        value = _sum_softplus(-right[:, None]).mean() + weight * _sum_softplus(wrong).mean()
         updates = gradient_descent_on_rows(loss, rows, learning_rate)
-        return pytensor.function([words, targets, negatives], loss, updates=updates, mode=mode)
+        inputs = [words, targets, negatives]
+        return pytensor.function(inputs, value, updates=updates, mode=mode)
 
 
 class CBOW(SkipGram):
@@ -278,3 +290,9 @@ class CBOW(SkipGram):
         n = there.sum(axis=1, keepdims=True)
         n = CheckAndRaise(ValueError, "a row of words holds none, only -1")(n, pt.gt(n, 0).all())
         return (there[:, :, None] * values).sum(axis=1) / n, rows
+
+
+def _sum_softplus(x: TensorVariable) -> TensorVariable:
+    """Sum of ``log(1 + exp(x))`` over each row, with one logarithm a row: they take most time."""
+    factors = (1 + pt.exp(-abs(x))).prod(axis=1, dtype="float64", acc_dtype="float64")  # 1 to 2^k
+    return pt.maximum(x, 0).sum(axis=1) + pt.log(factors).astype(x.dtype)

@@ -1,4 +1,22 @@
-"""Words and their vectors: neighbours, analogies, comparison with people, files."""
+"""Words and their vectors: neighbours, analogies, comparison with people, files.
+
+From a text to vectors (here a tiny one; `symrnn.text` tells how files become tokens):
+
+>>> from symrnn.models.word2vec import SkipGram
+>>> from symrnn.text import Vocabulary
+>>> from symrnn.text.contexts import AliasSampler, skip_gram_batches
+>>> words = 50 * "the cat sleeps . the dog sleeps . a car stops . a bus stops .".split()
+>>> vocabulary, rng = Vocabulary.build(words, specials=()), np.random.default_rng(1)
+>>> tokens, end = vocabulary.encode(words), vocabulary["."]
+>>> model, noise = SkipGram(len(vocabulary), 8, rng), AliasSampler(vocabulary.counts**0.75)
+>>> step = model.compile_negative_sampling(learning_rate=1.0, mode="FAST_COMPILE")
+>>> for _ in range(10):
+...     for word, context in skip_gram_batches(tokens, 2, 32, rng, end):
+...         loss = step(word, context, noise.draw(rng, (len(word), 5)))
+>>> vectors = WordVectors(vocabulary.tokens, model.W_in.get_value())
+>>> vectors.nearest("cat", 1)[0][0], vectors.nearest("car", 1)[0][0]
+('dog', 'bus')
+"""
 
 import difflib
 import os
