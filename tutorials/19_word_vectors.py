@@ -283,8 +283,8 @@ def seconds_a_step(sizes: tuple[int, ...], rng: Any, mode: Any) -> dict[int, tup
 # Three measures then, all between 0 and 1: for how many planted words the nearest of all 414 words
 # is of the same class (and how many of the three nearest); how many of the 1,008 analogies are
 # solved; and the rank correlation of cosines with "human" judgements of pairs of words, from a
-# file: 2 for the same class, 1 for partners such as france and paris, else 0. (More than 0.92 cannot
-# be had, since only three different judgements are there.)
+# file: 2 for the same class, 1 for partners such as france and paris, else 0. (More than 0.92
+# cannot be had, since only three different judgements are there.)
 #
 # First counting: PPMI with a window of 5, whole and cut to 100 columns by SVD.
 #
@@ -386,11 +386,11 @@ def counting(text: Text, seed: int) -> dict[str, Found]:
 # softmax. They see the same windows as the counts, but at each place the window shrinks at random,
 # so near words count more. The rate falls to 0. The vectors are the rows of V.
 #
-# *What to notice.* Skip-gram finds all classes and 99 % of the analogies. With subsampling it does so
-# in a third of the time. Full softmax finds the last analogies too, but takes five times as long,
-# and here there are only 415 words. CBOW, given as many guesses, finds a little less: in a mean of
-# up to ten words each has a small part. Analogies come later than classes: after one epoch of five
-# skip-gram has all classes, but only a quarter of the analogies.
+# *What to notice.* Skip-gram finds all classes and 99 % of the analogies. With subsampling it does
+# so in a third of the time. Full softmax finds the last analogies too, but takes five times as
+# long, and here there are only 415 words. CBOW, given as many guesses, finds a little less: in a
+# mean of up to ten words each has a small part. Analogies come later than classes: after one epoch
+# of five skip-gram has all classes, but only a quarter of the analogies.
 
 
 # %%
