@@ -386,7 +386,7 @@ def counting(text: Text, seed: int) -> dict[str, Found]:
 # softmax. They see the same windows as the counts, but at each place the window shrinks at random,
 # so near words count more. The rate falls to 0. The vectors are the rows of V.
 #
-# *What to notice.* Skip-gram finds all classes and 99 % of the analogies. With subsampling it does
+# *What to notice.* Skip-gram finds all classes and 99 % of the analogies; with subsampling it does
 # so in a third of the time. Full softmax finds the last analogies too, but takes five times as
 # long, and here there are only 415 words. CBOW, given as many guesses, finds a little less: in a
 # mean of up to ten words each has a small part. Analogies come later than classes: after one epoch
