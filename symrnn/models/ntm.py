@@ -112,11 +112,11 @@ class NeuralTuringMachine:
 
     Examples
     --------
-    >>> from symrnn.updates import adam
+    >>> from symrnn.compiling import QUICK
     >>> model = NeuralTuringMachine(2, 1, 8, np.random.default_rng(1), n_slots=4, width=3)
     >>> x = pt.tensor3("x")  # (time, batch, features)
     >>> trace = model.run(x)
-    >>> f = pytensor.function([x], [trace.logits, trace.read[-1]], mode="FAST_COMPILE")
+    >>> f = pytensor.function([x], [trace.logits, trace.read[-1]], mode=QUICK)
     >>> logits, w = f(np.ones((5, 3, 2), dtype=x.dtype))
     >>> logits.shape, w.shape, bool(np.allclose(w.sum(axis=2), 1))
     ((5, 3, 1), (3, 1, 4), True)
