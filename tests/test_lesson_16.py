@@ -100,6 +100,6 @@ def test_reversing_and_peeking_help_in_the_usual_setting(tmp_path, monkeypatch):
     plain, reversed_, peeky, better = (run for (run,) in found["runs"].values())
     for worse, run in pairwise((plain, reversed_, peeky)):
         assert worse.right[:10].mean() + 0.01 < run.right[:10].mean()
-    assert peeky.right[-1] >= 0.98
+    assert peeky.right[-3:].mean() >= 0.98
     assert better.right[-1] >= 0.995
     assert lesson.first_above(peeky.right, 0.995) is None  # it takes 22 epochs
