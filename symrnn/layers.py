@@ -141,7 +141,9 @@ class Embedding:
             "a token is below 0, or not below n_tokens, the size of the vocabulary (rows of W): "
             "replace unknown tokens by one that stands for them, and padding by any token",
         )(tokens, pt.ge(tokens, 0).all(), pt.lt(tokens, self.W.shape[0]).all())
-        return self.W[tokens.flatten()].reshape((*tuple(tokens.shape), self.W.shape[1]))
+        # known only where all is: mode JAX needs it, and numba would compile each size anew
+        width = self.W.shape[1] if None in tokens.type.shape else self.n_features
+        return self.W[tokens.flatten()].reshape((*tuple(tokens.shape), width))
 
 
 class Dropout:

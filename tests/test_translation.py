@@ -206,3 +206,16 @@ def test_answers_in_small_letters_are_right_where_the_tokenizer_makes_all_small(
     translator = Translator(model, both, QUICK)
     assert translator.accuracy([("Cat", "Katze")]) == 1
     assert translator.wrong_answers([("cat", "Hund")]) == [("cat", "katze", "hund")]
+
+
+@pytest.mark.jax
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Skipping")
+def test_mode_jax_says_the_same(translator):
+    jax = Translator(translator.model, translator.vocabularies, "JAX", longest=LONGEST)
+    for one, other in (
+        (jax.translate(TEXTS), translator.translate(TEXTS)),
+        (jax.beam_search("zyx", 3), translator.beam_search("zyx", 3)),
+    ):
+        assert [a.tokens for a in one] == [a.tokens for a in other]
+        np.testing.assert_allclose([a.log_p for a in one], [a.log_p for a in other], rtol=1e-12)

@@ -23,6 +23,7 @@ from symrnn.unroll import stack
 
 FEEDINGS = ("output", "input", "both")
 LARGE = partial(normal, std=1.0)
+Shape = tuple[int | None, int | None]
 
 
 class Encoded(NamedTuple):
@@ -443,22 +444,23 @@ class Seq2Seq:
         batch = _batch()
         return pytensor.function([*batch], self.loss(*batch), mode=mode)
 
-    def compile_encoder(self, mode: Any = None) -> Any:
+    def compile_encoder(self, mode: Any = None, shape: Shape = (None, None)) -> Any:
         """Compile ``(source, source_mask) -> [*known, *states]``: all that the decoder needs.
 
         Both are arrays ``(places, batch)``, int64 and bool. `known` are those of ``vector``,
         ``memory``, ``mask`` and ``keys`` that the model needs, in the order of the attribute
         ``known``; states are h, c or whatever the cells have, of each layer, ``(batch, n_hidden)``.
+        Mode JAX needs to know the shape, ``(places, batch)``.
         """
-        source, mask, *_ = _batch()
+        source, mask, *_ = _batch(shape)
         encoded = self.encode(source, mask)
         states = [s for state in encoded.states for s in state]
         return pytensor.function(
             [source, mask], [*self._known(encoded).values(), *states], mode=mode
         )
 
-    def compile_step(self, mode: Any = None) -> Any:
-        """Compile one step of use.
+    def compile_step(self, mode: Any = None, shape: Shape = (None, None)) -> Any:
+        """Compile one step of use; `shape` is that of the sources, which mode JAX needs to know.
 
         Returns
         -------
@@ -468,12 +470,18 @@ class Seq2Seq:
             before; log_p ``(batch, n_target)``, and weights ``(batch, places)``, which are left out
             where there is no attention.
         """
-        tokens = pt.lvector("tokens")
-        source, mask, *_ = _batch()
+        batch = shape[1]
+        tokens = pt.tensor("tokens", dtype="int64", shape=(batch,))
+        source, mask, *_ = _batch(shape)
         encoded = self.encode(source, mask)  # for the kinds of its variables
         known = {name: v.type(name) for name, v in self._known(encoded).items()}
         states = [
-            c.State(*(pt.matrix(name, dtype=c.W_h.dtype) for name in c.State._fields))  # type: ignore[attr-defined]
+            c.State(
+                *(
+                    pt.tensor(name, dtype=c.W_h.dtype, shape=(batch, batch and self.n_hidden))
+                    for name in c.State._fields  # type: ignore[attr-defined]
+                )
+            )
             for c in self.decoder
         ]
         logits, weights, after = self.step(tokens, states, encoded._replace(**known))
@@ -497,8 +505,11 @@ def _not_empty(tokens: Any, name: str) -> TensorVariable:
     return check(tokens, pt.gt(tokens.size, 0))
 
 
-def _batch() -> tuple[TensorVariable, TensorVariable, TensorVariable, TensorVariable]:
+def _batch(
+    shape: Shape = (None, None),
+) -> tuple[TensorVariable, TensorVariable, TensorVariable, TensorVariable]:
     return (
-        pt.lmatrix("source"), pt.matrix("source_mask", dtype="bool"),
+        pt.tensor("source", dtype="int64", shape=shape),
+        pt.tensor("source_mask", dtype="bool", shape=shape),
         pt.lmatrix("target"), pt.matrix("target_mask", dtype="bool"),
     )  # fmt: skip

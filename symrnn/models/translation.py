@@ -1,12 +1,13 @@
 """Answers of a sequence to sequence model: greedy, drawn, or by beam search."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
+from pytensor.compile.mode import JAX, get_mode
 
 from symrnn.models.sampling import check_count, check_settings, draw, largest, probabilities
 from symrnn.models.seq2seq import Seq2Seq
@@ -55,7 +56,8 @@ class Translator:
     vocabularies
         Those that it was trained with.
     mode
-        As for `pytensor.function`.
+        As for `pytensor.function`. Mode JAX compiles anew for each size of what is read together,
+        and of a beam.
     longest
         An answer is cut off after so many tokens.
     longest_source
@@ -109,7 +111,19 @@ class Translator:
         self.model, self.vocabularies = model, vocabularies
         self.longest, self.longest_source = longest, longest_source
         self._banned = [] if vocabularies.target.unk is None else [vocabularies.target.unk]
-        self.encoder, self.step = model.compile_encoder(mode), model.compile_step(mode)
+        self.encoder: Any
+        self.step: Any
+        if isinstance(model, Seq2Seq) and get_mode(mode) is JAX:  # which needs to know all shapes
+            places = 0 if model.attention is None else model.known.index("mask")
+            self.encoder = _by_shape(
+                lambda shape: model.compile_encoder(mode, shape), lambda arrays: arrays[0].shape
+            )
+            self.step = _by_shape(
+                lambda shape: model.compile_step(mode, shape),
+                lambda arrays: (len(arrays[1 + places]) if places else 1, len(arrays[0])),
+            )
+        else:
+            self.encoder, self.step = model.compile_encoder(mode), model.compile_step(mode)
 
     def translate(
         self,
@@ -335,6 +349,19 @@ class Translator:
             both.answer(said.ids), both.source.decode(source), both.target.decode(said.ids),
             said.log_p, score, weights,
         )  # fmt: skip
+
+
+def _by_shape(compile: Callable[[Any], Any], shape_of: Callable[[Any], Any]) -> Any:
+    """Return a function that is compiled when arrays of a new shape come."""
+    compiled: dict[Any, Any] = {}
+
+    def call(*arrays: Any) -> list[NDArray[Any]]:
+        shape = shape_of(arrays)
+        if shape not in compiled:
+            compiled[shape] = compile(shape)
+        return [np.array(v) for v in compiled[shape](*arrays)]
+
+    return call
 
 
 @dataclass(frozen=True)
