@@ -106,6 +106,7 @@ def test_the_number_of_slots_is_no_matter_of_the_weights():
     assert memory.shape == (9, WIDTH)
 
 
+@pytest.mark.slow
 def test_the_gradient_is_that_of_finite_differences():
     rng = np.random.default_rng(3)
     net = NeuralTuringMachine(2, 1, 2, rng, n_slots=3, width=2)

@@ -352,6 +352,7 @@ def test_activations_are_those_of_the_equations():
 # --- training, answers ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_it_learns_to_write_backwards_and_translator_says_so():
     pairs = [("ab", "ba"), ("ba", "ab"), ("aab", "baa"), ("abb", "bba"), ("b", "b")]
     both = PairVocabularies.build(pairs)
