@@ -10,7 +10,8 @@
 VENV ?= .venv
 PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11 python
 RUN := $(VENV)/bin/python
-# tests in two processes; a file's tests stay together, for they share what is compiled
+# tests in two processes; a file's tests stay together, for they share what is compiled (the slow
+# ones in the order of names: else files with one test, which are the longest, would come last)
 PARALLEL := --numprocesses 2 --dist loadfile
 FIT := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
 
@@ -27,7 +28,7 @@ test: $(VENV)/.installed-dev
 	$(RUN) -m pytest $(PARALLEL)
 
 test-slow: $(VENV)/.installed-peers
-	$(RUN) -m pytest -m slow $(PARALLEL)
+	$(RUN) -m pytest -m slow $(PARALLEL) --no-loadscope-reorder
 
 lint: $(VENV)/.installed-dev
 	$(RUN) -m ruff check .

@@ -1,9 +1,12 @@
 """What all tests share: no screen, and PyTensor's mode without compilation of whole functions."""
 
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: each test process has one core
+
 import contextlib
 import importlib.util
 import io
-import os
 from pathlib import Path
 from types import ModuleType
 from typing import Any

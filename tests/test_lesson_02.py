@@ -28,7 +28,12 @@ def bits():
 
 
 @pytest.mark.parametrize(
-    "mode", ["FAST_COMPILE", "CVM", pytest.param("NUMBA", marks=pytest.mark.numba)]
+    "mode",
+    [
+        "FAST_COMPILE",
+        pytest.param("CVM", marks=pytest.mark.slow),
+        pytest.param("NUMBA", marks=[pytest.mark.numba, pytest.mark.slow]),
+    ],
 )
 def test_the_published_costs_and_weights_come_out_to_all_digits(mode, tmp_path, capsys):
     runs = lesson.main(mode=mode, figures=str(tmp_path))

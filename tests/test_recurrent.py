@@ -330,6 +330,7 @@ def test_a_graph_can_be_compiled_again_and_differentiated_after_compiling(rng):
     close(first, again)
 
 
+@pytest.mark.slow  # its scans alone: test_unroll.test_two_like_scans_compiled_together
 @pytest.mark.numba
 def test_two_like_recurrences_in_one_function_equal_the_two_apart(rng):
     x, mask, wanted = pt.tensor3("x"), pt.matrix("mask"), []
