@@ -48,11 +48,16 @@ def test_what_makes_no_sequence_is_refused():
         (lambda: copying(rng, 1, 0), "n_samples is 0"),
         (lambda: copying(rng, 1, n_bits=0), "n_bits is 0"),
         (lambda: repeat_copying(rng, 1, 0), "repeats is 0"),
-        (lambda: next(copying_batches(rng, 1, 1, (0, 2))), r"lengths is \(0, 2\)"),
-        (lambda: next(copying_batches(rng, 1, 1, repeats=(3, 2))), r"repeats is \(3, 2\)"),
-        (lambda: next(copying_batches(rng, 0, 1)), "n_batches is 0"),
+        (lambda: copying_batches(rng, 1, 1, (0, 2)), r"lengths is \(0, 2\)"),
+        (lambda: copying_batches(rng, 1, 1, 5), "lengths is 5"),
+        (lambda: copying_batches(rng, 1, 1, (1.5, 2)), r"lengths is \(1.5, 2\)"),
+        (lambda: copying_batches(rng, 1, 1, repeats=(3, 2)), r"repeats is \(3, 2\)"),
+        (lambda: copying_batches(rng, 0, 1), "n_batches is 0"),
+        (lambda: copying_batches(rng, 1, 0), "batch_size is 0"),
     ):
         with pytest.raises(ValueError, match=message):
             call()
     with pytest.raises(TypeError, match="rng is None"):
         copying(None, 1)
+    with pytest.raises(TypeError, match="dtype is int8, but the mark is a fraction"):
+        repeat_copying(rng, 1, 3, dtype="int8")

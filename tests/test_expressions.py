@@ -111,11 +111,18 @@ def test_what_cannot_be_drawn_or_scheduled_is_refused():
         (lambda: expressions(rng, 1, (1, 11)), r"depths is \(1, 11\)"),
         (lambda: schedule([]), "a list of at least one expression"),
         (lambda: schedule(parse("1+1")), "a list of at least one expression"),
+        (lambda: expressions(rng, 1, 3), "depths is 3"),
+        (lambda: schedule([Expression("12")]), "'12' with 0 sides is no expression"),
+        (lambda: schedule([Expression("/", *2 * [parse("1")])]), "'/' with 2 sides"),
+        (lambda: schedule([Expression("-", None, parse("1"))]), "'-' with 1 sides"),
     ):
         with pytest.raises(ValueError, match=message):
             call()
     with pytest.raises(TypeError, match="rng is 1"):
         expressions(1, 1)
+    for call in (lambda: schedule(["1+2"]), lambda: expressions(rng, 1, without=["1+2"])):
+        with pytest.raises(TypeError, match="'1.2' is no Expression: parse"):
+            call()
 
 
 def test_an_expression_knows_its_depth_and_nodes():

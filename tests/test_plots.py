@@ -223,8 +223,16 @@ def test_a_tree_has_its_root_at_the_top_and_its_leaves_in_order():
     assert places == {"1": (0, -1), "+": (1, 0), "2": (2, -2), "*": (3, -1), "3": (4, -2)}
     assert len(ax.lines) == 4
     ax.figure.canvas.draw()
-    for children in ([[0, 0]] * 4, [[0, 0]] * 4 + [[1, 5]]):
-        with pytest.raises(ValueError, match="each child must come before its parent"):
+    leaf = [0, 0]
+    for children, message in (
+        ([leaf] * 4, r"must be integers of shape \(5, 2\), not int64 of shape \(4, 2\)"),
+        (np.zeros((5, 2)), "must be integers .* not float64"),
+        ([leaf] * 4 + [[1, 5]], "each child must come before its parent"),
+        ([leaf, [1, 0], [0, 2], [0, 3], [0, 4]], "two children or none"),
+        ([leaf] * 4 + [[1, 2]], "must be the child of one"),  # several trees
+        ([leaf, leaf, [1, 2], leaf, [3, 3]], "must be the child of one"),
+    ):
+        with pytest.raises(ValueError, match=message):
             plots.tree(labels, children)
 
 

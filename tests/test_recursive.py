@@ -134,6 +134,9 @@ def test_what_is_no_schedule_is_refused(net, logits):
         ({"children": plan.children + 2}, "children come before their parents"),
         ({"children": plan.children - 1}, "a child's row is below 0"),
         ({"children": plan.children[1:]}, "children must have shape .time, batch, 2."),
+        ({"roots": plan.roots - 1}, "roots must have shape .batch,., each from 1 to time"),
+        ({"roots": plan.roots + len(plan.symbols)}, "roots must have shape .batch,., each from 1"),
+        ({"roots": plan.roots[:1]}, "roots must have shape .batch,."),
     ):
         with pytest.raises(ValueError, match=message):
             logits(*plan._replace(**change))

@@ -116,7 +116,9 @@ class RecursiveNet:
     here two earlier ones are needed, no matter how long ago they were. So what the scan carries is
     a table with the states of all nodes: it writes row t in step t, and row 0 are the zeros of
     children that are not there. A batch of trees has as many tables side by side, each with a
-    schedule of its own (`symrnn.tasks.expressions.schedule`).
+    schedule of its own (`symrnn.tasks.expressions.schedule`). For the way back the scan keeps the
+    table of every step, so training takes memory and time that grow with the square of the number
+    of nodes: it is meant for trees of tens of nodes, not of thousands.
 
     Parameters
     ----------
@@ -234,10 +236,15 @@ class RecursiveNet:
         symbols, children
             As for `nodes`.
         roots
-            The row of each root, ``(batch,)``, integers.
+            The row of each root, ``(batch,)``, integers: its number of nodes.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `nodes`, and if the roots are not so many, or one is not from 1 to ``time``.
         """
         h = self.nodes(symbols, children).h
-        roots = _integers("roots", roots, 1)
+        roots = _roots(roots, h.shape[1] - 1, h.shape[0])
         return self.output(h[pt.arange(h.shape[0]), roots])
 
     def node_logits(self, symbols: Any, children: Any) -> TensorVariable:
@@ -261,7 +268,8 @@ class RecursiveNet:
         """
         if every_node:
             logits = self.node_logits(symbols, children)
-            there = pt.arange(logits.shape[0])[:, None] < pt.as_tensor_variable(roots)
+            time, batch, _ = logits.shape
+            there = pt.arange(time)[:, None] < _roots(roots, time, batch)
             loss = categorical_cross_entropy(logits, target, there)
         else:
             loss = categorical_cross_entropy(self.logits(symbols, children, roots), target)
@@ -308,6 +316,18 @@ def _integers(name: str, values: Any, ndim: int) -> TensorVariable:
             "children (time, batch, 2), roots (batch,), as schedule([tree, ...]) makes them"
         )
     return values
+
+
+def _roots(roots: Any, time: TensorVariable, batch: TensorVariable) -> TensorVariable:
+    """The roots, with a check of their number and range."""
+    roots = _integers("roots", roots, 1)
+    fits = CheckAndRaise(
+        ValueError,
+        "roots must have shape (batch,), each from 1 to time: how many nodes a tree has, as "
+        "schedule counts them",
+    )
+    within = pt.ge(roots, 1).all(), pt.le(roots, time).all()
+    return fits(roots, pt.eq(roots.shape[0], batch), *within)
 
 
 def _fits(symbols: TensorVariable, children: TensorVariable) -> TensorVariable:

@@ -159,15 +159,26 @@ def tree(
     Raises
     ------
     ValueError
-        If the shapes do not fit, or a child does not come before its parent.
+        If the shapes do not fit, or it is no such tree: a node with one child, a child that does
+        not come before its parent, or a node that is nobody's child or that of two.
     """
-    pairs = np.asarray(children)
-    n = len(labels)
-    if pairs.shape != (n, 2) or n == 0 or (pairs > np.arange(n)[:, None]).any() or pairs.min() < 0:
+    pairs, n = np.asarray(children), len(labels)
+    if pairs.shape != (n, 2) or n == 0 or pairs.dtype.kind not in "iu":
         raise ValueError(
-            f"there are {n} labels, so the children must have shape ({n}, 2), not {pairs.shape}, "
-            "and each child must come before its parent"
+            f"there are {n} labels, so the children must be integers of shape ({n}, 2), not "
+            f"{pairs.dtype} of shape {pairs.shape}"
         )
+    if (pairs > np.arange(n)[:, None]).any() or (pairs < 0).any():
+        raise ValueError("each child must come before its parent, and be counted from 1")
+    inner = (pairs > 0).all(axis=1)
+    if sorted(pairs[inner].ravel().tolist()) != [*range(1, n)] or pairs[~inner].any():
+        raise ValueError(
+            "each node must have two children or none (0 and 0), and each but the last, the root, "
+            "must be the child of one: of a schedule of several trees draw one, "
+            "children[: roots[k], k]"
+        )
+    if colours is not None and len(colours) != n:
+        raise ValueError(f"there are {n} labels and {len(colours)} colours")
     x, y, waiting, n_placed = np.zeros(n), np.zeros(n), [(n - 1, False)], 0
     while waiting:  # left tree, the node, right tree: each gets the next place from left to right
         k, left_is_done = waiting.pop()

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from symrnn.text.batches import check_rng, check_sizes
+from symrnn.text.batches import check_bounds, check_rng, check_sizes
 
 Batch = tuple[NDArray[Any], NDArray[Any]]
 MOST_REPEATS = 10  # how many times the mark says, as a share of this
@@ -68,7 +68,7 @@ def repeat_copying(
     Parameters
     ----------
     rng, length, n_samples, n_bits, dtype
-        As in `copying`.
+        As in `copying`, but the dtype must be one of floats, for the mark is a fraction.
     repeats
         How many times, at least 1.
 
@@ -93,6 +93,8 @@ def repeat_copying(
     [[0, 1, 1, 0], [0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 1]]
     """
     check_sizes(repeats=repeats)
+    if np.dtype(dtype).kind != "f":
+        raise TypeError(f"dtype is {np.dtype(dtype)}, but the mark is a fraction: take 'float32'")
     x, t = _vectors(rng, length, repeats, n_samples, n_bits, length * (1 + repeats) + 2, dtype)
     x[length, :, n_bits] = repeats / MOST_REPEATS
     t = np.pad(t, [(0, 1), (0, 0), (0, 1)])
@@ -134,21 +136,20 @@ def copying_batches(
     >>> [t.shape for _, t in batches]
     [(10, 16, 8), (16, 16, 8), (16, 16, 8)]
     """
-    check_sizes(n_batches=n_batches)
+    check_sizes(n_batches=n_batches, batch_size=batch_size, n_bits=n_bits)
     check_rng(rng)
-    ranges = {"lengths": lengths, **({} if repeats is None else {"repeats": repeats})}
-    for name, (low, high) in ranges.items():
-        if not 1 <= low <= high:
-            raise ValueError(
-                f"{name} is {(low, high)}, but must be the smallest, at least 1, and the largest"
-            )
-    for _ in range(n_batches):
+    check_bounds("lengths", lengths)
+    if repeats is not None:
+        check_bounds("repeats", repeats)
+
+    def batch() -> Batch:
         length = int(rng.integers(lengths[0], lengths[1] + 1))
         if repeats is None:
-            yield copying(rng, length, batch_size, n_bits, dtype)
-        else:
-            times = int(rng.integers(repeats[0], repeats[1] + 1))
-            yield repeat_copying(rng, length, times, batch_size, n_bits, dtype)
+            return copying(rng, length, batch_size, n_bits, dtype)
+        times = int(rng.integers(repeats[0], repeats[1] + 1))
+        return repeat_copying(rng, length, times, batch_size, n_bits, dtype)
+
+    return (batch() for _ in range(n_batches))
 
 
 def _vectors(

@@ -8,13 +8,13 @@
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import NamedTuple, Union
+from typing import Any, NamedTuple, Union
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from symrnn.text.batches import check_rng, check_sizes
+from symrnn.text.batches import check_bounds, check_rng, check_sizes
 from symrnn.text.padding import padded
 
 DIGITS, OPERATORS = "0123456789", "+-*"
@@ -175,10 +175,11 @@ def expressions(
     """
     check_rng(rng)
     check_sizes(n=n)
+    check_bounds("depths", depths, least=0)
     low, high = depths
-    if not 0 <= low <= high <= 10:
-        raise ValueError(f"depths is {depths}, but must be the smallest and the largest, in 0...10")
-    taken = {tree for tree in without if low <= tree.depth <= high}
+    if high > 10:
+        raise ValueError(f"depths is {depths}, but no expression is drawn that is deeper than 10")
+    taken = {tree for tree in without if low <= _checked(tree).depth <= high}
     there_are = _count(high) - _count(low - 1)
     if n > there_are - len(taken):
         raise ValueError(
@@ -191,6 +192,20 @@ def expressions(
         if tree not in taken:
             found[tree] = None
     return list(found)
+
+
+def _checked(tree: Any) -> Expression:
+    """The tree, if it is one of digits and of operators with two sides."""
+    if not isinstance(tree, Expression):
+        raise TypeError(f"{tree!r} is no Expression: parse('1+2') makes one of a text")
+    for node in tree.nodes():
+        sides = [side for side in (node.left, node.right) if side is not None]
+        if node.symbol not in [*(OPERATORS if sides else DIGITS)] or len(sides) == 1:
+            raise ValueError(
+                f"{node.symbol!r} with {len(sides)} sides is no expression: a digit has none, and "
+                f"one of {OPERATORS} has two"
+            )
+    return tree
 
 
 def _count(depth: int) -> int:
@@ -235,8 +250,8 @@ def schedule(trees: Sequence[Expression]) -> Schedule:
 
     Raises
     ------
-    ValueError
-        If there are no trees.
+    TypeError, ValueError
+        If there are no trees, or what is given is no tree of `SYMBOLS`.
 
     Examples
     --------
@@ -250,7 +265,7 @@ def schedule(trees: Sequence[Expression]) -> Schedule:
     """
     if isinstance(trees, Expression) or not trees:
         raise ValueError("there must be a list of at least one expression: [parse('1+2')]")
-    nodes = [list(tree.nodes()) for tree in trees]
+    nodes = [list(_checked(tree).nodes()) for tree in trees]
     time, batch = max(map(len, nodes)), len(trees)
     symbols = np.zeros((time, batch), dtype=np.int64)
     children = np.zeros((time, batch, 2), dtype=np.int64)

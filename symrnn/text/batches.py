@@ -290,6 +290,17 @@ def check_sizes(**sizes: Any) -> None:
             raise ValueError(f"{name} is {size}, but must be a whole number, at least 1")
 
 
+def check_bounds(name: str, value: Any, least: int = 1) -> None:
+    """Raise ValueError unless the value is two whole numbers, the smallest and the largest."""
+    both = value if isinstance(value, tuple | list) and len(value) == 2 else (None, None)
+    whole = all(isinstance(v, Integral) and not isinstance(v, bool) for v in both)
+    if not whole or not least <= both[0] <= both[1]:
+        raise ValueError(
+            f"{name} is {value}, but must be two whole numbers, the smallest, at least {least}, "
+            f"and the largest: ({max(least, 1)}, 3)"
+        )
+
+
 def _check_window(tokens: Tokens, n_steps: int) -> None:
     if len(tokens) < n_steps + 1:
         raise ValueError(
