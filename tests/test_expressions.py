@@ -121,7 +121,7 @@ def test_what_cannot_be_drawn_or_scheduled_is_refused():
     with pytest.raises(TypeError, match="rng is 1"):
         expressions(1, 1)
     for call in (lambda: schedule(["1+2"]), lambda: expressions(rng, 1, without=["1+2"])):
-        with pytest.raises(TypeError, match="'1.2' is no Expression: parse"):
+        with pytest.raises(TypeError, match=r"'1\+2' is no Expression: parse"):
             call()
 
 

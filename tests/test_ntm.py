@@ -8,6 +8,8 @@ from pytensor.graph.replace import graph_replace
 from symrnn.cells import ElmanCell, GRUCell, LSTMCell
 from symrnn.compiling import QUICK
 from symrnn.models.ntm import NeuralTuringMachine, answer_loss, wrong_bits
+from symrnn.noise import Noise
+from symrnn.wrappers import Zoneout
 
 N_SLOTS, WIDTH, N_HIDDEN = 5, 3, 4
 
@@ -98,15 +100,11 @@ def test_the_scan_is_a_plain_loop(n_heads, cell):
 def test_the_number_of_slots_is_no_matter_of_the_weights():
     net, x = machine(), np.random.default_rng(2).normal(size=(4, 1, 2))
     expected, _, memory = by_loops(net, x[:, 0], n_slots=9)
-    (
-        logits,
-        *_,
-    ) = traced(net, x, n_slots=9)[:1]
+    logits = traced(net, x, n_slots=9)[0]
     np.testing.assert_allclose(logits[:, 0], expected, rtol=0, atol=1e-12)
     assert memory.shape == (9, WIDTH)
 
 
-@pytest.mark.slow
 def test_the_gradient_is_that_of_finite_differences():
     rng = np.random.default_rng(3)
     net = NeuralTuringMachine(2, 1, 2, rng, n_slots=3, width=2)
@@ -186,14 +184,63 @@ def test_an_answer_is_what_comes_last():
     assert loss == pytest.approx((np.log1p(np.exp(-9)) + np.log1p(np.exp(9))) / 2)
 
 
+def test_a_float32_machine_stays_one_whatever_is_the_default():
+    with pytensor.config.change_flags(floatX="float32"):
+        net, wide = machine(), machine()
+    wide_x = np.random.default_rng(2).normal(size=(4, 2, 2))
+    narrow = traced(net, wide_x)
+    assert {part.dtype for part in narrow} == {np.dtype("float32")}
+    with pytensor.config.change_flags(floatX="float32"):
+        again = traced(wide, wide_x)
+    np.testing.assert_array_equal(narrow[0], again[0])
+
+
+def test_the_compiled_test_and_trace_are_those_of_the_graph():
+    net, rng = machine(), np.random.default_rng(2)
+    x, t = rng.normal(size=(5, 3, 2)), rng.integers(2, size=(2, 3, 2)).astype(float)
+    logits, write, read, M, *_ = traced(net, x, 4)
+    loss, wrong = net.compile_test(QUICK, n_slots=4)(x, t)
+    p = 1 / (1 + np.exp(-logits[-2:]))
+    assert loss == pytest.approx(-np.log(np.where(t, p, 1 - p)).mean(), rel=1e-12)
+    assert wrong == np.mean((p > 0.5) != t)
+    said, *rest = net.compile_trace(QUICK, n_slots=4)(x)
+    np.testing.assert_allclose(said[-2:], p, rtol=1e-12)
+    r = np.einsum("tbhs,tbsw->tbhw", read, M)
+    for found, expected in zip(rest, (write, read, r, M), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_a_logit_that_is_no_number_is_wrong():
+    logits, t = np.full((3, 1, 2), np.nan), np.array([[[0.0, 1.0]]])
+    assert wrong_bits(logits, t).eval(mode=QUICK) == 1
+
+
 def test_what_does_not_fit_is_refused():
     rng = np.random.default_rng(1)
+    z, t = np.zeros((5, 2, 2)), np.zeros((2, 2, 2))
     for call, message in (
         (lambda: NeuralTuringMachine(2, 2, 4, rng, n_slots=0), "n_slots is 0"),
         (lambda: NeuralTuringMachine(2, 2, 4, rng, n_heads=0), "n_heads is 0"),
         (lambda: NeuralTuringMachine(2, 2, 4, rng, shifts=()), "shifts is ()"),
         (lambda: NeuralTuringMachine(2, 2, 4, rng, shifts=(1, 1)), "shifts is .1, 1."),
-        (lambda: NeuralTuringMachine(2, 2, 4, rng, cell=GRUCell), "GRUCell"),
+        (lambda: NeuralTuringMachine(2, 2, 4, rng, shifts=(0.5, 1)), "shifts is .0.5, 1."),
+        (lambda: NeuralTuringMachine(2, 2, 4, rng, blank=np.nan), "blank is nan"),
+        (lambda: NeuralTuringMachine(2, 2, 4, rng, cell=GRUCell), "GRUCell cannot be"),
+        (
+            lambda: NeuralTuringMachine(
+                2,
+                2,
+                4,
+                rng,
+                cell=lambda *a, **k: Zoneout(LSTMCell(*a, **k), {"h": 0.1}, Noise(rng)),
+            ),
+            "Zoneout cannot be the controller",
+        ),
+        (lambda: machine().run(np.zeros((4, 1, 2)), n_slots=0), "n_slots is 0"),
+        (lambda: machine().run(np.zeros((4, 1, 2)), n_slots=2.5), "n_slots is 2.5"),
+        (lambda: wrong_bits(z, t[:, :1]).eval(mode=QUICK), "the answer t must have shape"),
+        (lambda: answer_loss(z, np.zeros((6, 2, 2))).eval(mode=QUICK), "from 1 to time steps"),
+        (lambda: answer_loss(z, t[0]), "have 2 and 3 axes"),
         (lambda: machine().run(pt.matrix("x")), "x has shape .None, None., but must be"),
         (lambda: machine().run(np.zeros((4, 1, 3))), "2 features, as many as the machine"),
         (lambda: traced(machine(), np.zeros((4, 1, 3))), "2 features, as many as the machine"),

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
 from numpy.random import Generator
+from pytensor.graph.basic import Variable
 from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.variable import TensorVariable
 
@@ -108,7 +110,8 @@ class NeuralTuringMachine:
     Raises
     ------
     ValueError
-        If a size is below 1, or the shifts are none or not different.
+        If a size is below 1, the shifts are none or not different whole numbers, `blank` is not
+        finite, or the cell is wrapped or sees more than the sum z, as a `GRUCell` does.
 
     Examples
     --------
@@ -138,15 +141,19 @@ class NeuralTuringMachine:
         sizes = {"n_in": n_in, "n_slots": n_slots, "width": width, "n_heads": n_heads}
         for name, size in sizes.items():
             check_whole(name, size)
-        if not shifts or len(set(shifts)) < len(shifts):
+        whole = all(isinstance(by, Integral) for by in shifts)
+        if not whole or len(shifts) == 0 or len({*shifts}) < len(shifts):
             raise ValueError(f"shifts is {shifts}, but must be different whole numbers: (-1, 0, 1)")
+        if not np.isfinite(blank):
+            raise ValueError(f"blank is {blank}, but must be a finite number, such as 1e-6")
         self.n_in, self.n_slots, self.width, self.n_heads = n_in, n_slots, width, n_heads
-        self.shifts, self.blank = tuple(shifts), blank
+        self.shifts, self.blank = tuple(map(int, shifts)), blank
         self.controller = cell(n_in + n_heads * width, n_hidden, rng, name="controller")
-        if not self.controller.additive:
+        if not isinstance(self.controller, Cell) or not self.controller.additive:
             raise ValueError(
-                f"{type(self.controller).__name__} sees what comes in and its state apart, but the "
-                "controller must see their sum, as LSTMCell and ElmanCell do"
+                f"{type(self.controller).__name__} cannot be the controller, for the machine "
+                "computes the sum z of what comes in, what was read and the last output by itself: "
+                "take a cell that sees this sum alone, such as LSTMCell and ElmanCell, unwrapped"
             )
         self.addressing = [width, 1, 1, len(self.shifts), 1]  # k, beta, g, s, gamma of one head
         per_pair = 2 * sum(self.addressing) + 2 * width
@@ -179,7 +186,8 @@ class NeuralTuringMachine:
         w_c = masked_softmax(beta * K)
         w_g = g * w_c + (1 - g) * w
         w_s = sum(s[:, :, [j]] * pt.roll(w_g, by, axis=2) for j, by in enumerate(self.shifts))
-        return masked_softmax(gamma * pt.log(w_s + TINY))  # the power, over its sum
+        tiny = np.asarray(TINY, dtype=w_s.dtype)
+        return masked_softmax(gamma * pt.log(w_s + tiny))  # the power, over its sum
 
     def write(self, orders: Orders, w: TensorVariable, M: TensorVariable) -> TensorVariable:
         """Return the memory after all writing heads, whose weightings are w, have written."""
@@ -204,11 +212,12 @@ class NeuralTuringMachine:
         Raises
         ------
         TypeError, ValueError
-            If x is not of a float dtype, or has other axes or features, or no step.
+            If x is not of a float dtype, or has other axes or features, or no step; if `n_slots` is
+            below 1.
         """
         x, cell, n_heads = self._checked(x), self.controller, self.n_heads
         time, batch, _ = x.shape
-        n_slots, dtype = self.n_slots if n_slots is None else n_slots, self.output.W.dtype
+        n_slots, dtype = self._slots(n_slots), self.output.W.dtype
         start = cell.initial_state(batch)
         M_0 = pt.full((batch, n_slots, self.width), np.asarray(self.blank, dtype))
         w_0 = pt.zeros((batch, 2 * n_heads, n_slots), dtype=dtype)
@@ -255,6 +264,15 @@ class NeuralTuringMachine:
     def _read(self, w: TensorVariable, M: TensorVariable) -> TensorVariable:
         """What the reading heads see, ``(..., n_heads, width)``."""
         return pt.matmul(w[..., self.n_heads :, :], M)
+
+    def _slots(self, n_slots: Any) -> Any:
+        if n_slots is None:
+            return self.n_slots
+        if not isinstance(n_slots, Variable):
+            check_whole("n_slots", n_slots)
+            return n_slots
+        positive = CheckAndRaise(ValueError, "n_slots is below 1: the memory needs a slot")
+        return positive(n_slots, pt.gt(n_slots, 0))
 
     def _checked(self, x: Any) -> TensorVariable:
         x = float_variable(x)
@@ -307,9 +325,13 @@ def answer_loss(logits: Any, t: Any) -> TensorVariable:
     t
         The answer, shape ``(steps, batch, n_out)``, each 0 or 1: what should come in the last
         steps. What the net says before is of no matter.
+
+    Raises
+    ------
+    ValueError
+        If the answer has another shape, more steps than the logits, or none.
     """
-    t = pt.as_tensor_variable(t)
-    loss = binary_cross_entropy(pt.as_tensor_variable(logits)[-t.shape[0] :], t)
+    loss = binary_cross_entropy(*_said_and_due(logits, t))
     loss.name = "loss"
     return loss
 
@@ -317,13 +339,29 @@ def answer_loss(logits: Any, t: Any) -> TensorVariable:
 def wrong_bits(logits: Any, t: Any) -> TensorVariable:
     """Which share of an answer's bits is wrong, if each takes its likelier value.
 
-    Guessing gives 1/2. Parameters as in `answer_loss`.
+    Guessing gives 1/2; a logit that is NaN is wrong. Parameters and errors as in `answer_loss`.
     """
-    t = pt.as_tensor_variable(t)
-    said = pt.gt(pt.as_tensor_variable(logits)[-t.shape[0] :], 0)
-    return pt.neq(said, pt.gt(t, 0.5)).mean()
+    z, t = _said_and_due(logits, t)
+    right = pt.switch(pt.gt(t, 0.5), pt.gt(z, 0), pt.le(z, 0))
+    return 1 - right.mean()
+
+
+def _said_and_due(logits: Any, t: Any) -> tuple[TensorVariable, TensorVariable]:
+    """The logits of the last steps, and the answer that is due in them."""
+    z, t = pt.as_tensor_variable(logits), pt.as_tensor_variable(t)
+    message = (
+        "the answer t must have shape (steps, batch, n_out) with the batch and n_out of the "
+        "logits, (time, batch, n_out), and from 1 to time steps"
+    )
+    if z.ndim != 3 or t.ndim != 3:
+        raise ValueError(f"{message}; they have {t.ndim} and {z.ndim} axes")
+    steps = t.shape[0]
+    same = [pt.eq(t.shape[k], z.shape[k]) for k in (1, 2)]
+    t = CheckAndRaise(ValueError, message)(t, *same, pt.ge(steps, 1), pt.le(steps, z.shape[0]))
+    return z[-steps:], t
 
 
 def _unit(v: TensorVariable) -> TensorVariable:
     """Vectors along the last axis, divided by their norm."""
-    return v / pt.sqrt((v**2).sum(axis=-1, keepdims=True) + TINY)
+    tiny = np.asarray(TINY, dtype=v.dtype)
+    return v / pt.sqrt((v**2).sum(axis=-1, keepdims=True) + tiny)

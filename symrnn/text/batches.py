@@ -292,9 +292,9 @@ def check_sizes(**sizes: Any) -> None:
 
 def check_bounds(name: str, value: Any, least: int = 1) -> None:
     """Raise ValueError unless the value is two whole numbers, the smallest and the largest."""
-    both = value if isinstance(value, tuple | list) and len(value) == 2 else (None, None)
+    both = list(value) if isinstance(value, tuple | list) else []
     whole = all(isinstance(v, Integral) and not isinstance(v, bool) for v in both)
-    if not whole or not least <= both[0] <= both[1]:
+    if len(both) != 2 or not whole or not least <= both[0] <= both[1]:
         raise ValueError(
             f"{name} is {value}, but must be two whole numbers, the smallest, at least {least}, "
             f"and the largest: ({max(least, 1)}, 3)"
