@@ -19,7 +19,7 @@ def test_a_repeated_copy_ends_with_a_mark():
     for k in range(3):
         np.testing.assert_array_equal(t[2 * k : 2 * k + 2, :, :6], x[:2, :, :6])
     np.testing.assert_array_equal(t[:, 0, 6], [0, 0, 0, 0, 0, 0, 1])
-    np.testing.assert_array_equal(x[:, 0, 6], [0, 0, 0.3, 0, 0, 0, 0, 0, 0, 0])
+    np.testing.assert_array_equal(x[:, 0, 6], [0, 0, 3, 0, 0, 0, 0, 0, 0, 0])
     assert not t[-1, :, :6].any()
 
 
@@ -59,5 +59,5 @@ def test_what_makes_no_sequence_is_refused():
             call()
     with pytest.raises(TypeError, match="rng is None"):
         copying(None, 1)
-    with pytest.raises(TypeError, match="dtype is int8, but the mark is a fraction"):
-        repeat_copying(rng, 1, 3, dtype="int8")
+    with pytest.raises(TypeError, match="dtype is bool, but the mark is a number"):
+        repeat_copying(rng, 1, 3, dtype=bool)

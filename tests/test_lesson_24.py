@@ -26,6 +26,7 @@ def test_recursion_scan_and_library_agree(quick):
 def test_no_expression_is_learnt_and_asked(quick):
     asked = {tree for trees in quick[0]["tests"].values() for tree in trees}
     assert not asked & set(quick[0]["learn"])
+    assert quick[0]["told"][3] == 0
     assert {d: {t.depth for t in trees} for d, trees in quick[0]["tests"].items()} == {
         d: {d} for d in (1, 2, 3)
     }
@@ -57,6 +58,8 @@ def test_options_that_cannot_be_used_are_named(tmp_path):
 @pytest.mark.slow
 def test_the_tree_carries_on_to_deeper_expressions_and_the_text_does_not(tmp_path):
     found, _ = run_lesson(lesson, tmp_path)
+    told = found["told"].values()
+    assert [*told][2:] == [0, 0, 0, 0]
     tree, text = (run for run in found["runs"].values())
     assert text.n_weights > tree.n_weights
     for depth, right in tree.right[-1].items():

@@ -261,7 +261,8 @@ class RecursiveNet:
         symbols, children, roots
             As for `logits`.
         target
-            The right classes: of the roots, ``(batch,)``; or of all nodes, ``(time, batch)``.
+            The right classes: of the roots, ``(batch,)``; or of all nodes, ``(time, batch)``, as
+            `symrnn.tasks.expressions.node_values` makes them.
         every_node
             True takes the mean over all nodes, each a tree of its own (Socher et al., 2013, were
             told the sentiment of every phrase). Padding does not count.

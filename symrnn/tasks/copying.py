@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from symrnn.text.batches import check_bounds, check_rng, check_sizes
 
 Batch = tuple[NDArray[Any], NDArray[Any]]
-MOST_REPEATS = 10  # how many times the mark says, as a share of this
 
 
 def copying(
@@ -68,14 +67,15 @@ def repeat_copying(
     Parameters
     ----------
     rng, length, n_samples, n_bits, dtype
-        As in `copying`, but the dtype must be one of floats, for the mark is a fraction.
+        As in `copying`, but the dtype must hold the number of repeats.
     repeats
         How many times, at least 1.
 
     Returns
     -------
     x : array of shape (length + 1 + length * repeats + 1, n_samples, n_bits + 1)
-        The vectors; ``repeats / 10`` in the last feature, the mark; and zeros.
+        The vectors; `repeats` in the last feature, the mark; and zeros. So with the mark 1 the task
+        is that of `copying`, but for the mark at the end.
     t : array of shape (length * repeats + 1, n_samples, n_bits + 1)
         The vectors, again and again; and a 1 in the last feature, the mark that ends the answer.
 
@@ -88,15 +88,15 @@ def repeat_copying(
     --------
     >>> x, t = repeat_copying(np.random.default_rng(1), length=1, repeats=3, n_bits=3)
     >>> x[:2, 0].tolist()
-    [[0.0, 1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.3]]
+    [[0.0, 1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 3.0]]
     >>> t[:, 0].astype(int).tolist()
     [[0, 1, 1, 0], [0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 1]]
     """
     check_sizes(repeats=repeats)
-    if np.dtype(dtype).kind != "f":
-        raise TypeError(f"dtype is {np.dtype(dtype)}, but the mark is a fraction: take 'float32'")
+    if np.dtype(dtype).kind not in "iuf":
+        raise TypeError(f"dtype is {np.dtype(dtype)}, but the mark is a number: take 'float32'")
     x, t = _vectors(rng, length, repeats, n_samples, n_bits, length * (1 + repeats) + 2, dtype)
-    x[length, :, n_bits] = repeats / MOST_REPEATS
+    x[length, :, n_bits] = repeats
     t = np.pad(t, [(0, 1), (0, 0), (0, 1)])
     t[-1, :, n_bits] = 1
     return x, t

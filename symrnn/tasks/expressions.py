@@ -280,6 +280,32 @@ def schedule(trees: Sequence[Expression]) -> Schedule:
     return Schedule(symbols, children, np.array([len(n) for n in nodes]))
 
 
+def node_values(trees: Sequence[Expression], modulus: int | None = None) -> NDArray[np.int64]:
+    """Return what the tree below each node is worth, to train a net at every node.
+
+    Returns
+    -------
+    array of shape (time, batch)
+        In the order of `schedule`, 0 where there is padding; with a modulus as in
+        `Expression.value`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `schedule`.
+
+    Examples
+    --------
+    >>> node_values([parse("1+2*3"), parse("7")], modulus=5).T.tolist()
+    [[1, 2, 3, 1, 2], [2, 0, 0, 0, 0]]
+    """
+    values = np.zeros(schedule(trees).symbols.shape, dtype=np.int64)
+    for k, tree in enumerate(trees):
+        of_nodes = [node.value(modulus) for node in tree.nodes()]
+        values[: len(of_nodes), k] = of_nodes
+    return values
+
+
 def text_tokens(trees: Sequence[Expression]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Return the texts of trees for a net that reads them from left to right.
 
