@@ -28,29 +28,58 @@ TINY = 1e-6  # keeps quotients and logarithms finite
 class Orders(NamedTuple):
     """What the controller tells the heads, each ``(..., heads, size)``; those that write first.
 
-    Keys and what is added lie within (-1, 1); beta is positive, gamma above 1, s a distribution;
-    g and e lie within (0, 1). The last two are for the heads that write alone.
+    Attributes
+    ----------
+    k
+        Key, what to look for, ``(..., 2 n_heads, width)``; within (-1, 1).
+    beta
+        Strength of the key, ``(..., 2 n_heads, 1)``; positive.
+    g
+        Gate, ``(..., 2 n_heads, 1)``; 1 goes where the key fits, 0 stays.
+    s
+        How far to go from there, ``(..., 2 n_heads, n_shifts)``; a distribution.
+    gamma
+        Sharpening, ``(..., 2 n_heads, 1)``; above 1.
+    e, a
+        What to erase, within (0, 1), and what to add, within (-1, 1); for the heads that write
+        alone, ``(..., n_heads, width)``.
     """
 
-    k: TensorVariable  # key: what to look for, (..., 2 n_heads, width)
-    beta: TensorVariable  # strength of the key, (..., 2 n_heads, 1)
-    g: TensorVariable  # gate: 1 goes where the key fits, 0 stays, (..., 2 n_heads, 1)
-    s: TensorVariable  # how far to go from there, (..., 2 n_heads, n_shifts)
-    gamma: TensorVariable  # sharpening, (..., 2 n_heads, 1)
-    e: TensorVariable  # what to erase, (..., n_heads, width)
-    a: TensorVariable  # what to add, (..., n_heads, width)
+    k: TensorVariable
+    beta: TensorVariable
+    g: TensorVariable
+    s: TensorVariable
+    gamma: TensorVariable
+    e: TensorVariable
+    a: TensorVariable
 
 
 class Trace(NamedTuple):
-    """All that happens in a neural Turing machine, of all steps: ``(time, batch, ...)``."""
+    """All that happens in a neural Turing machine, in all steps.
 
-    logits: TensorVariable  # [h_t r_t] W + b, (time, batch, n_out)
-    h: TensorVariable  # the controller's outputs, (time, batch, n_hidden)
-    write: TensorVariable  # w of the heads that write, (time, batch, n_heads, n_slots)
-    read: TensorVariable  # w of the heads that read, (time, batch, n_heads, n_slots)
-    r: TensorVariable  # what is read, (time, batch, n_heads, width)
-    M: TensorVariable  # the memory after each step, (time, batch, n_slots, width)
-    orders: Orders  # what the heads are told
+    Attributes
+    ----------
+    logits
+        ``[h_t, r_t] W + b``, ``(time, batch, n_out)``.
+    h
+        The controller's outputs, ``(time, batch, n_hidden)``.
+    write, read
+        Weightings of the heads that write and that read, ``(time, batch, n_heads, n_slots)``.
+    r
+        What is read, ``(time, batch, n_heads, width)``.
+    M
+        The memory after each step, ``(time, batch, n_slots, width)``.
+    orders
+        What the heads are told.
+    """
+
+    logits: TensorVariable
+    h: TensorVariable
+    write: TensorVariable
+    read: TensorVariable
+    r: TensorVariable
+    M: TensorVariable
+    orders: Orders
 
 
 class NeuralTuringMachine:
@@ -308,7 +337,11 @@ class NeuralTuringMachine:
         return pytensor.function([x, t], [answer_loss(logits, t), wrong_bits(logits, t)], mode=mode)
 
     def compile_trace(self, mode: Any = None, n_slots: Any = None) -> Any:
-        """Compile ``x -> [p, write, read, r, M]``: the probabilities of ones, and as in `Trace`."""
+        """Compile ``x -> [p, write, read, r, M]``: the probabilities of ones, and as in `Trace`.
+
+        For `symrnn.plots.memory_use`, which draws one sequence and one head: ``p[:, 0]``,
+        ``write[:, 0, 0]`` and ``read[:, 0, 0]``.
+        """
         x = pt.tensor3("x")
         trace = self.run(x, n_slots)
         p = pt.sigmoid(trace.logits)

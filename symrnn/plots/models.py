@@ -97,7 +97,8 @@ def memory_use(
     -------
     list of Axes
         Five panels of a new figure, with time from left to right: input, answer, what the net says
-        (a red cross where a bit is wrong), and where it writes and reads.
+        (a red cross where a bit is wrong, pale blue where no answer is due), and where it writes
+        and reads.
 
     Raises
     ------
@@ -125,7 +126,8 @@ def memory_use(
         gridspec_kw={"height_ratios": heights}, layout="constrained",
     )  # fmt: skip
     for ax, (name, values) in zip(axes, panels.items(), strict=True):
-        colours = "Blues" if name in ("written", "read") else "Greys"
+        name_of_map = "Blues" if name in ("written", "read") else "Greys"
+        colours = plt.get_cmap(name_of_map).with_extremes(bad="#dbe4f0")  # no answer is due yet
         ax.imshow(values.T, cmap=colours, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
         ax.set(yticks=[], ylabel=name)
     for ax in axes[3:]:

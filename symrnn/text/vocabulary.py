@@ -332,7 +332,10 @@ class Vocabulary:
             f"{said}, which is not among the {len(self)} of the vocabulary, and there is no "
             f"{UNK} to stand for it.{like}",
         )
-        error.add_note(f"A vocabulary built with specials=({UNK!r},) takes any token.")
+        error.add_note(
+            f"A vocabulary with {UNK} takes any token: build it with specials=({UNK!r},), and one "
+            "of pairs or dialogues with min_count=2 (words that occur once are then unknown too)."
+        )
         return error
 
 
