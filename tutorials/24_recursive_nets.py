@@ -12,7 +12,7 @@ What you should see
     each node of a still deeper one.
 
 How long it takes (measured on two cores)
-    Two to three minutes; nothing is compiled, so the first time is no longer. With --quick some 8
+    Under two minutes; nothing is compiled, so the first time is no longer. With --quick some 8
     seconds.
 
 What you need to know
