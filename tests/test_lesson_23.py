@@ -42,7 +42,7 @@ def test_pictures_have_the_shapes_of_one_sequence(quick):
 
 
 @pytest.mark.slow
-def test_the_machine_copies_twice_the_length_that_it_has_learnt(tmp_path):
+def test_the_machine_copies_twice_the_length_that_it_has_learnt_and_several_times_over(tmp_path):
     found, _ = run_lesson(lesson, tmp_path)
     machine, lstm = found["runs"]["machine"], found["runs"]["LSTM"]
     assert found["learners"]["LSTM"].n_weights > found["learners"]["machine"].n_weights
@@ -51,3 +51,6 @@ def test_the_machine_copies_twice_the_length_that_it_has_learnt(tmp_path):
     assert machine.wrong[40] <= 0.05
     assert lstm.wrong[20] > 0.2
     assert lstm.wrong[40] > 0.3
+    repeated = found["repeated"].wrong
+    assert repeated[5, 5] < 0.05
+    assert repeated[10, 5] < 0.15  # twice as many vectors as learnt from
