@@ -578,6 +578,7 @@ def test_settings_that_make_no_sense_are_refused(rng):
 # numba
 
 
+@pytest.mark.slow
 @pytest.mark.numba
 def test_numba_draws_new_masks_normalises_alike_and_refuses_unknown_tokens(rng):
     tokens, noise = pt.lmatrix("tokens"), Noise(rng)

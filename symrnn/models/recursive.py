@@ -145,11 +145,12 @@ class RecursiveNet:
     --------
     The larger of two digits, 0 or 1: 0+0 is 0, all others are 1.
 
+    >>> from symrnn.compiling import QUICK
     >>> from symrnn.tasks.expressions import SYMBOLS, parse, schedule
     >>> from symrnn.updates import adam
     >>> net = RecursiveNet(len(SYMBOLS), 2, 8, np.random.default_rng(1))
     >>> step = net.compile_training(lambda loss, params: adam(loss, params, 0.03),
-    ...                             mode="FAST_COMPILE")
+    ...                             mode=QUICK)
     >>> plan = schedule([parse(text) for text in ("0+0", "0+1", "1+0", "1+1")])
     >>> losses = [float(step(*plan, np.array([0, 1, 1, 1]))) for _ in range(40)]
     >>> losses[0] > 0.4, losses[-1] < 0.05
