@@ -19,6 +19,11 @@ MASK_FITS = CheckAndRaise(
     ValueError, "the mask's shape is not (time, batch), that of x without the features"
 )
 MASK_IS_0_OR_1 = CheckAndRaise(ValueError, "the mask holds something else than 0 and 1")
+PADDING_IS_LAST = CheckAndRaise(
+    ValueError,
+    "the mask is 1 again after a 0, but padding must come last: after the tokens of each sequence, "
+    "and after the turns of each dialogue; symrnn.text.padded and padded_dialogues put it there",
+)
 
 
 class InputFits(CheckAndRaise):
@@ -112,7 +117,7 @@ def checked_mask(mask: Any, x: TensorVariable) -> TensorVariable:
         )
     if mask.dtype.startswith("complex"):
         raise TypeError(f"the mask has dtype {mask.dtype}, but must hold 0 and 1 or truth values")
-    if not _may_equal(mask.type.shape, x.type.shape[:-1]):
+    if not may_equal(mask.type.shape, x.type.shape[:-1]):
         raise ValueError(
             f"the mask has shape {mask.type.shape} and x {x.type.shape}: the mask must have all "
             "axes of x but the last, for example (time, batch)"
@@ -122,6 +127,11 @@ def checked_mask(mask: Any, x: TensorVariable) -> TensorVariable:
         mask = MASK_IS_0_OR_1(mask, pt.all(pt.eq(mask, 0) | pt.eq(mask, 1)))
     mask = pt.specify_shape(mask, x.type.shape[:-1])  # of all these, mode JAX checks this alone
     return pt.neq(mask, 0).reshape((*tuple(x.shape)[:-1], 1))
+
+
+def padding_last(mask: TensorVariable) -> TensorVariable:
+    """Return the mask, which is refused at the call if it rises along its first axis."""
+    return PADDING_IS_LAST(mask, pt.le(mask[1:], mask[:-1]).all())
 
 
 def checked_state(cell: Any, given: Any, wanted: Any, x: TensorVariable) -> Any:
@@ -151,7 +161,7 @@ def checked_state(cell: Any, given: Any, wanted: Any, x: TensorVariable) -> Any:
     for name, value in zip(wanted._fields, given, strict=True):
         array = pt.as_tensor_variable(value).astype(cell.W_h.dtype)
         shape = array.type.shape
-        if array.ndim not in (1, 2) or not _may_equal(shape, known[-array.ndim :]):
+        if array.ndim not in (1, 2) or not may_equal(shape, known[-array.ndim :]):
             raise ValueError(
                 f"the initial state {name} has shape {shape}, but must have "
                 f"(batch, n_hidden) = {known}, or (n_hidden,)"
@@ -166,7 +176,7 @@ def checked_state(cell: Any, given: Any, wanted: Any, x: TensorVariable) -> Any:
     return type(wanted)(*arrays)
 
 
-def _may_equal(shape: Sequence[int | None], wanted: Sequence[int | None]) -> bool:
+def may_equal(shape: Sequence[int | None], wanted: Sequence[int | None]) -> bool:
     """Whether two shapes, as far as they are known, are the same."""
     return all(a is None or b is None or a == b for a, b in zip(shape, wanted, strict=True))
 

@@ -253,6 +253,21 @@ def test_only_so_many_of_the_last_turns_are_read(repliers):
     assert short.reply(long) != whole.reply(long)
 
 
+def test_drawing_from_the_most_probable_word_alone_is_greedy(repliers):
+    contexts, rng = [["a", "bcab"]] * 20, np.random.default_rng(1)
+    replier = repliers["hred"]
+    for setting in ({"top_k": 1}, {"top_p": 1e-9}):
+        assert replier.reply(contexts, word_rng=rng, **setting) == replier.reply(contexts)
+
+
+def test_what_is_said_to_a_model_may_be_longer_than_its_replies(repliers):
+    hred = copy(repliers["hred"])
+    hred.longest_read = 7
+    assert len(hred.reply([["abcabca"]])[0]) <= 6
+    with pytest.raises(ValueError, match="has 8 tokens, 'abcabcab', but at most 7 are allowed"):
+        hred.reply([["abcabcab"]])
+
+
 def test_bad_requests_are_refused(repliers):
     hred, vhred = repliers["hred"], repliers["vhred"]
     for dialogues, error, message in (
@@ -273,6 +288,11 @@ def test_bad_requests_are_refused(repliers):
         hred.reply([["a"]], word_rng=3)
     with pytest.raises(ValueError, match="temperature is 0"):
         hred.reply([["a"]], word_rng=np.random.default_rng(1), temperature=0)
+    with pytest.raises(ValueError, match="top_k is 5, but must be a whole number, from 1 to 4"):
+        hred.reply([["a"]], word_rng=np.random.default_rng(1), top_k=5)
+    for setting in ({"temperature": 0.5}, {"top_k": 2}, {"top_p": 0.9}):
+        with pytest.raises(ValueError, match="but without word_rng the most probable token is"):
+            hred.reply([["a"]], **setting)
     assert hred.reply([]) == []
 
 
@@ -292,10 +312,15 @@ def test_what_does_not_fit_a_model_is_refused(kind):
         Replier(model, DialogueVocabulary.build([["ab", "a"]], Characters()), QUICK)
     with pytest.raises(ValueError, match="most_turns is 0"):
         Replier(model, VOCABULARY, QUICK, most_turns=0)
+    with pytest.raises(ValueError, match="longest_read is 0"):
+        Replier(model, VOCABULARY, QUICK, longest_read=0)
     for words, mask, message in (
         (WORDS + 9, MASK, "a token is below 0, or not below n_tokens"),
         (WORDS, MASK[:, 1:], "the mask's shape is not that of words"),
         (WORDS[:, :1], MASK[:, :1], "there must be at least two turns"),
+        (WORDS[::-1], MASK[::-1], "padding must come last"),  # before the words
+        (WORDS[:, ::-1], MASK[:, ::-1], "padding must come last"),  # before the turns
+        (WORDS, MASK & (np.arange(4) == 0)[:, None], "no dialogue has a reply"),
     ):
         with pytest.raises(ValueError, match=message):
             call(words, mask, EPSILON)

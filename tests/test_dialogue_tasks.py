@@ -89,10 +89,13 @@ def test_what_belongs_to_another_subject_or_is_half_right_is_not_right():
             assert all(is_right(asked, r) == (other == subject) for r in wrong)
         first, second = (r.split() for r in replies[:2])
         assert is_right(asked, " ".join(first).replace(" .", "."))
+        assert is_right([u.replace(" .", ".") for u in asked], " ".join(first))
         assert not is_right(asked, " ".join([*first[:2], *second[2:]]))
         assert not is_right(asked, "")
     with pytest.raises(ValueError, match="names none of the subjects animals, fruit, jobs"):
         is_right(["hello"], "oh .")
+    with pytest.raises(ValueError, match="the dialogue is empty"):
+        is_right([], "oh .")
 
 
 @pytest.mark.parametrize("make", [memory_dialogues, choice_dialogues])

@@ -11,7 +11,7 @@ lesson = load_lesson("21")
 
 def test_the_quick_run_prints_and_draws_all_parts(quick):
     found, printed, folder = quick
-    assert sorted(p.stem for p in folder.iterdir()) == ["21_memory", "21_replies"]
+    assert sorted(p.stem for p in folder.iterdir()) == ["21_replies"]
     for part in range(1, 5):
         assert f"{part}. " in printed
     assert max(map(len, printed.splitlines())) < 120
@@ -62,6 +62,16 @@ def test_a_file_that_cannot_be_used_is_told(tmp_path):
     for name, message in (("one.txt", "line 1: the dialogue has one"), ("none.txt", "none.txt")):
         with pytest.raises(OptionError, match=f"--file: .*{message}"):
             lesson.learn_file(str(tmp_path / name), 1, lesson.PLANS["quick"], 1, QUICK)
+
+
+@pytest.mark.slow
+def test_long_utterances_of_a_file_are_cut_and_that_is_said(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(lesson, "LONGEST", 4)
+    path = tmp_path / "talk.txt"
+    path.write_text(lesson.TALK)
+    said = lesson.learn_file(str(path), 1, lesson.PLANS["quick"], 1, QUICK)
+    assert [utterance for utterance, _ in said] == ["Hello .", "Hello , who are you ?"]
+    assert "2 of 5 utterances have more than 4 tokens" in capsys.readouterr().out
 
 
 @pytest.mark.slow

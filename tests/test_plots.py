@@ -191,8 +191,15 @@ def test_a_latent_plane_shows_each_image_at_its_point():
     assert (abs(x - 1) < 0.5).all()
     assert (abs(y + 1) < 0.5).all()
     np.testing.assert_allclose(plots.latent_grid(3, 1.0), [-1, 0, 1])
-    with pytest.raises(ValueError, match=r"z has shape \(2, 2\), values \(3,\)"):
-        plots.latent_plane(z, [1, 2, 3], images)
+    for v, wrong, axes, message in (
+        ([1, 2, 3], images, None, r"z has shape \(2, 2\), values \(3,\)"),
+        (values, images[:, :2], None, r"images \(3, 2, 2, 4\), .* a square grid"),
+        (values, images[:0, :0], None, "a square grid"),
+        (values, images, points, "axes is .*, but must be two"),
+        (values, images, [points], "must be two"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            plots.latent_plane(z, v, wrong, axes=axes)
 
 
 def test_the_use_of_a_memory_is_drawn_in_five_panels_with_time_across():
@@ -248,6 +255,8 @@ def test_a_map_shows_each_word_once_at_its_point_and_joins_pairs():
     lines = [np.transpose(line.get_data()) for line in ax.lines]
     np.testing.assert_array_equal(lines, [points[[0, 2]], points[[1, 3]]])
     assert plots.word_map(points[:1], ["a"]).get_legend() is None
+    part = plt.figure().subfigures(1, 2)[0].subplots()  # in a part of a figure, too
+    assert plots.word_map(points[:1], ["a"], ax=part) is part
 
 
 def test_labels_of_a_map_do_not_cover_each_other():

@@ -94,6 +94,8 @@ def test_empty_and_long_utterances_are_named():
     ):  # fmt: skip
         with pytest.raises(error, match=message):
             words.encode(dialogues, longest=2)
+    with pytest.raises(TypeError, match="dialogue 1 is a string, but must be a list of utteran"):
+        DialogueVocabulary.build([["Hello ."], "Hi ."])
     with pytest.raises(ValueError, match="the vocabulary has no <eos>"):
         DialogueVocabulary(Vocabulary(["a"]))
     with pytest.raises(ValueError, match="no tokens"):
@@ -111,9 +113,13 @@ def test_padding_is_after_utterances_and_after_dialogues():
     for nothing in ([], [[]], [[[1]], []]):
         with pytest.raises(ValueError, match="there must be at least one, and each must have an"):
             padded_dialogues(nothing, eos=9)
+    with pytest.raises(TypeError, match="is float64, but must be int64: numbers of tokens are"):
+        padded_dialogues([[[1], [1.7]]], eos=9)
+    with pytest.raises(TypeError, match="eos is None, but must be the number of <eos>"):
+        padded_dialogues([[[1]]], eos=None)
 
 
-@pytest.mark.parametrize("most_turns", [None, 2, 3, 4, 9])
+@pytest.mark.parametrize("most_turns", [None, 2, np.int64(3), 4, 9])
 def test_every_utterance_but_the_first_is_a_reply_once_however_dialogues_are_cut(most_turns):
     dialogues = [[[10 * k + n] for n in range(1, length + 1)] for k, length in enumerate((2, 5, 7))]
     batches = dialogue_batches(dialogues, 2, 0, np.random.default_rng(1), most_turns)
@@ -156,6 +162,7 @@ def test_batches_come_in_a_new_order_each_time_and_the_same_from_a_seed():
         ([[[1], [0, 2]]], {}, ValueError, "utterance 1 of dialogue 0 holds 0, the number of <eos>"),
         ([[[1], [2]]], {"batch_size": 0}, ValueError, "batch_size is 0"),
         ([[[1], [2]]], {"most_turns": 1}, ValueError, "most_turns is 1, but must be 2 or more"),
+        ([[[1], [2]]], {"most_turns": 2.0}, ValueError, "most_turns is 2.0, but must be 2 or mor"),
         ([[[1], [2]]], {"eos": None}, TypeError, "eos is None"),
         ([[[1], [2]]], {"rng": 3}, TypeError, "rng is 3"),
     ],

@@ -231,6 +231,20 @@ def test_what_padding_holds_changes_no_number_nor_gradient():
     assert more == pytest.approx(float(call(TOKENS)[0]), abs=1e-12)
 
 
+def test_a_column_without_a_token_is_no_sequence():
+    model, epsilon = sequence_model(), RNG.normal(size=(3, 2))
+    tokens, mask, draws = pt.lmatrix("tokens"), pt.matrix("mask", dtype="bool"), pt.matrix("draws")
+    terms = pytensor.function(
+        [tokens, mask, draws], [*model.terms(tokens, mask, epsilon=draws)], mode=QUICK
+    )
+    alone = terms(TOKENS, MASK, epsilon)
+    wider = [np.pad(a, [(0, 0), (0, 2)]) for a in (TOKENS, MASK)]
+    np.testing.assert_allclose(terms(*wider, np.pad(epsilon, [(0, 2), (0, 0)])), alone, rtol=1e-12)
+    np.testing.assert_array_equal(terms(TOKENS, MASK & False, epsilon), 0)  # as of every loss
+    with pytest.raises(ValueError, match="padding must come last"):
+        terms(TOKENS[::-1], MASK[::-1], epsilon)
+
+
 def test_gradients_of_a_sequence_model_are_those_of_finite_differences():
     model, epsilon = sequence_model(), RNG.normal(size=(3, 2))
     names = [p.name for p in model.params]
@@ -316,13 +330,26 @@ def test_what_does_not_fit_is_refused():
     ):
         with pytest.raises(ValueError, match=message):
             make()
+    decoder = sequence_model().decoder
+    for eos, banned, message in (
+        (None, [], "eos is None, but must be .* if the vocabulary has no <eos>"),
+        (1.0, [], "eos is 1.0, but must be from 0 to 3, the number of a token"),
+        (3, [0, 7], "a banned token is 7, but must be from 0 to 3"),
+        (3, [-1], "a banned token is -1"),
+        (3, [0, 3], "eos, 3, is banned"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Writer(decoder, eos, QUICK, banned=banned)
     model = VAE(3, 4, 2, rng)
     with pytest.raises(ValueError, match="epsilon has 1 axes, but z has 2"):
         model.elbo(np.eye(3), epsilon=np.zeros(2))
     with pytest.raises(ValueError, match="epsilon does not have the shape of z"):
         model.elbo(np.eye(3), epsilon=np.zeros((1, 2))).eval(mode=QUICK)
-    with pytest.raises(ValueError, match="kl_weight is -1"):
-        model.compile_training(lambda *_: {}, QUICK, kl_weight=-1)
+    with pytest.raises(ValueError, match="epsilon does not have the shape of z"):
+        model.elbo(np.eye(3), epsilon=np.zeros((5, 2))).eval(mode=QUICK)
+    for negative in (-1, np.float32(-1)):
+        with pytest.raises(ValueError, match="kl_weight is -1"):
+            model.compile_training(lambda *_: {}, QUICK, kl_weight=negative)
     elbo = model.compile_elbo(QUICK)
     with pytest.raises(ValueError, match="is not between 0 and 1"):
         elbo(2 * np.eye(3))

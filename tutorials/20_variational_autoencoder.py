@@ -212,7 +212,7 @@ def plane_of_bars(plan: Plan, seed: int, mode: Any, names: list[str]) -> dict[st
 
 
 def draw_training(runs: dict[str, Trained]) -> Any:
-    """Both terms while training, as means of 25 steps."""
+    """Both terms while training, as means of 20 steps."""
     figure, axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained", sharex=True)
     for name, run in runs.items():
         colour = ORANGE if name == "annealed" else GREY

@@ -15,7 +15,7 @@ What you should see
 
 How long it takes (measured on two cores that had much else to do)
     Four minutes of one core, and two to three on a free machine; nothing is compiled, so the
-    first time is no longer. With --quick some 10 seconds.
+    first time is no longer. With --quick some 10 seconds, without part 2's training and figure.
 
 What you need to know
     Lesson 9 has the GRU, lesson 16 encoder and decoder, lesson 20 the bound and KL annealing.
@@ -178,6 +178,7 @@ PLANS = {
     "default": Plan(2_500, 400, 48, {"memory": 8, "choice": 5}, 200),
 }
 BATCH, RATE, N_EMBED, N_LATENT = 32, 0.01, 16, 8
+LONGEST = 100  # of an utterance of your own, in tokens
 MODELS: dict[str, dict[str, Any]] = {
     "seq2seq": {"context": False},
     "HRED": {},
@@ -344,7 +345,9 @@ def draw_replies(said: dict[tuple[str, str], dict[str, Counter[str]]], subject: 
 # `read_dialogues` reads a text file: one utterance a line, and a blank line between dialogues. (Or
 # one dialogue a line: `read_dialogues(path, separator="\t")`.) A file that is not so is refused,
 # and the line is named. `most_turns` cuts dialogues into pieces of so many utterances. That is what
-# bounds the memory: a batch is as large as its longest utterance times its most turns.
+# bounds the memory: a batch is as large as its longest utterance times its most turns. With
+# `last_only` leave it out: the last reply of each piece would be learnt from. Here (`--file`) an
+# utterance is cut after 100 tokens, and that is said.
 
 TALK = """\
 Hello .
@@ -384,15 +387,21 @@ def learn_file(file: str, epochs: int, plan: Plan, seed: int, mode: Any) -> list
     try:
         dialogues = read_dialogues(file)
         words = DialogueVocabulary.build(dialogues, min_count=2 if len(dialogues) > 100 else 1)
-        encoded = words.encode(dialogues, longest=100)
+        encoded = words.encode(dialogues)
     except (OSError, ValueError) as error:
         raise lessons.OptionError(f"--file: {error}") from error
+    lengths = [len(u) for d in encoded for u in d]
+    if max(lengths) > LONGEST:
+        n_long = sum(n > LONGEST for n in lengths)
+        print(f"  {file}: {n_long} of {len(lengths)} utterances have more than {LONGEST} tokens; "
+              "what comes after is not learnt from")  # fmt: skip
+    encoded = [[u[:LONGEST] for u in d] for d in encoded]
     model = DialogueModel(len(words), N_EMBED, plan.n_hidden, np.random.default_rng(seed))
     order = np.random.default_rng(seed)
     batches = dialogue_batches(encoded, BATCH, words.eos, order, most_turns=6)
     step = model.compile_training(lambda loss, params: adam(loss, params, 0.003), mode)
     history = train(step, batches, epochs, label=file)
-    replier = Replier(model, words, mode, longest=100, most_turns=5)
+    replier = Replier(model, words, mode, LONGEST, most_turns=5, longest_read=max(lengths))
     contexts = [dialogues[0][:n] for n in range(1, len(dialogues[0]))][:5]
     said = list(zip([c[-1] for c in contexts], replier.reply(contexts), strict=True))
     print(f"  {file}: {len(words)} words, loss {history.loss[0]:.2f} -> {history.loss[-1]:.2f}")
@@ -438,7 +447,8 @@ def main(
         name: train_model(name, memory, is_the_answer, plan.epochs["memory"], plan, seed, mode)
         for name in ([] if quick else MODELS)  # building a graph takes seconds
     }
-    lessons.save_figure(draw_memory(remembering), folder, "21_memory")
+    if remembering:
+        lessons.save_figure(draw_memory(remembering), folder, "21_memory")
 
     print(f"\n3. Several replies are right: {plan.n_train:,} dialogues such as")
     choice = choice_dialogues(rng, plan.n_train), choice_dialogues(rng, plan.n_test)

@@ -12,7 +12,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from symrnn.cells import Cell, GRUCell
 from symrnn.layers import Dense, Embedding
-from symrnn.models.sampling import check_count, check_settings, draw, probabilities
+from symrnn.models.sampling import check_count, check_drawing, draw, probabilities
 from symrnn.noise import Noise
 from symrnn.unroll import unroll
 
@@ -155,16 +155,17 @@ class Writer:
     eos
         The number of the token that ends a text.
     mode
-        As for `pytensor.function`.
+        As for `pytensor.function`, but not JAX, which needs to know all shapes.
     longest
         A text is cut off after so many tokens.
     banned
-        Tokens that are never said, such as ``<unk>``.
+        Tokens that are never said, such as ``<unk>``; `eos` is not among them.
 
     Raises
     ------
     ValueError
-        If `eos` is no token of the decoder, or `longest` no whole number from 1.
+        If `eos` or a banned token is no token of the decoder, `eos` is banned, or `longest` is no
+        whole number from 1.
     """
 
     def __init__(
@@ -175,15 +176,26 @@ class Writer:
         longest: int = 50,
         banned: Sequence[int] = (),
     ) -> None:
-        if not 0 <= eos < decoder.n_tokens:
-            raise ValueError(f"eos is {eos}, but must be from 0 to {decoder.n_tokens - 1}")
+        for name, token in [("eos", eos), *(("a banned token", b) for b in banned)]:
+            if not isinstance(token, int | np.integer) or not 0 <= token < decoder.n_tokens:
+                raise ValueError(
+                    f"{name} is {token}, but must be from 0 to {decoder.n_tokens - 1}, the number "
+                    "of a token; vocabulary.eos is None if the vocabulary has no <eos>"
+                )
+        if eos in banned:
+            raise ValueError(f"eos, {eos}, is banned, but every text must be able to end")
         check_count("longest", longest)
         self.decoder, self.eos, self.longest = decoder, eos, longest
         self.banned = list(banned)
         self.begin, self.step = decoder.compile_start(mode), decoder.compile_step(mode)
 
     def write(
-        self, d: ArrayLike, rng: Generator | None = None, temperature: float = 1.0
+        self,
+        d: ArrayLike,
+        rng: Generator | None = None,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
     ) -> list[list[int]]:
         """Write a text about each vector.
 
@@ -194,8 +206,8 @@ class Writer:
         rng
             Source of random numbers, to draw each token. Default: greedy, at each step the most
             probable one.
-        temperature
-            How to draw, see `symrnn.models.sampling`.
+        temperature, top_k, top_p
+            How to draw, see `symrnn.models.sampling`. They need `rng`.
 
         Returns
         -------
@@ -205,14 +217,12 @@ class Writer:
         Raises
         ------
         ValueError
-            If d has another shape, the temperature is out of range, or the model's probabilities
-            are NaN.
+            If d has another shape, a setting is out of range or given without `rng`, or the model's
+            probabilities are NaN.
         TypeError
             If `rng` is no generator.
         """
-        if rng is not None and not isinstance(rng, Generator):
-            raise TypeError(f"rng is {rng!r}, but must be a generator: numpy.random.default_rng(1)")
-        check_settings(self.decoder.n_tokens, temperature, None, None)
+        check_drawing(rng, self.decoder.n_tokens, temperature, top_k, top_p)
         rows: NDArray[Any] = np.asarray(d, dtype=self.decoder.output.W.dtype)
         if rows.ndim != 2 or rows.shape[1] != self.decoder.first.n_in or not len(rows):
             raise ValueError(
@@ -230,7 +240,7 @@ class Writer:
             log_p[:, self.banned] = -np.inf
             tokens = log_p.argmax(axis=1)
             if rng is not None:
-                ps = (probabilities(r, temperature, None, None) for r in log_p.astype(float))
+                ps = (probabilities(r, temperature, top_k, top_p) for r in log_p.astype(float))
                 tokens = np.array([draw(p, rng) for p in ps])
             going &= tokens != self.eos
             said.append(np.where(going, tokens, self.eos))

@@ -10,6 +10,7 @@ from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.variable import TensorVariable
 
 from symrnn.cells import Cell, GRUCell
+from symrnn.checks import padding_last
 from symrnn.initializers import Initializer
 from symrnn.layers import Embedding
 from symrnn.losses import categorical_cross_entropy, gaussian_kl
@@ -72,7 +73,8 @@ class DialogueModel(Variational):
         Which part of the reply's words the decoder is not shown in training, within [0, 1].
     last_only
         False learns from all utterances but the first, as replies to what was said before each.
-        True learns from the last one of each dialogue alone.
+        True learns from the last one of each dialogue alone. Of dialogues that
+        `symrnn.text.dialogue_batches` has cut with `most_turns` it is the last one of each piece.
     W_embed
         Makes the first vectors of the tokens, from `symrnn.initializers`. Default: N(0, 1).
 
@@ -140,7 +142,7 @@ class DialogueModel(Variational):
         self.params = [p for part in parts if part is not None for p in part.params]
 
     def inputs(self) -> list[TensorVariable]:
-        """Return ``[words, mask]``, each ``(time, turns, batch)``."""
+        """Return ``[words, mask]``, each ``(time, turns, batch)``; int64 and bool."""
         return [pt.ltensor3("words"), pt.tensor3("mask", dtype="bool")]
 
     def read(self, words: Any, mask: Any) -> Read:
@@ -152,14 +154,15 @@ class DialogueModel(Variational):
             Tokens, shape ``(time, turns, batch)``, integers; each utterance with the token that
             ends it.
         mask
-            1 (or True) for a token, 0 for padding, of the same shape. A turn that is not there has
-            none but zeros, and is not followed by one that is.
+            1 (or True) for a token, 0 for padding, of the same shape. Padding comes last: after the
+            tokens of a turn, and after the turns of a dialogue. A turn that is not there has none
+            but zeros.
 
         Raises
         ------
         ValueError
             If the arrays do not have three axes; when the function is called: if their shapes are
-            not the same.
+            not the same, or padding does not come last.
         """
         words, mask = pt.as_tensor_variable(words), pt.as_tensor_variable(mask)
         if words.ndim != 3 or mask.ndim != 3:
@@ -168,12 +171,12 @@ class DialogueModel(Variational):
                 "(time, turns, batch); one dialogue alone is words[:, :, None]"
             )
         fits = CheckAndRaise(ValueError, "the mask's shape is not that of words")
-        mask = fits(mask, *(pt.eq(mask.shape[k], words.shape[k]) for k in range(3)))
+        mask = padding_last(fits(mask, *(pt.eq(mask.shape[k], words.shape[k]) for k in range(3))))
         time, turns, batch = words.shape
         e = self.embedding(words.reshape((time, turns * batch)))
         _, state = unroll(self.encoder, e, mask=mask.reshape((time, turns * batch)))
         u = state[0].reshape((turns, batch, self.encoder.n_hidden))
-        there = pt.neq(mask, 0).any(axis=0)
+        there = padding_last(pt.neq(mask, 0).any(axis=0))
         c = u if self.context is None else unroll(self.context, u, mask=there)[0]
         return Read(u, c, there)
 
@@ -188,8 +191,8 @@ class DialogueModel(Variational):
         Raises
         ------
         ValueError
-            As `read`; when the function is called: if there are less than two turns; with
-            `last_only`, in any of the dialogues.
+            As `read`; when the function is called: if there are less than two turns, in all of the
+            dialogues; with `last_only`, in any of them.
         """
         words, mask = pt.as_tensor_variable(words), pt.as_tensor_variable(mask)
         two = CheckAndRaise(ValueError, "there must be at least two turns: one to reply to")
@@ -204,6 +207,10 @@ class DialogueModel(Variational):
         else:
             replies, mask, there = words[:, 1:], mask[:, 1:], read.there[1:]
             c, u = read.contexts[:-1], read.utterances[1:]
+            replied = CheckAndRaise(
+                ValueError, "no dialogue has a reply: at least one must have two turns in the mask"
+            )
+            mask = replied(mask, there.any())
         longest = pt.neq(mask, 0).any(axis=(1, 2)).sum()
         replies, mask = replies[:longest], mask[:longest]  # questions may be longer
         d, kl = c, pt.zeros((), dtype=c.dtype)
@@ -221,7 +228,8 @@ class DialogueModel(Variational):
     def compile_context(self, mode: Any = None) -> Any:
         """Compile ``(words, mask) -> [c]``, after the last turn of each dialogue, and the prior.
 
-        With z it is ``[c, mean, log_variance]``; c has the shape ``(batch, n_hidden)``.
+        With z it is ``[c, mean, log_variance]``; c has the shape ``(batch, n_hidden)``. The mask
+        must be bool: ``mask.astype(bool)``.
         """
         words, mask = self.inputs()
         read = self.read(words, mask)

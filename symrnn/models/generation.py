@@ -9,7 +9,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from symrnn.models.language_model import LanguageModel
-from symrnn.models.sampling import check_count, check_settings, draw, largest, probabilities
+from symrnn.models.sampling import check_count, check_drawing, draw, largest, probabilities
 from symrnn.models.transformer_lm import TransformerLM
 from symrnn.text import EOS, Tokenizer, Vocabulary
 
@@ -140,14 +140,7 @@ class Writer:
     ) -> Iterator[str]:
         """Yield what `generate` returns piece by piece, a token at a time, as it is written."""
         check_count("n", n)
-        check_settings(len(self.vocabulary), temperature, top_k, top_p)
-        if rng is None and (temperature, top_k, top_p) != (1.0, None, None):
-            raise ValueError(
-                f"temperature is {temperature}, top_k {top_k} and top_p {top_p}, but without rng "
-                "the most probable token is always taken: give rng=numpy.random.default_rng(1)"
-            )
-        if rng is not None and not isinstance(rng, Generator):
-            raise TypeError(f"rng is {rng!r}, but must be a generator: numpy.random.default_rng(1)")
+        check_drawing(rng, len(self.vocabulary), temperature, top_k, top_p)
         end = self._end(stop)
         tokens, log_p, state = self._read(prompt)
 

@@ -8,7 +8,7 @@ from numpy.random import Generator
 
 from symrnn.models.decoder import Writer
 from symrnn.models.dialogue import DialogueModel
-from symrnn.models.sampling import check_count
+from symrnn.models.sampling import check_count, check_drawing
 from symrnn.text import DialogueVocabulary, padded_dialogues
 
 TOGETHER = 256
@@ -25,11 +25,13 @@ class Replier:
     words
         The vocabulary that it was trained with.
     mode
-        As for `pytensor.function`.
+        As for `pytensor.function`, but not JAX, which needs to know all shapes.
     longest
-        A reply is cut off after so many tokens, and a longer utterance is refused.
+        A reply is cut off after so many tokens.
     most_turns
         How many of the last turns are read. Default: all.
+    longest_read
+        An utterance of more tokens is refused. Default: as `longest`.
 
     Attributes
     ----------
@@ -55,16 +57,19 @@ class Replier:
         mode: Any = None,
         longest: int = 50,
         most_turns: int | None = None,
+        longest_read: int | None = None,
     ) -> None:
         if len(words) != model.n_tokens:
             raise ValueError(
                 f"the vocabulary has {len(words)} tokens, but the model {model.n_tokens}: take the "
                 "one that it was trained with"
             )
-        if most_turns is not None:
-            check_count("most_turns", most_turns)
+        for name, value in (("longest_read", longest_read), ("most_turns", most_turns)):
+            if value is not None:
+                check_count(name, value)
         unk = words.vocabulary.unk
         self.model, self.words, self.most_turns = model, words, most_turns
+        self.longest_read = longest if longest_read is None else longest_read
         self.writer = Writer(model.decoder, words.eos, mode, longest, [] if unk is None else [unk])
         self.read = model.compile_context(mode)
 
@@ -74,6 +79,8 @@ class Replier:
         latent_rng: Generator | None = None,
         word_rng: Generator | None = None,
         temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
     ) -> list[str]:
         """Return a reply to each dialogue.
 
@@ -85,8 +92,8 @@ class Replier:
             Source of random numbers to draw z from its prior. Default: the prior's mean.
         word_rng
             Source of random numbers to draw each word. Default: greedy, the most probable one.
-        temperature
-            How to draw words, see `symrnn.models.sampling`.
+        temperature, top_k, top_p
+            How to draw words, see `symrnn.models.sampling`. They need `word_rng`.
 
         Raises
         ------
@@ -102,8 +109,9 @@ class Replier:
             raise TypeError(f"latent_rng is {latent_rng!r}, and not numpy.random.default_rng(1)")
         if latent_rng is not None and not self.model.n_latent:
             raise ValueError("latent_rng draws z, but the model has none: make it with n_latent=8")
+        check_drawing(word_rng, self.model.n_tokens, temperature, top_k, top_p, "word_rng")
         kept = [d[-self.most_turns :] if self.most_turns else d for d in dialogues]
-        ids = self.words.encode(kept, self.writer.longest)
+        ids = self.words.encode(kept, self.longest_read)
         replies: list[str] = []
         for k in range(0, len(ids), TOGETHER):
             batch = padded_dialogues(ids[k : k + TOGETHER], self.words.eos)
@@ -113,6 +121,6 @@ class Replier:
                 scale = np.exp(log_variance / 2)
                 z = mean if latent_rng is None else latent_rng.normal(mean, scale)
                 d = np.concatenate([d, z], axis=1)
-            said = self.writer.write(d, word_rng, temperature)
+            said = self.writer.write(d, word_rng, temperature, top_k, top_p)
             replies += [self.words.text(i) for i in said]
         return replies

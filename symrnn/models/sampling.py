@@ -109,6 +109,20 @@ def check_settings(n_tokens: int, temperature: Any, top_k: Any, top_p: Any) -> N
         raise ValueError(f"top_p is {top_p}, but must be above 0 and at most 1; 0.9 is usual")
 
 
+def check_drawing(
+    rng: Any, n_tokens: int, temperature: Any, top_k: Any, top_p: Any, name: str = "rng"
+) -> None:
+    """Raise ValueError or TypeError if they cannot be used, or the settings without a generator."""
+    check_settings(n_tokens, temperature, top_k, top_p)
+    if rng is None and (temperature, top_k, top_p) != (1.0, None, None):
+        raise ValueError(
+            f"temperature is {temperature}, top_k {top_k} and top_p {top_p}, but without {name} "
+            f"the most probable token is always taken: give {name}=numpy.random.default_rng(1)"
+        )
+    if rng is not None and not isinstance(rng, Generator):
+        raise TypeError(f"{name} is {rng!r}, but must be a generator: numpy.random.default_rng(1)")
+
+
 def check_count(name: str, value: Any, most: int | None = None) -> None:
     """Raise ValueError if it is no whole number from 1 to `most`."""
     if not isinstance(value, int | np.integer) or value < 1 or (most and value > most):

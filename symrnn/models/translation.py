@@ -9,7 +9,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from pytensor.compile.mode import JAX, get_mode
 
-from symrnn.models.sampling import check_count, check_settings, draw, largest, probabilities
+from symrnn.models.sampling import check_count, check_drawing, draw, largest, probabilities
 from symrnn.models.seq2seq import Seq2Seq
 from symrnn.models.transformer import Transformer
 from symrnn.text import Pair, PairVocabularies, padded
@@ -159,14 +159,7 @@ class Translator:
         """
         if isinstance(texts, str):
             raise TypeError(f"texts is a string, but must be a list of them: [{texts[:20]!r}]")
-        check_settings(len(self.vocabularies.target), temperature, top_k, top_p)
-        if rng is None and (temperature, top_k, top_p) != (1.0, None, None):
-            raise ValueError(
-                f"temperature is {temperature}, top_k {top_k} and top_p {top_p}, but without rng "
-                "the most probable token is always taken: give rng=numpy.random.default_rng(1)"
-            )
-        if rng is not None and not isinstance(rng, Generator):
-            raise TypeError(f"rng is {rng!r}, but must be a generator: numpy.random.default_rng(1)")
+        check_drawing(rng, len(self.vocabularies.target), temperature, top_k, top_p)
         sources = [self.encode(text) for text in texts]  # all are checked before any is answered
 
         def choose(log_p: NDArray[Any]) -> NDArray[np.int64]:

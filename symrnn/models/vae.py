@@ -10,6 +10,7 @@ from numpy.random import Generator
 from pytensor.tensor.variable import TensorVariable
 
 from symrnn.cells import Cell, GRUCell
+from symrnn.checks import padding_last
 from symrnn.initializers import Initializer
 from symrnn.layers import Dense, Embedding
 from symrnn.losses import (
@@ -203,7 +204,7 @@ class SequenceVAE(Variational):
         self.params = [p for part in parts for p in part.params]
 
     def inputs(self) -> list[TensorVariable]:
-        """Return ``[tokens, mask]``, each ``(time, batch)``."""
+        """Return ``[tokens, mask]``, each ``(time, batch)``; int64 and bool."""
         return [pt.lmatrix("tokens"), pt.matrix("mask", dtype="bool")]
 
     def encode(self, tokens: Any, mask: Any) -> Gaussian:
@@ -214,15 +215,28 @@ class SequenceVAE(Variational):
     def terms(  # type: ignore[override]
         self, tokens: Any, mask: Any, epsilon: Any = None, training: bool = False
     ) -> Terms:
-        """Return the parts of the bound; see `Variational.terms`."""
+        """Return the parts of the bound, means over the sequences; see `Variational.terms`.
+
+        A column whose mask is all 0 is no sequence, and does not count.
+
+        Raises
+        ------
+        ValueError
+            When the function is called: if the shapes differ, or padding does not come last.
+        """
+        mask = padding_last(pt.as_tensor_variable(mask))
         q = self.encode(tokens, mask)
         z = q.at(self._epsilon(epsilon, q.mean))
         nats = categorical_cross_entropy(self.decoder.logits(z, tokens, training), tokens, mask)
-        mask = pt.as_tensor_variable(mask)
-        each = mask.sum().astype(nats.dtype) / mask.shape[1].astype(nats.dtype)
-        return Terms(-nats * each, gaussian_kl(*q))
+        there = pt.neq(mask, 0).any(axis=0)
+        n_words, n_sequences = mask.sum(), pt.maximum(there.sum(), 1)
+        each = n_words.astype(nats.dtype) / n_sequences.astype(nats.dtype)
+        return Terms(-nats * each, gaussian_kl(*q, mask=there))
 
     def compile_encoder(self, mode: Any = None) -> Any:
-        """Compile ``(tokens, mask) -> [mean, log_variance]``, each ``(batch, n_latent)``."""
+        """Compile ``(tokens, mask) -> [mean, log_variance]``, each ``(batch, n_latent)``.
+
+        The mask must be bool: ``mask.astype(bool)``.
+        """
         batch = self.inputs()
         return pytensor.function(batch, [*self.encode(*batch)], mode=mode)

@@ -1,5 +1,6 @@
 """What models with a latent variable z share: Gaussians, their draws, and the bound (ELBO)."""
 
+from numbers import Real
 from typing import Any, NamedTuple
 
 import pytensor
@@ -9,6 +10,7 @@ from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.variable import TensorVariable
 
+from symrnn.checks import may_equal
 from symrnn.layers import Dense
 from symrnn.models.language_model import Rule
 from symrnn.noise import Noise
@@ -134,14 +136,15 @@ class Variational:
         Returns
         -------
         function
-            ``(*batch) -> [loss, log_likelihood, kl]``, before the update.
+            ``(*batch) -> [loss, log_likelihood, kl]``, before the update. A mask in the batch must
+            be bool: ``mask.astype(bool)``.
 
         Raises
         ------
         ValueError
             If `kl_weight` is a negative number.
         """
-        if isinstance(kl_weight, int | float) and not kl_weight >= 0:
+        if isinstance(kl_weight, Real) and not kl_weight >= 0:  # type: ignore[operator]
             raise ValueError(f"kl_weight is {kl_weight}, but must be 0 or more; 1 is the bound's")
         others = set(self.noise.updates)  # draws of graphs that were built before
         batch = self.inputs()
@@ -153,7 +156,10 @@ class Variational:
         return pytensor.function(batch, [loss, log_likelihood, kl], updates=updates, mode=mode)
 
     def compile_elbo(self, mode: Any = None) -> Any:
-        """Compile ``(*batch) -> [elbo, log_likelihood, kl]``; each call draws z anew."""
+        """Compile ``(*batch) -> [elbo, log_likelihood, kl]``; each call draws z anew.
+
+        A mask in the batch must be bool: ``mask.astype(bool)``.
+        """
         others = set(self.noise.updates)
         batch = self.inputs()
         log_likelihood, kl = self.terms(*batch)
@@ -167,5 +173,8 @@ class Variational:
         epsilon = pt.as_tensor_variable(epsilon).astype(like.dtype)
         if epsilon.ndim != like.ndim:
             raise ValueError(f"epsilon has {epsilon.ndim} axes, but z has {like.ndim}")
+        known, wanted = epsilon.type.shape, like.type.shape
+        if not may_equal(known, wanted):
+            raise ValueError(f"epsilon does not have the shape of z: {known}, and not {wanted}")
         fits = CheckAndRaise(ValueError, "epsilon does not have the shape of z")
         return fits(epsilon, *(pt.eq(epsilon.shape[k], like.shape[k]) for k in range(like.ndim)))

@@ -26,11 +26,12 @@ def latent_plane(
     values
         What the points are coloured by, shape ``(samples,)``.
     images
-        What is decoded at the points of a square grid, shape ``(rows, columns, height, width)``;
+        What is decoded at the points of a square grid, shape ``(n, n, height, width)``;
         ``images[i, j]`` belongs to ``(z_1, z_2) = (g[j], g[i])`` with
         ``g = latent_grid(n, extent)``. So z_2 grows upwards.
     extent
-        The plane is drawn from -extent to extent.
+        The grid reaches from -extent to extent, and the plane is drawn half an image further, to
+        ``extent (1 + 1 / (n - 1))`` on each side.
     label
         What the colours mean.
     axes
@@ -44,25 +45,28 @@ def latent_plane(
     Raises
     ------
     ValueError
-        If the shapes do not fit.
+        If the shapes do not fit, or `axes` are not two.
     """
     z, values, images = (np.asarray(a, float) for a in (z, values, images))
-    if z.ndim != 2 or z.shape[1] != 2 or values.shape != z.shape[:1] or images.ndim != 4:
+    fit = z.ndim == 2 and z.shape[1] == 2 and values.shape == z.shape[:1]
+    if not fit or images.ndim != 4 or not images.size or images.shape[0] != images.shape[1]:
         raise ValueError(
             f"z has shape {z.shape}, values {values.shape} and images {images.shape}, but they "
-            "must have (samples, 2), (samples,) and (rows, columns, height, width)"
+            "must have (samples, 2), (samples,) and (n, n, height, width), a square grid"
         )
+    if axes is not None and (isinstance(axes, Axes) or len(axes) != 2):
+        raise ValueError(f"axes is {axes!r}, but must be two: of the points and of the images")
     if axes is None:
         axes = list(plt.subplots(1, 2, figsize=(11, 5), layout="constrained")[1])
     points, grid = axes
     drawn = points.scatter(z[:, 0], z[:, 1], c=values, cmap="viridis", s=10)
     points.figure.colorbar(drawn, ax=points, label=label, pad=0.02)
-    rows, columns, height, width = images.shape
+    n, _, height, width = images.shape
     # a grey line between the images; the first row of them is the lowest
     shades = plt.get_cmap("Greys").with_extremes(bad="#cfd8e3")
     tiles = np.pad(images[::-1], [(0, 0), (0, 0), (1, 0), (1, 0)], constant_values=np.nan)
-    mosaic = tiles.transpose(0, 2, 1, 3).reshape(rows * (height + 1), columns * (width + 1))
-    half = extent * (1 + 1 / max(rows - 1, 1)) if rows > 1 else extent
+    mosaic = tiles.transpose(0, 2, 1, 3).reshape(n * (height + 1), n * (width + 1))
+    half = extent * (1 + 1 / (n - 1)) if n > 1 else extent
     grid.imshow(mosaic, cmap=shades, vmin=0, vmax=1, extent=(-half, half, -half, half))
     for ax in axes:
         ax.set(

@@ -69,8 +69,9 @@ def word_map(
 
 def _label_points(ax: Axes, xy: Any, words: Sequence[str], colours: Sequence[Any]) -> None:
     """Write each word as near to its point as it covers no other; if that is far, with a line."""
-    ax.figure.draw_without_rendering()  # type: ignore[union-attr]
-    to_points = 72 / ax.figure.dpi
+    figure: Any = ax.figure.figure  # the whole one, where Axes are in a part of it
+    figure.draw_without_rendering()
+    to_points = 72 / figure.dpi
     frame = np.asarray(ax.get_window_extent().extents) * to_points
     dots = ax.transData.transform(xy) * to_points
     taken = np.concatenate([dots - 3, dots + 3], axis=1)  # boxes: left, bottom, right, top

@@ -1,5 +1,6 @@
 """Two kinds of made-up dialogues: one needs a memory, in the other several replies are right."""
 
+import re
 from collections.abc import Sequence
 
 from numpy.random import Generator
@@ -165,7 +166,7 @@ def is_right(dialogue: Sequence[str], reply: str) -> bool:
     Raises
     ------
     ValueError
-        If the first utterance names no subject.
+        If the first utterance names no subject, or there is none.
 
     Examples
     --------
@@ -173,8 +174,10 @@ def is_right(dialogue: Sequence[str], reply: str) -> bool:
     >>> [is_right(asked, reply) for reply in ("a plum is blue.", "a plum is red.", "oh.")]
     [True, False, False]
     """
+    if not dialogue:
+        raise ValueError("the dialogue is empty, but its first utterance must name the subject")
     for subject, replies in REPLIES.items():
-        if subject in dialogue[0].split():
+        if subject in re.findall(r"\w+", dialogue[0]):
             return "".join(reply.split()) in {"".join(r.split()) for r in replies}
     raise ValueError(f"{dialogue[0]!r} names none of the subjects {', '.join(REPLIES)}")
 

@@ -35,13 +35,8 @@ from symrnn.text.corpora import (
     read_text,
     text_files,
 )
-from symrnn.text.dialogues import (
-    DialogueBatch,
-    DialogueVocabulary,
-    dialogue_batches,
-    padded_dialogues,
-    read_dialogues,
-)
+from symrnn.text.dialogue_batches import DialogueBatch, dialogue_batches, padded_dialogues
+from symrnn.text.dialogues import DialogueVocabulary, read_dialogues
 from symrnn.text.padding import PairBatch, padded, pair_batches
 from symrnn.text.pairs import Pair, PairVocabularies, read_pairs, split_pairs
 from symrnn.text.penn_treebank import PennTreebank, download, penn_treebank

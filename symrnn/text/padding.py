@@ -53,6 +53,8 @@ def padded(
     ------
     ValueError
         If there is no sequence, or one has not one axis.
+    TypeError
+        If a sequence would not fit the dtype, such as 1.7 a whole number.
 
     Examples
     --------
@@ -69,6 +71,12 @@ def padded(
             f"of {len(columns)} sequences some have shape {shapes or '()'}, but there must be at "
             "least one, and each must have shape (time,)"
         )
+    for k, column in enumerate(columns):
+        if column.size and not np.can_cast(column.dtype, dtype, "same_kind"):
+            raise TypeError(
+                f"sequence {k} is {column.dtype}, but must be {np.dtype(dtype)}: numbers of tokens "
+                "are whole, and for others give dtype=float"
+            )
     lengths = np.array([len(column) for column in columns])
     mask = np.arange(lengths.max())[:, None] < lengths
     array = np.zeros(mask.shape, dtype)
