@@ -167,8 +167,8 @@ def test_bad_input_is_told_before_anything_is_drawn(call, message):
 @pytest.mark.parametrize("end", ["x", 1.0, True])
 @pytest.mark.parametrize("call", [skip_gram_pairs, cbow_contexts])
 def test_the_end_of_a_sentence_must_be_a_number_of_a_token(call, end):
-    with pytest.raises(TypeError, match="vocabulary.eos"):
+    with pytest.raises(TypeError, match="such as vocabulary"):
         call(TOKENS, 1, np.random.default_rng(1), end)
     batches = skip_gram_batches if call is skip_gram_pairs else cbow_batches
-    with pytest.raises(TypeError, match="vocabulary.eos"):
+    with pytest.raises(TypeError, match="such as vocabulary"):
         batches(TOKENS, 1, 4, np.random.default_rng(1), end)

@@ -4,7 +4,6 @@ All is drawn for whole stretches of a text at once, in NumPy.
 """
 
 from collections.abc import Iterator, Sequence
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -310,7 +309,7 @@ def check_end(end: Any, n_tokens: int | None = None) -> None:
     """Raise an error if `end` is neither None nor the number of a token."""
     if end is None:
         return
-    if not isinstance(end, Integral) or isinstance(end, bool):
+    if isinstance(end, bool) or not isinstance(end, int | np.integer):
         raise TypeError(f"end is {end!r}, but must be a token's number, such as vocabulary.eos")
     if end < 0 or (n_tokens is not None and end >= n_tokens):
         below = "" if n_tokens is None else f" to {n_tokens - 1}"

@@ -232,7 +232,7 @@ def cosines(a: Any, b: Any = None) -> NDArray[Any]:
         raise ValueError(f"the rows have {a.shape[1]} and {b.shape[1]} features: not comparable")
     product = a @ b.T
     product = product.toarray() if sp.issparse(product) else product
-    return np.clip(product, -1, 1, out=product)  # rounding goes beyond
+    return np.asarray(np.clip(product, -1, 1, out=product))  # rounding goes beyond
 
 
 def unit_rows(matrix: Any) -> Any:
@@ -265,7 +265,7 @@ def _largest(matrix: Any) -> NDArray[Any]:
 
 
 def _length(matrix: Any) -> NDArray[Any]:
-    return np.sqrt((matrix * matrix).sum(axis=1))
+    return np.asarray(np.sqrt((matrix * matrix).sum(axis=1)))
 
 
 def check_range(tokens: NDArray[Any], n_tokens: int) -> None:
