@@ -127,13 +127,12 @@ def test_cosines_are_never_above_one():
 
 
 def test_among_many_words_an_unknown_one_is_told_soon():
-    letters = np.random.default_rng(1).integers(ord("a"), ord("z") + 1, (400_000, 9))
-    words = dict.fromkeys("".join(map(chr, row)) for row in letters[:, :8].tolist())
-    w = WordVectors([*words, "kingdom"], np.ones((len(words) + 1, 1), "f4"))
+    words = [f"w{k}" for k in range(400_000)]
+    w = WordVectors(words, np.ones((len(words), 1), "f4"))
     start = time.perf_counter()
-    with pytest.raises(UnknownTokenError, match="'kingdom'"):
-        w["Kingdoom"]
-    assert time.perf_counter() - start < 3  # 0.3 s alone, 6 if all words were compared
+    with pytest.raises(UnknownTokenError, match="Spelt most like it"):
+        w["w0123"]
+    assert time.perf_counter() - start < 2  # 0.2 alone, many more if all words were compared
 
 
 def test_words_that_are_not_there_are_told_with_those_spelt_like_them():

@@ -24,6 +24,7 @@ import os
 import re
 from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,6 +40,7 @@ Question = tuple[str, str, str, str]
 """``(a, b, c, d)``: a is to b as c is to d."""
 
 BLOCK = 256  # questions that are answered at a time
+COMPARED = 10_000  # words whose spelling is compared with that of an unknown one
 
 
 class Correlation(NamedTuple):
@@ -332,9 +334,10 @@ class WordVectors:
             ) from None
 
     def _like(self, word: str) -> list[str]:
-        """Return the words of the same first letter and nearly the same length: few, so fast."""
+        """Return words of the same first letter and nearly the same length: few, so fast."""
         first, lengths = word[:1].lower(), range(len(word) - 2, len(word) + 3)
-        return [w for w in self.words if len(w) in lengths and w[0].lower() == first]
+        like = (w for w in self.words if len(w) in lengths and w[0].lower() == first)
+        return list(islice(like, COMPARED))
 
     def _target(self, a: Any, b: Any, c: Any) -> NDArray[Any]:
         return np.asarray(self.unit[b] - self.unit[a] + self.unit[c])
