@@ -75,6 +75,25 @@ def test_signs_are_shared_by_partners_alone():
         (lambda: PlantedWords({"one": ONE._replace(words=("a",))}), "at least 2 words"),
         (lambda: PlantedWords({"one": ONE._replace(sentences=())}), "and a sentence"),
         (lambda: PlantedWords({"one": ONE._replace(signs=())}), "must have signs"),
+        (lambda: PlantedWords({"one": ONE._replace(signs=(("p",),))}), "must have signs"),
+        (lambda: PlantedWords({"one": ONE._replace(signs=(("p",), ()))}), "must have signs"),
+        (
+            lambda: PlantedWords({"one": WordClass(("a", "b"), ("x {}", "x y"))}),
+            r"'x y' of the class 'one' must have \{\}",
+        ),
+        (lambda: PlantedWords({"one": ONE}, [("one", "two")]), "'two', which is no class"),
+        (
+            lambda: PlantedWords(
+                {"one": ONE, "two": WordClass(("c", "d"), ("y {}",))}, [("one", "two")]
+            ),
+            "'one' and 'two' are related: both need sentences",
+        ),
+        (
+            lambda: PlantedWords(
+                {"one": ONE, "two": OTHER._replace(signs=OTHER.signs[::-1])}, [("one", "two")]
+            ),
+            "a sign in common",
+        ),
         (lambda: PlantedWords({"one": ONE, "two": ONE}), "'a' is planted twice"),
         (lambda: PlantedWords({"one": ONE._replace(words=("a", "a"))}), "'a' is planted twice"),
         (

@@ -136,6 +136,20 @@ def test_a_text_of_which_nothing_is_left_has_no_batches():
         (lambda rng: AliasSampler([1, np.nan]), "finite"),
         (lambda rng: keep_probabilities([1], threshold=0), "threshold is 0"),
         (lambda rng: keep_probabilities([0]), "there are 0 words"),
+        (lambda rng: keep_probabilities([5, -1]), "none negative"),
+        (lambda rng: keep_probabilities([np.inf, 1]), "finite numbers"),
+        (lambda rng: keep_probabilities([[1, 2]]), "a row"),
+        (lambda rng: skip_gram_pairs(np.array([0, -1, 3]), 1, rng), "a token is -1"),
+        (lambda rng: cbow_contexts(np.array([0, -1, 3]), 1, rng), "a token is -1"),
+        (lambda rng: skip_gram_pairs(TOKENS, 1, rng, end=-1), "end is -1"),
+        (
+            lambda rng: skip_gram_batches(np.array([0, -1]), 1, 4, rng, keep=[1, 1]),
+            "the tokens go from -1 to 0",
+        ),
+        (
+            lambda rng: skip_gram_batches(np.array([0, 1]), 1, 4, rng, end=7, keep=[1, 1]),
+            "end is 7, but must be .* from 0 to 1",
+        ),
         (lambda rng: skip_gram_pairs(TOKENS, 0, rng), "window is 0, but must be a whole number"),
         (lambda rng: cbow_contexts(TOKENS, 0, rng), "window is 0, but must be a whole number"),
         (lambda rng: skip_gram_batches(TOKENS, 0, 4, rng), "window is 0"),
@@ -148,3 +162,13 @@ def test_a_text_of_which_nothing_is_left_has_no_batches():
 def test_bad_input_is_told_before_anything_is_drawn(call, message):
     with pytest.raises(ValueError, match=message):
         call(np.random.default_rng(1))
+
+
+@pytest.mark.parametrize("end", ["x", 1.0, True])
+@pytest.mark.parametrize("call", [skip_gram_pairs, cbow_contexts])
+def test_the_end_of_a_sentence_must_be_a_number_of_a_token(call, end):
+    with pytest.raises(TypeError, match="such as vocabulary"):
+        call(TOKENS, 1, np.random.default_rng(1), end)
+    batches = skip_gram_batches if call is skip_gram_pairs else cbow_batches
+    with pytest.raises(TypeError, match="such as vocabulary"):
+        batches(TOKENS, 1, 4, np.random.default_rng(1), end)

@@ -82,22 +82,61 @@ def test_cosines_are_the_same_sparse_and_dense_and_zero_for_zeros():
     assert cosines(a.astype("f4")).dtype == np.float32
 
 
+@pytest.mark.parametrize("kind", [np.asarray, sp.csr_array, sp.csr_matrix, sp.coo_array])
+def test_cosines_of_small_whole_numbers_and_of_huge_ones_do_not_overflow(kind):
+    whole = np.array([[100, 100], [100, 0], [0, 0]])
+    expected = [[1, np.sqrt(0.5), 0], [np.sqrt(0.5), 1, 0], [0, 0, 0]]
+    for matrix in (whole.astype(np.int8), 1e198 * whole, 1e-202 * whole):
+        np.testing.assert_allclose(cosines(kind(matrix)), expected, rtol=1e-15)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_cosines_stay_within_one_so_that_they_are_those_of_angles(dtype):
+    x = RNG.normal(size=(300, 7)).astype(dtype)
+    assert np.isfinite(np.arccos(cosines(np.concatenate([x, -x])))).all()
+    assert np.isfinite(np.arccos(cosines(sp.csr_array(x)))).all()
+
+
+@pytest.mark.parametrize("power", [0, 0.5])
+def test_columns_beyond_the_rank_are_zero(power):
+    a = RNG.normal(size=(8, 2)) @ RNG.normal(size=(2, 6))
+    x = svd_vectors(a, 4, np.random.default_rng(1), power)
+    assert (x[:, 2:] == 0).all()
+    assert x[:, :2].any(axis=0).all()
+
+
+def test_columns_of_equal_singular_values_turn_with_the_start_but_cosines_do_not():
+    u, v = np.linalg.qr(RNG.normal(size=(2, 3, 3)))[0]
+    m = u * [3, 3, 1] @ v
+    one, two = (svd_vectors(m, 2, np.random.default_rng(seed)) for seed in (1, 2))
+    assert np.abs(one - two).max() > 0.1
+    np.testing.assert_allclose(cosines(one), cosines(two), atol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: cooccurrences(TOKENS, 6, window=0), "window is 0"),
         (lambda: cooccurrences(TOKENS, 5), "from 0 to 5, but must be from 0 to 4"),
         (lambda: cooccurrences(TOKENS[:0], 6), "not be empty"),
+        (lambda: cooccurrences(TOKENS, 6, end=6), "end is 6, but must be .* from 0 to 5"),
         (lambda: ppmi(np.zeros((2, 2))), "not all 0"),
+        (lambda: ppmi(np.array([1.0, 2])), "must be a matrix"),
+        (lambda: ppmi(np.ones((2, 2)), power=np.inf), "power is inf"),
+        (lambda: ppmi(np.ones((2, 2)), shift=np.inf), "shift inf"),
         (lambda: ppmi([[1, -1], [1, 1]]), "none below 0"),
         (lambda: ppmi(np.ones((2, 2)), power=0), "power is 0"),
         (lambda: ppmi(np.ones((2, 2)), shift=-1), "shift -1"),
         (lambda: svd_vectors(np.ones((3, 3)), 3, RNG), "must be below 3"),
         (lambda: svd_vectors(np.ones((3, 3)), 0, RNG), "n_features is 0"),
-        (lambda: svd_vectors(np.zeros((3, 3)), 1, RNG), "nothing but 0"),
+        (lambda: svd_vectors(np.zeros((3, 3)), 1, RNG), "not only 0"),
+        (lambda: svd_vectors(np.diag([1, 2, np.nan]), 1, RNG), "finite numbers"),
+        (lambda: svd_vectors(np.diag([1, 2, np.inf]), 1, RNG), "finite numbers"),
         (lambda: svd_vectors(np.ones((3, 3)), 1, RNG, power=2), "power is 2"),
         (lambda: cosines(np.ones((2, 3)), np.ones((2, 2))), "3 and 2 features"),
         (lambda: cosines(np.ones(3)), r"not shape \(3,\)"),
+        (lambda: cosines([[1, np.nan]]), "must be finite"),
+        (lambda: cosines(sp.csr_array([[1, np.inf]])), "must be finite"),
     ],
 )
 def test_bad_input_is_told(call, message):
@@ -105,9 +144,11 @@ def test_bad_input_is_told(call, message):
         call()
 
 
-def test_a_seed_is_no_generator():
+def test_a_seed_is_no_generator_and_a_word_no_number():
     with pytest.raises(TypeError, match="default_rng"):
         svd_vectors(np.ones((3, 3)), 1, 1)
+    with pytest.raises(TypeError, match="end is '<eos>'"):
+        cooccurrences(TOKENS, 6, end="<eos>")
 
 
 @pytest.mark.slow

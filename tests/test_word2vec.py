@@ -224,6 +224,8 @@ def test_rows_taken_twice_add_up():
         (SkipGram, {2: NEGATIVES["own"][:1]}, "must be of one batch"),
         (SkipGram, {2: np.ones((4, 1001), int)}, "at most 1000"),
         (CBOW, {0: np.full((4, 2), -1)}, "a row of words holds none"),
+        (CBOW, {0: np.array([[1, -2], [1, 2], [3, -1], [4, 5]])}, "a word is below 0"),
+        (SkipGram, {2: np.ones((4, 0), int)}, "at least 1"),
     ],
 )
 def test_a_batch_that_does_not_fit_is_told_and_changes_nothing(kind, changed, message):
@@ -236,11 +238,44 @@ def test_a_batch_that_does_not_fit_is_told_and_changes_nothing(kind, changed, me
         np.testing.assert_array_equal(w.get_value(), old)
 
 
+def test_no_shared_negatives_are_told():
+    step = compiled(made(SkipGram), "shared", 0.5)
+    with pytest.raises(ValueError, match="at least 1"):
+        step(WORDS[SkipGram], TARGETS, np.zeros(0, int))
+
+
+def test_what_stands_for_no_word_takes_no_part_even_where_row_0_is_nan():
+    model = made(CBOW)
+    V = model.W_in.get_value()
+    V[0] = np.nan
+    model.W_in.set_value(V)
+    step = compiled(model, "softmax", 0.5)
+    assert np.isfinite(step(np.array([[2, -1], [5, 4]]), TARGETS[:2]))
+    assert np.isfinite(model.W_in.get_value()[1:]).all()
+
+
+@MODELS
+def test_losses_take_lists_too(kind):
+    model = made(kind)
+    lists = [WORDS[kind].tolist(), TARGETS.tolist()]
+    for loss, value in (
+        ("softmax", model.softmax_loss(*lists)[0]),
+        ("own", model.negative_sampling_loss(*lists, NEGATIVES["own"].tolist())[0]),
+        ("shared", model.negative_sampling_loss(*lists, NEGATIVES["shared"].tolist(), 2)[0]),
+    ):
+        expected = by_hand(kind, loss, *(w.get_value() for w in model.params))
+        np.testing.assert_allclose(value.eval(mode=QUICK), expected, rtol=1e-13)
+    with pytest.raises(ValueError, match=r"negatives have 3 axes, but must be \(batch, k\)"):
+        model.negative_sampling_loss(*lists, np.ones((4, 2, 2), int))
+
+
 @MODELS
 def test_sizes_and_rates_must_be_positive(kind):
-    for sizes in ((0, 3), (3, 0)):
+    for sizes in ((0, 3), (3, 0), (3, -1), (3, 2.0)):
         with pytest.raises(ValueError, match="at least 1"):
             kind(*sizes, np.random.default_rng(1))
+    with pytest.raises(ValueError, match="default_rng"):
+        kind(3, 2, None)
     for rate in (0, -1, np.nan):
         with pytest.raises(ValueError, match="learning_rate"):
             made(kind).compile_negative_sampling(rate)

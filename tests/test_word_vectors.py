@@ -1,3 +1,4 @@
+import time
 import warnings
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 from scipy.stats import rankdata
 
 from symrnn.text import UnknownTokenError
-from symrnn.text.word_vectors import WordVectors, read_similarities
+from symrnn.text.word_vectors import WordVectors, read_analogies, read_similarities
 
 RNG = np.random.default_rng(1)
 WORDS = [f"w{k}" for k in range(30)]
@@ -71,6 +72,69 @@ def test_questions_are_solved_where_the_best_answer_is_right(w):
     np.testing.assert_array_equal(w.solves(questions), right)
 
 
+def test_what_was_asked_is_no_answer_even_where_there_is_no_other():
+    w = WordVectors(["x", "y", "z"], np.eye(3))
+    assert w.solves([("y", "z", "x", "x"), ("x", "y", "z", "z")]).tolist() == [False, False]
+
+
+QUESTIONS = (
+    "man woman king queen\n\n: Capitals 1\nAthens Greece Rome Italy\nA\tB\tC\tD\n: x\na b c d\n"
+)
+
+
+@pytest.mark.parametrize("start", ["", "\ufeff"])
+def test_analogies_are_read_by_section(written, start):
+    path = written(start + QUESTIONS.replace("\n", "\r\n"))
+    assert read_analogies(path) == {
+        "": [("man", "woman", "king", "queen")],
+        "Capitals 1": [("Athens", "Greece", "Rome", "Italy"), ("A", "B", "C", "D")],
+        "x": [("a", "b", "c", "d")],
+    }
+    assert read_analogies(path, lower=True)["Capitals 1"][0] == (
+        "athens",
+        "greece",
+        "rome",
+        "italy",
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a b c\n", "line 1: 'a b c' must be four words"),
+        (": x\n\na b c d e\n", "line 3: 'a b c d e' must be four words"),
+        (": x\n", "holds no questions"),
+        ("a b c d\nü b c d\n".encode("latin-1"), "line 2: .* is not in UTF-8"),
+    ],
+)
+def test_files_of_analogies_that_cannot_be_read_are_told(written, content, message):
+    path = written(content)
+    with pytest.raises(ValueError, match=message) as told:
+        read_analogies(path)
+    assert str(told.value).startswith(str(path))
+
+
+def test_questions_with_unknown_words_can_be_left_out(w):
+    questions = [("w1", "w2", "w3", "w4"), ("w1", "w2", "w3", "cat"), ("w5", "w6", "w7", "w8")]
+    assert w.known(questions) == [questions[0], questions[2]]
+    assert len(w.solves(w.known(questions))) == 2
+
+
+def test_cosines_are_never_above_one():
+    w = WordVectors(words := [f"w{k}" for k in range(300)], RNG.normal(size=(300, 7)))
+    assert max(w.similarity(word, word) for word in words) == 1
+    assert max(w.nearest(w[word], 1)[0][1] for word in words) == 1
+
+
+def test_among_many_words_an_unknown_one_is_told_soon():
+    words = [f"w{k}" for k in range(400_000)]
+    w = WordVectors(words, np.ones((len(words), 1), "f4"))
+    start = time.perf_counter()
+    with pytest.raises(UnknownTokenError, match="Spelt most like it"):
+        w["w0123"]
+    assert time.perf_counter() - start < 2  # 0.2 alone, many more if all words were compared
+
+
 def test_words_that_are_not_there_are_told_with_those_spelt_like_them():
     w = WordVectors(["king", "queen", "kingdom"], np.eye(3))
     for call in (
@@ -123,6 +187,9 @@ def test_pairs_without_vectors_are_left_out_and_named(w, written):
     [
         ("w0 w1 1\nw2 w3\n", "line 2: 'w2 w3' must be two words and, in column 3, a number"),
         ("w0 w1 1\nw2 w3 x\n", "line 2: 'w2 w3 x' must be"),
+        ("w0 w1 nan\n", "line 1: 'w0 w1 nan' must be"),
+        ("w0 w1 1\nw2 w3 inf\n", "line 2: 'w2 w3 inf' must be"),
+        ("w0 w1 1\nwü w3 2\n".encode("latin-1"), "file.txt, line 2: .* is not in UTF-8"),
         ("only text\n", "line 1: 'only text' must be"),
         ("", "0 pairs of words have vectors"),
         ("w0 w1 1\nw2 cat 2\n", "1 pairs of words have vectors, 1 have not"),
@@ -155,7 +222,13 @@ def test_a_saved_file_gives_the_same_numbers_back(tmp_path, dtype):
 
 
 def test_files_of_others_are_read(written):
-    for content in (FILE, FILE.replace("\n", "\r\n"), FILE.replace("\n", " \n"), FILE + "\n"):
+    for content in (
+        FILE,
+        FILE.replace("\n", "\r\n"),
+        FILE.replace("\n", " \n"),
+        FILE + "\n",
+        "\ufeff" + FILE,
+    ):
         w = WordVectors.load(written(content))
         assert w.words == ("the", "of", "Hütte")
         assert w.vectors.dtype == np.float32
@@ -176,6 +249,13 @@ def test_files_of_others_are_read(written):
         (FILE.replace("1 2", "1  2"), "line 2: 'the 1  2' has 3 numbers .* one space between"),
         (FILE.replace("0.5", "a.5"), "line 3: of 'of a.5 -1e-3' not all is a number"),
         (FILE.replace("0.5", "nan"), "line 3: .* NaN or infinite"),
+        (FILE.replace("0.5", "1e39"), "line 3: .* infinite as float32"),
+        ("999999999999 300\nthe 1 2\n", "line 1: 999999999999 words .* of 25 bytes: is it cut off"),
+        (
+            b"2 2\na " + np.ones(2, "f4").tobytes() + b"b " + np.ones(2, "f4").tobytes(),
+            "binary=True",
+        ),
+        (b"1 1\na \x01\x02\x03\x04\n", "line 2: .* not all is a number.* binary=True"),
         (FILE.replace("of ", "the "), "line 3: 'the' stands in line 2 already"),
         (FILE.replace("the ", " "), "line 2: there is no word"),
         (FILE.replace("Hütte 0 1\n", ""), "ends after line 3, but line 1 says that there are 3"),
@@ -214,8 +294,13 @@ def test_words_and_vectors_must_fit(words, vectors, message):
 def test_vectors_and_numbers_that_do_not_fit_are_told(w):
     for call, message in (
         (lambda: w.nearest([1.0, 2.0]), r"shape \(2,\), not \(4,\)"),
+        (lambda: w.nearest([1.0, 2.0, np.nan, 1.0]), "must be finite"),
+        (lambda: w.nearest(["w1", "w2"]), "one word at a time"),
         (lambda: w.nearest("w1", 0), "n is 0"),
         (lambda: w.solves([]), "at least one"),
+        (lambda: w.solves([("w1", "w2", "w3", "w4"), ("w1", "w2", "w3")]), "tuples of four words"),
+        (lambda: w.solves(["abcd"]), "tuples of four words"),
+        (lambda: WordVectors.load("file", dtype=int), "dtype is int64, but must be a float"),
         (lambda: w.plane(["w1", "w2"]), "at least three words"),
         (lambda: w.correlation("file", column=2), "column is 2"),
         (lambda: WordVectors.load("file", max_words=0), "max_words is 0"),

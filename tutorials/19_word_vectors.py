@@ -71,6 +71,11 @@ Array = np.ndarray[Any, Any]
 #
 # The cell below does all this by hand, in the lines of the equations, and with the library, whose
 # matrices are sparse: it goes on to work where a dense table of all words would fill 80 GB.
+#
+# *What to notice.* Here side by side stand only words of different halves: you, goodbye, i, hello
+# and say, and, ".". This is what the first two columns of U S say, and nothing else: with them all
+# cosines are 1 within a half and 0 across. Four columns say more: "i" and "goodbye" have the same
+# neighbours, "you" has one of these, and "hello" shares one as well, but also has its own.
 
 SENTENCE = "you say goodbye and i say hello ."
 
@@ -94,26 +99,21 @@ def seven_words(seed: int) -> dict[str, Any]:
     sparse = cooccurrences(ids, n, window=1)
     np.testing.assert_array_equal(sparse.toarray(), counts)
     np.testing.assert_allclose(ppmi(sparse).toarray(), m, atol=1e-12)
-    short = svd_vectors(ppmi(sparse), 2, np.random.default_rng(seed), power=1)
-    np.testing.assert_allclose(short @ short.T, (u[:, :2] * s[:2] ** 2) @ u[:, :2].T, atol=1e-9)
+    short = svd_vectors(ppmi(sparse), 4, np.random.default_rng(seed), power=1)
+    np.testing.assert_allclose(short @ short.T, (u[:, :4] * s[:4] ** 2) @ u[:, :4].T, atol=1e-9)
 
     print("  counts    " + "".join(f"{word:>9}" for word in vocabulary))
     for word, row in zip(vocabulary, counts, strict=True):
         print(f"  {word:<10}" + "".join(f"{count:9.0f}" for count in row))
     print("  cosine to 'you' of the rows of")
     you = vocabulary["you"]
-    likeness = {"counts": cosines(counts), "PPMI": cosines(m), "two columns of SVD": cosines(short)}
+    likeness = {"counts": cosines(counts), "PPMI": cosines(m), "4 columns of SVD": cosines(short)}
     for name, table in likeness.items():
-        best = sorted(zip(table[you], vocabulary, strict=True), reverse=True)
+        best = sorted(zip(table[you].round(2) + 0, vocabulary, strict=True), reverse=True)
         shown = ", ".join(f"{word} {c:.2f}" for c, word in best if word != "you")
         print(f"    {name:<18} {shown}")
-    return {
-        "words": vocabulary.tokens,
-        "counts": counts,
-        "ppmi": m,
-        "short": short,
-        "likeness": likeness,
-    }
+    tables = {"counts": counts, "ppmi": m, "short": WordVectors(vocabulary.tokens, short)}
+    return {"words": vocabulary.tokens, "likeness": likeness, **tables}
 
 
 # %% [markdown]
@@ -484,20 +484,20 @@ def side_by_side(found: dict[str, Found]) -> None:
         for name in SHOWN:
             near = ", ".join(f"{w} {c:.2f}" for w, c in found[name].vectors.nearest(word, 5))
             print(f"    {name:<12}{near}")
-    for question in (
+    for a, b, c in (
         ("france", "paris", "italy"),
         ("king", "queen", "uncle"),
         ("eat", "ate", "buy"),
     ):
-        answers = (f"{name}: {found[name].vectors.analogy(*question, 1)[0][0]}" for name in SHOWN)
-        print("  {} is to {} as {} is to   ".format(*question) + ",  ".join(answers))
+        answers = (f"{name}: {found[name].vectors.analogy(a, b, c, 1)[0][0]}" for name in SHOWN)
+        print(f"  {a} is to {b} as {c} is to   " + ",  ".join(answers))
 
 
 SHOWN = ("SVD", "skip-gram")
 
 
 def draw_seven(found: dict[str, Any]) -> Any:
-    """Draw the two tables of part 1, and the words in the plane of the first two columns."""
+    """Draw the two tables of part 1, and the words in the plane in which short vectors differ."""
     figure, axes = plt.subplots(1, 3, figsize=(13, 4.2), layout="constrained")
     for ax, name in zip(axes, ("counts", "ppmi"), strict=False):
         drawn = ax.imshow(found[name], cmap="Blues")
@@ -505,8 +505,8 @@ def draw_seven(found: dict[str, Any]) -> Any:
         ax.set_yticks(range(7), found["words"])
         ax.set_title({"counts": "what stands beside what", "ppmi": "PPMI"}[name])
         figure.colorbar(drawn, ax=ax, shrink=0.8)
-    word_map(found["short"], found["words"], ax=axes[2])
-    axes[2].set_title("the first two columns of its SVD")
+    word_map(found["short"].plane(found["words"]), found["words"], ax=axes[2])
+    axes[2].set_title("four columns of its SVD, in a plane")
     return figure
 
 
@@ -548,7 +548,9 @@ def draw_maps(found: dict[str, Found], planted: PlantedWords, scores: tuple[Arra
 # - In `counting`, `power=0.5` or 0, or other numbers of columns: what happens to neighbours, what
 #   to analogies?
 # - `main()["found"]["skip-gram"].vectors.save("vectors.txt")` writes a file that gensim reads, and
-#   `WordVectors.load` reads vectors of others, whatever their language.
+#   `WordVectors.load` reads vectors of others, whatever their language. How many analogies of
+#   word2vec's questions-words.txt do they solve? `read_analogies` reads it, `known` leaves out
+#   questions with words that have no vector.
 
 
 # %%

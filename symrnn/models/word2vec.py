@@ -21,6 +21,7 @@ these rows of V.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,14 +34,16 @@ from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.variable import TensorVariable
 
 import symrnn.added_rows  # noqa: F401 - in mode NUMBA, fast sums of rows
+from symrnn.initializers import uniform
 from symrnn.losses import categorical_cross_entropy
 from symrnn.parameters import check_positive, check_whole, shared_parameter
+from symrnn.text.contexts import NONE
 from symrnn.updates import gradient_descent
 
 FITS = CheckAndRaise(
     ValueError,
     "words, targets and negatives must be of one batch: as many rows each; negatives are "
-    "(batch, k), or (m,) for all targets together, and k and m at most 1000",
+    "(batch, k), or (m,) for all targets together, and k and m at least 1 and at most 1000",
 )
 
 
@@ -136,7 +139,8 @@ class SkipGram:
     Raises
     ------
     ValueError
-        If a size is below 1. When a function is called: if a word is not in the vocabulary.
+        If a size is no whole number from 1, or `rng` no generator. When a function is called: if a
+        word is not in the vocabulary.
 
     Examples
     --------
@@ -149,10 +153,11 @@ class SkipGram:
     """
 
     def __init__(self, n_tokens: int, n_features: int, rng: Generator) -> None:
+        check_whole("n_tokens", n_tokens)
+        check_whole("n_features", n_features)
         self.n_tokens, self.n_features = n_tokens, n_features
-        shape = (n_tokens, n_features)
-        limit = 0.5 / n_features if n_features else 0.0
-        self.W_in = shared_parameter("W_in", shape, rng.uniform(-limit, limit, shape))
+        shape, limit = (n_tokens, n_features), 0.5 / n_features
+        self.W_in = shared_parameter("W_in", shape, partial(uniform, low=-limit, high=limit), rng)
         self.W_out = shared_parameter("W_out", shape, np.zeros(shape))
         self.params = [self.W_in, self.W_out]
 
@@ -194,6 +199,11 @@ class SkipGram:
             this has the same mean, and is far less work for large batches, one product of matrices.
         k
             How many negative samples a target has; for negatives of shape ``(m,)`` only.
+
+        Raises
+        ------
+        ValueError
+            If negatives have neither one axis nor two, or k is missing or no whole number from 1.
         """
         right, wrong, weight, rows = self._scores(words, targets, negatives, k)
         loss = pt.softplus(-right).mean() + weight * pt.softplus(wrong).sum(axis=1).mean()
@@ -202,8 +212,15 @@ class SkipGram:
     def _scores(self, words: Any, targets: Any, negatives: Any, k: int | None) -> tuple[Any, ...]:
         """Return h . u_t, h . u_n, how much a negative counts, and all rows that take part."""
         h, rows = self.hidden(words)
+        targets, negatives = pt.as_tensor_variable(targets), pt.as_tensor_variable(negatives)
+        if negatives.ndim not in (1, 2):
+            raise ValueError(
+                f"negatives have {negatives.ndim} axes, but must be (batch, k), or (m,) for all "
+                "targets together"
+            )
         targets = FITS(targets, pt.eq(targets.shape[0], h.shape[0]))
-        fit = [pt.le(negatives.shape[-1], 1000)]  # for _sum_softplus
+        m = negatives.shape[-1]
+        fit = [pt.ge(m, 1), pt.le(m, 1000)]  # for a mean, and for _sum_softplus
         if negatives.ndim == 2:
             fit.append(pt.eq(negatives.shape[0], h.shape[0]))
         negatives = FITS(negatives, *fit)
@@ -284,12 +301,13 @@ class CBOW(SkipGram):
 
     def hidden(self, words: TensorVariable) -> tuple[TensorVariable, Rows]:
         """Return h, the mean of the rows of V of the words that are there, and these rows."""
-        there = pt.ge(words, 0).astype(self.W_in.dtype)
-        rows = take_rows(self.W_in, pt.maximum(words, 0))  # what is not there gets a gradient of 0
+        words = pt.as_tensor_variable(words)
+        there = pt.neq(words, NONE)
+        rows = take_rows(self.W_in, pt.where(there, words, 0))  # none: row 0, with a gradient of 0
         values = rows.values.reshape((*tuple(words.shape), self.W_in.shape[1]))
-        n = there.sum(axis=1, keepdims=True)
+        n = there.sum(axis=1, keepdims=True).astype(self.W_in.dtype)
         n = CheckAndRaise(ValueError, "a row of words holds none, only -1")(n, pt.gt(n, 0).all())
-        return (there[:, :, None] * values).sum(axis=1) / n, rows
+        return pt.where(there[:, :, None], values, 0).sum(axis=1) / n, rows
 
 
 def _sum_softplus(x: TensorVariable) -> TensorVariable:

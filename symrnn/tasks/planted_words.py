@@ -51,8 +51,9 @@ class PlantedWords:
     Raises
     ------
     ValueError
-        If a class has fewer than 2 words or no sentence, a word is in two classes, parallel classes
-        are not equally large or have no signs.
+        If a class has fewer than 2 words or no sentence, a sentence has no place for its word, or
+        signs are wanted and not there for each word; if a word is in two classes; if a relation is
+        of classes that are not there, are not equally large, or whose pairs share no sign.
 
     Examples
     --------
@@ -75,14 +76,28 @@ class PlantedWords:
         for name, c in self.classes.items():
             if len(c.words) < 2 or not c.sentences:
                 raise ValueError(f"the class {name!r} must have at least 2 words and a sentence")
-            if any("{sign}" in s for s in c.sentences) and len(c.signs) != len(c.words):
+            if wrong := [s for s in c.sentences if "{}" not in s]:
+                raise ValueError(
+                    f"the sentence {wrong[0]!r} of the class {name!r} must have {{}} for the word"
+                )
+            wanted = c.signs or any("{sign}" in s for s in c.sentences)
+            if wanted and (len(c.signs) != len(c.words) or not all(c.signs)):
                 raise ValueError(f"the class {name!r} must have signs for each of its words")
             for word in c.words:
                 if self.class_of.setdefault(word, name) != name or c.words.count(word) > 1:
                     raise ValueError(f"the word {word!r} is planted twice")
         for a, b in self.relations:
-            if len(self.classes[a].words) != len(self.classes[b].words):
+            if unknown := [name for name in (a, b) if name not in self.classes]:
+                raise ValueError(f"a relation is of {unknown[0]!r}, which is no class")
+            one, other = self.classes[a], self.classes[b]
+            if len(one.words) != len(other.words):
                 raise ValueError(f"the classes {a!r} and {b!r} are related, but not equally large")
+            said = all(any("{sign}" in s for s in c.sentences) for c in (one, other))
+            if not said or any(map(set.isdisjoint, map(set, one.signs), other.signs)):
+                raise ValueError(
+                    f"the classes {a!r} and {b!r} are related: both need sentences with {{sign}}, "
+                    "and word k of the one a sign in common with word k of the other"
+                )
 
     def sample(self, rng: Generator, n_sentences: int) -> list[str]:
         """Return the words of random sentences, ``<eos>`` after each.

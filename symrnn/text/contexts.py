@@ -99,7 +99,8 @@ def keep_probabilities(counts: ArrayLike, threshold: float = 1e-3) -> NDArray[np
     Raises
     ------
     ValueError
-        If `threshold` is not positive, or all counts are 0.
+        If `threshold` is not positive; if the counts are not a row of finite numbers, one is
+        negative, or all are 0.
 
     Examples
     --------
@@ -107,7 +108,9 @@ def keep_probabilities(counts: ArrayLike, threshold: float = 1e-3) -> NDArray[np
     array([0.143, 1.   , 1.   ])
     """
     c = np.asarray(counts, dtype=np.float64)
-    if not threshold > 0 or not c.sum() > 0:
+    if c.ndim != 1 or not np.isfinite(c).all() or (c < 0).any():
+        raise ValueError("the counts must be a row of finite numbers, none negative")
+    if not threshold > 0 or not c.any():
         raise ValueError(
             f"threshold is {threshold} and there are {c.sum():.0f} words, but both must be above 0"
         )
@@ -126,7 +129,7 @@ def skip_gram_pairs(
     Parameters
     ----------
     tokens
-        Token numbers of shape ``(tokens,)``.
+        Token numbers of shape ``(tokens,)``, from 0.
     window
         The largest reach to each side, at least 1.
     rng
@@ -149,8 +152,7 @@ def skip_gram_pairs(
     >>> skip_gram_pairs(np.array([5, 6, 7]), 1, np.random.default_rng(1))
     (array([5, 6, 6, 7]), array([6, 7, 5, 6]))
     """
-    t = np.asarray(checked_tokens(tokens, rng, window=window), dtype=np.int64)
-    sentence, reach = sentences(t, end), rng.integers(1, window + 1, len(t))
+    t, sentence, reach = _with_reaches(tokens, window, rng, end)
     words, contexts = [], []
     for d in range(1, min(window, len(t) - 1) + 1):
         near, before, after = inside(sentence, d), t[:-d], t[d:]
@@ -182,8 +184,7 @@ def cbow_contexts(
            [ 5,  7],
            [ 6, -1]]), array([5, 6, 7]))
     """
-    t = np.asarray(checked_tokens(tokens, rng, window=window), dtype=np.int64)
-    sentence, reach = sentences(t, end), rng.integers(1, window + 1, len(t))
+    t, sentence, reach = _with_reaches(tokens, window, rng, end)
     contexts = np.full((len(t), 2 * window), NONE)
     for d in range(1, min(window, len(t) - 1) + 1):
         near = inside(sentence, d)
@@ -254,12 +255,17 @@ def _batches(
     make: Any, tokens: Any, window: int, batch_size: int, rng: Generator, end: Any, keep: Any
 ) -> Iterator[tuple[Ids, Ids]]:
     tokens = checked_tokens(tokens, rng, window=window, batch_size=batch_size)
+    check_end(end)
     if keep is not None:
         keep = np.asarray(keep, dtype=np.float64)
         if keep.ndim != 1 or not ((keep >= 0) & (keep <= 1)).all():
             raise ValueError("keep must hold a probability for each word: keep_probabilities(...)")
-        if tokens.max() >= len(keep):
-            raise ValueError(f"keep has {len(keep)} probabilities, but a token is {tokens.max()}")
+        if tokens.min() < 0 or tokens.max() >= len(keep):
+            raise ValueError(
+                f"keep has {len(keep)} probabilities, one for each word from 0, but the tokens go "
+                f"from {tokens.min()} to {tokens.max()}"
+            )
+        check_end(end, len(keep))
         if end is not None:
             keep = keep.copy()
             keep[end] = 1
@@ -286,6 +292,28 @@ def _in_batches(
         first, second = [a[whole:]], [b[whole:]]
     if second and len(second[0]):
         yield first[0], second[0]
+
+
+def _with_reaches(
+    tokens: Any, window: int, rng: Generator, end: Any
+) -> tuple[Ids, Ids, NDArray[np.int64]]:
+    """Return the tokens, for each the number of its sentence, and how far it reaches."""
+    t = np.asarray(checked_tokens(tokens, rng, window=window), dtype=np.int64)
+    check_end(end)
+    if t.min() < 0:
+        raise ValueError(f"a token is {t.min()}, but words are numbered from 0")
+    return t, sentences(t, end), rng.integers(1, window + 1, len(t))
+
+
+def check_end(end: Any, n_tokens: int | None = None) -> None:
+    """Raise an error if `end` is neither None nor the number of a token."""
+    if end is None:
+        return
+    if isinstance(end, bool) or not isinstance(end, int | np.integer):
+        raise TypeError(f"end is {end!r}, but must be a token's number, such as vocabulary.eos")
+    if end < 0 or (n_tokens is not None and end >= n_tokens):
+        below = "" if n_tokens is None else f" to {n_tokens - 1}"
+        raise ValueError(f"end is {end}, but must be a token's number, from 0{below}")
 
 
 def sentences(tokens: NDArray[Any], end: int | None) -> NDArray[np.int64]:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import svds
 
 from symrnn.text.batches import check_rng, check_sizes, checked_tokens
-from symrnn.text.contexts import inside, sentences
+from symrnn.text.contexts import check_end, inside, sentences
 
 PIECE = 2**22  # tokens that are counted at a time
 
@@ -65,8 +65,8 @@ def cooccurrences(
     Raises
     ------
     TypeError, ValueError
-        If the tokens are no whole numbers, or none, or not all below `n_tokens`; if the window is
-        below 1.
+        If the tokens are no whole numbers, or none, or not all from 0 to ``n_tokens - 1``, or `end`
+        is not; if the window is below 1.
 
     Examples
     --------
@@ -76,6 +76,7 @@ def cooccurrences(
            [0., 1., 0.]])
     """
     tokens = checked_tokens(tokens, n_tokens=n_tokens, window=window)
+    check_end(end, n_tokens)
     counts = sp.csr_array((n_tokens, n_tokens))
     for start in range(0, len(tokens), PIECE):
         t = np.asarray(tokens[start : start + PIECE + window], dtype=np.int64)
@@ -118,8 +119,8 @@ def ppmi(counts: Any, power: float = 1.0, shift: float = 0.0) -> Any:
     Raises
     ------
     ValueError
-        If there are no counts, or one is negative, NaN or infinite; if `power` is not positive or
-        `shift` negative.
+        If the counts are no matrix, all 0, or one is negative, NaN or infinite; if `power` is not
+        positive or `shift` negative, or they are not finite.
 
     Examples
     --------
@@ -127,9 +128,13 @@ def ppmi(counts: Any, power: float = 1.0, shift: float = 0.0) -> Any:
     array([[0.    , 0.2877],
            [0.2877, 0.    ]])
     """
-    if not power > 0 or not shift >= 0:
-        raise ValueError(f"power is {power} and shift {shift}, but must be above 0, and 0 or more")
+    if not 0 < power < np.inf or not 0 <= shift < np.inf:
+        raise ValueError(
+            f"power is {power} and shift {shift}, but must be finite, above 0, and 0 or more"
+        )
     c = sp.coo_array(counts, dtype=np.float64)
+    if c.ndim != 2:
+        raise ValueError(f"the counts must be a matrix, words by contexts, not of shape {c.shape}")
     c.sum_duplicates()
     if not np.isfinite(c.data).all() or (c.data < 0).any() or not c.data.any():
         raise ValueError(
@@ -167,13 +172,19 @@ def svd_vectors(
     Returns
     -------
     array of shape (rows, n_features)
-        float64; the column of the largest singular value is first. Signs, which are arbitrary, are
-        chosen such that the largest number of each column is positive.
+        float64; the column of the largest singular value is first. Where the rank of M is below
+        `n_features`, the last columns are 0.
 
     Raises
     ------
     TypeError, ValueError
-        If something is not as said, or the matrix holds nothing but 0.
+        If something is not as said, or the matrix holds nothing but 0, or NaN or infinite numbers.
+
+    Notes
+    -----
+    Signs are arbitrary; here the largest number of each column is positive. Columns of equal
+    singular values are arbitrary up to a rotation among them, which depends on `rng`. Cosines do
+    not, unless `n_features` cuts such columns apart.
     """
     check_rng(rng)
     check_sizes(n_features=n_features)
@@ -185,16 +196,17 @@ def svd_vectors(
         )
     if not 0 <= power <= 1:
         raise ValueError(f"power is {power}, but must be from 0 to 1")
-    if not m.data.any():
-        raise ValueError("the matrix holds nothing but 0")
+    if not np.isfinite(m.data).all() or not m.data.any():
+        raise ValueError("the matrix must hold finite numbers, and not only 0")
     u, s, _ = svds(m, k=n_features, v0=rng.normal(size=min(m.shape)))
     largest_first = np.argsort(s)[::-1]
     u, s = u[:, largest_first], np.maximum(s[largest_first], 0)
     u = u * np.sign(u[np.abs(u).argmax(axis=0), np.arange(n_features)])
-    return np.asarray(u * s**power)
+    there = s > np.sqrt(np.finfo(s.dtype).eps) * s[0]  # the iteration is on s^2: less is rounding
+    return np.asarray(np.where(there, u * s**power, 0))
 
 
-def cosines(a: Any, b: Any = None) -> NDArray[np.float64]:
+def cosines(a: Any, b: Any = None) -> NDArray[Any]:
     """Cosine of the angle between each row of a and each row of b, ``a . b / (|a| |b|)``.
 
     Parameters
@@ -206,37 +218,54 @@ def cosines(a: Any, b: Any = None) -> NDArray[np.float64]:
     Returns
     -------
     array of shape (n, m)
-        From -1 to 1, dense. A row of zeros has cosine 0 with all.
+        From -1 to 1, dense, of the dtype of a and b, or float64 if they are whole numbers. A row of
+        zeros has cosine 0 with all.
 
     Raises
     ------
     ValueError
-        If they are no matrices with equally many features.
+        If they are no matrices with equally many features, or hold NaN or infinite numbers.
     """
     a = unit_rows(a)
     b = a if b is None else unit_rows(b)
     if a.shape[1] != b.shape[1]:
         raise ValueError(f"the rows have {a.shape[1]} and {b.shape[1]} features: not comparable")
     product = a @ b.T
-    return np.asarray(product.toarray() if sp.issparse(product) else product)
+    product = product.toarray() if sp.issparse(product) else product
+    return np.asarray(np.clip(product, -1, 1, out=product))  # rounding goes beyond
 
 
 def unit_rows(matrix: Any) -> Any:
     """Return the matrix with rows of length 1; a row of zeros stays one. Sparse remains sparse."""
-    if not sp.issparse(matrix):
-        matrix = np.asarray(matrix)
-        if matrix.dtype.kind != "f":
-            matrix = matrix.astype(np.float64)
+    sparse = sp.issparse(matrix)
+    matrix = matrix if sparse else np.asarray(matrix)
     if matrix.ndim != 2:
         raise ValueError(f"a matrix is wanted, one row for each word, not shape {matrix.shape}")
-    if sp.issparse(matrix):
-        lengths = np.sqrt(matrix.multiply(matrix).sum(axis=1))
-        scale = 1 / np.where(lengths > 0, lengths, 1)
-        return sp.diags_array(scale) @ matrix
-    largest = np.abs(matrix).max(axis=1, keepdims=True)
-    matrix = matrix / np.where(largest > 0, largest, 1)  # so that no square is too large
-    lengths = np.sqrt((matrix**2).sum(axis=1, keepdims=True))
-    return matrix / np.where(lengths > 0, lengths, 1)
+    if matrix.dtype.kind != "f":
+        matrix = matrix.astype(np.float64)
+    if sparse:
+        matrix = sp.csr_array(matrix, copy=True)
+        matrix.sum_duplicates()
+    numbers = matrix.data if sparse else matrix
+    if not np.isfinite(numbers).all():
+        raise ValueError("the vectors must be finite, but there is NaN or infinity among them")
+    for norm in (_largest, _length):  # first the largest, so that no square is too large
+        of_row = norm(matrix)
+        of_row = np.where(of_row > 0, of_row, 1)
+        if sparse:
+            matrix.data = matrix.data / np.repeat(of_row, np.diff(matrix.indptr))
+        else:
+            matrix = matrix / of_row[:, None]
+    return matrix
+
+
+def _largest(matrix: Any) -> NDArray[Any]:
+    largest = abs(matrix).max(axis=1)
+    return np.asarray(largest.toarray() if sp.issparse(largest) else largest)
+
+
+def _length(matrix: Any) -> NDArray[Any]:
+    return np.asarray(np.sqrt((matrix * matrix).sum(axis=1)))
 
 
 def check_range(tokens: NDArray[Any], n_tokens: int) -> None:

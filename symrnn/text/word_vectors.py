@@ -19,9 +19,12 @@ From a text to vectors (here a tiny one; `symrnn.text` tells how files become to
 """
 
 import difflib
+import math
 import os
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,6 +40,7 @@ Question = tuple[str, str, str, str]
 """``(a, b, c, d)``: a is to b as c is to d."""
 
 BLOCK = 256  # questions that are answered at a time
+COMPARED = 10_000  # words whose spelling is compared with that of an unknown one
 
 
 class Correlation(NamedTuple):
@@ -121,17 +125,22 @@ class WordVectors:
 
     def similarity(self, a: str, b: str) -> float:
         """Return the cosine of the angle between two words, from -1 to 1."""
-        return float(self.unit[self._id(a)] @ self.unit[self._id(b)])
+        return _within_one(self.unit[self._id(a)] @ self.unit[self._id(b)])
 
     def nearest(self, word: str | ArrayLike, n: int = 10) -> list[tuple[str, float]]:
         """Return the n words with the largest cosines to a word, which is not among them.
 
-        In place of a word one may give a vector of shape ``(features,)``.
+        In place of a word one may give a vector of shape ``(features,)``, of finite numbers.
         """
         if isinstance(word, str):
             k = self._id(word)
             return self._best(self.unit[k], n, {k})
-        vector = np.asarray(word, dtype=self.unit.dtype)
+        try:
+            vector = np.asarray(word, dtype=self.unit.dtype)
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"{word!r} is neither a word nor a vector of numbers: ask for one word at a time"
+            ) from None
         if vector.shape != self.unit.shape[1:]:
             raise ValueError(f"the vector has shape {vector.shape}, not {self.unit.shape[1:]}")
         return self._best(unit_rows(vector[None])[0], n, set())
@@ -145,24 +154,39 @@ class WordVectors:
         ids = [self._id(word) for word in (a, b, c)]
         return self._best(unit_rows(self._target(*ids)[None])[0], n, set(ids))
 
+    def known(self, questions: Iterable[Question]) -> list[Question]:
+        """Return the questions whose words all have vectors.
+
+        Usually accuracy is that on these alone, told with how many they are of how many.
+        """
+        return [q for q in questions if all(word in self for word in q)]
+
     def solves(self, questions: Sequence[Question]) -> NDArray[np.bool_]:
         """For each ``(a, b, c, d)``, whether d is the best x for "a is to b as c is to x".
+
+        Parameters
+        ----------
+        questions
+            At least one, of words that have vectors: of a file of others, for example of
+            `read_analogies`, take those that are `known`.
 
         Returns
         -------
         array of shape (questions,)
-            The mean is the share of right answers.
+            The mean is the share of right answers. A question whose d is one of a, b and c cannot
+            be solved, for these are no answers.
         """
-        ids = np.array([[self._id(word) for word in q] for q in questions], np.int64)
-        if ids.ndim != 2 or ids.shape[1] != 4:
+        if not len(questions) or any(isinstance(q, str) or len(q) != 4 for q in questions):
             raise ValueError("questions must be tuples of four words (a, b, c, d), at least one")
+        ids = np.array([[self._id(word) for word in q] for q in questions], np.int64)
         right = np.zeros(len(ids), np.bool_)
         for k in range(0, len(ids), BLOCK):
             a, b, c, d = ids[k : k + BLOCK].T
             scores = self._target(a, b, c) @ self.unit.T
             for asked in (a, b, c):
                 scores[np.arange(len(a)), asked] = -np.inf
-            right[k : k + BLOCK] = scores.argmax(axis=1) == d
+            answered = np.isfinite(scores[np.arange(len(a)), d])
+            right[k : k + BLOCK] = answered & (scores.argmax(axis=1) == d)
         return right
 
     def correlation(self, path: str | os.PathLike[str], column: int = 3) -> Correlation:
@@ -182,8 +206,9 @@ class WordVectors:
         OSError
             If there is no such file.
         ValueError
-            If a line is something else: the message names file and line. If fewer than three pairs
-            have vectors, or all numbers are equal, so that there is no order to compare.
+            If a line is something else or not in UTF-8: the message names file and line. If fewer
+            than three pairs have vectors, or all numbers are equal, so that there is no order to
+            compare.
         """
         from scipy.stats import spearmanr  # takes longer to import than all the rest
 
@@ -220,7 +245,8 @@ class WordVectors:
         """Write a text file in word2vec's format, which gensim and others read; whole or not at all.
 
         The first line has the number of words and of features, each other line a word and its
-        numbers, with spaces between. `load` gets the very same numbers back.
+        numbers, with spaces between. `load` with the dtype of these vectors gets the very same
+        numbers back; by default it reads float32.
 
         Raises
         ------
@@ -240,7 +266,7 @@ class WordVectors:
     def load(
         cls, path: str | os.PathLike[str], max_words: int | None = None, dtype: DTypeLike = "f4"
     ) -> "WordVectors":
-        """Read a text file in word2vec's format.
+        """Read a text file in word2vec's format (not the binary one).
 
         Parameters
         ----------
@@ -249,27 +275,38 @@ class WordVectors:
         max_words
             How many words to read at most; files often begin with the most frequent ones.
         dtype
-            Of the vectors.
+            Of the vectors: a float.
 
         Raises
         ------
         OSError
             If there is no such file.
         ValueError
-            If it is damaged, or something else: the message names file and line.
+            If it is damaged, or something else: the message names file and line. If `dtype` is no
+            float.
         """
         if max_words is not None:
             check_sizes(max_words=max_words)
-        with Path(path).open("rb") as file:
+        dtype = np.dtype(dtype)
+        if dtype.kind != "f":
+            raise ValueError(f"dtype is {dtype}, but must be a float, such as 'f4' or 'f8'")
+        path = Path(path)
+        with path.open("rb") as file, np.errstate(over="ignore"):
             lines = enumerate(file, 1)
             n, n_features = _head(next(lines, (1, b""))[1], f"{path}, line 1")
             n_read = n if max_words is None else min(n, max_words)
+            least = n_read * (2 * n_features + 2)  # a letter, and for each number a space and digit
+            if path.is_file() and path.stat().st_size < least:
+                raise ValueError(
+                    f"{path}, line 1: {n} words with {n_features} numbers each do not fit into a "
+                    f"file of {path.stat().st_size} bytes: is it cut off?"
+                )
             vectors = np.empty((n_read, n_features), dtype)
             places: dict[str, int] = {}
             for line, content in lines:
                 where = f"{path}, line {line}"
                 if len(places) < n_read:
-                    word, vectors[len(places)] = _word(content, n_features, where)
+                    word, vectors[len(places)] = _word(content, n_features, dtype, where)
                     if word in places:
                         raise ValueError(f"{where}: {word!r} stands in line {places[word]} already")
                     places[word] = line
@@ -288,11 +325,19 @@ class WordVectors:
         try:
             return self._ids[word]
         except KeyError:
-            near = difflib.get_close_matches(word, self.words) if isinstance(word, str) else []
+            near = (
+                difflib.get_close_matches(word, self._like(word)) if isinstance(word, str) else []
+            )
             like = f" Spelt most like it: {', '.join(map(repr, near))}." if near else ""
             raise UnknownTokenError(
                 word, 0, f"{word!r} is not among the {len(self)} words.{like}"
             ) from None
+
+    def _like(self, word: str) -> list[str]:
+        """Return words of the same first letter and nearly the same length: few, so fast."""
+        first, lengths = word[:1].lower(), range(len(word) - 2, len(word) + 3)
+        like = (w for w in self.words if len(w) in lengths and w[0].lower() == first)
+        return list(islice(like, COMPARED))
 
     def _target(self, a: Any, b: Any, c: Any) -> NDArray[Any]:
         return np.asarray(self.unit[b] - self.unit[a] + self.unit[c])
@@ -304,7 +349,8 @@ class WordVectors:
         several = min(n + len(without), len(self))
         best = np.argpartition(-scores, several - 1)[:several]
         best = best[np.lexsort((best, -scores[best]))]
-        return [(self.words[k], float(scores[k])) for k in best.tolist() if k not in without][:n]
+        found = [k for k in best.tolist() if k not in without][:n]
+        return [(self.words[k], _within_one(scores[k])) for k in found]
 
 
 def read_similarities(
@@ -314,26 +360,97 @@ def read_similarities(
     if column < 3:
         raise ValueError(f"column is {column}, but the numbers stand in column 3 or after it")
     head = True  # as long as there has been no pair
-    with Path(path).open(encoding="utf-8-sig") as file:
-        for line, content in enumerate(file, 1):
-            if not content.strip() or content.startswith("#"):
+    for line, content in _lines(path):
+        if content.startswith("#"):
+            continue
+        separator = next((s for s in "\t,;" if s in content), None)
+        fields = [field.strip() for field in content.split(separator)]
+        maybe_head, head = head and len(fields) >= column, False
+        try:
+            score = float(fields[column - 1])
+        except (ValueError, IndexError):
+            if maybe_head:
                 continue
-            separator = next((s for s in "\t,;" if s in content), None)
-            fields = [field.strip() for field in content.strip().split(separator)]
+            score = math.nan
+        if not math.isfinite(score):
+            raise ValueError(
+                f"{path}, line {line}: {_short(content)} must be two words and, in column "
+                f"{column}, a number"
+            )
+        yield fields[0], fields[1], score
+
+
+def read_analogies(path: str | os.PathLike[str], lower: bool = False) -> dict[str, list[Question]]:
+    r"""Read questions "a is to b as c is to d", such as word2vec's questions-words.txt.
+
+    Parameters
+    ----------
+    path
+        A text file in UTF-8 with a question a line, four words with spaces or tabs between. A line
+        such as ``: capitals`` begins a section. Blank lines are left out.
+    lower
+        Whether to make the words lower case, as those of many vocabularies are.
+
+    Returns
+    -------
+    dict
+        The questions of each section by its name; ``""`` has those before the first section.
+
+    Raises
+    ------
+    OSError
+        If there is no such file.
+    ValueError
+        If a line is something else or not in UTF-8: the message names file and line. If there are
+        no questions.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "questions.txt"
+    >>> _ = path.write_text(": family\nman woman king queen\nman woman boy girl\n")
+    >>> w = WordVectors(["man", "woman", "king", "queen"], [[1.0, 0], [1, 1], [3, 0], [3, 1]])
+    >>> for section, questions in read_analogies(path).items():
+    ...     known = w.known(questions)  # "boy" has no vector
+    ...     print(section, w.solves(known).mean(), f"{len(known)} of {len(questions)}")
+    family 1.0 1 of 2
+    """
+    found: dict[str, list[Question]] = {}
+    section = ""
+    for line, content in _lines(path):
+        if content.startswith(":"):
+            section = content[1:].strip()
+            continue
+        words = (content.lower() if lower else content).split()
+        if len(words) != 4:
+            raise ValueError(
+                f"{path}, line {line}: {_short(content)} must be four words, a is to b as c is to "
+                "d, or ': ' and the name of a section"
+            )
+        a, b, c, d = words
+        found.setdefault(section, []).append((a, b, c, d))
+    if not found:
+        raise ValueError(f"{path} holds no questions, which are lines of four words")
+    return found
+
+
+def _lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
+    """Yield number and text of each line of a file that is not blank."""
+    with Path(path).open("rb") as file:
+        for line, content in enumerate(file, 1):
             try:
-                yield fields[0], fields[1], float(fields[column - 1])
-            except (ValueError, IndexError):
-                if not head or len(fields) < column:
-                    raise ValueError(
-                        f"{path}, line {line}: {_short(content)} must be two words and, in column "
-                        f"{column}, a number"
-                    ) from None
-            head = False
+                text = content.decode("utf-8-sig" if line == 1 else "utf-8").strip()
+            except UnicodeDecodeError as error:
+                raise ValueError(
+                    f"{path}, line {line}: {_short(content)} is not in UTF-8: {error}"
+                ) from None
+            if text:
+                yield line, text
 
 
 def _head(line: bytes, where: str) -> tuple[int, int]:
     """Return how many words and features a file has."""
-    parts = line.split()
+    parts = line.removeprefix(BOM_UTF8).split()
     if len(parts) != 2 or not all(part.isdigit() and int(part) for part in parts):
         raise ValueError(
             f"{where}: {_short(line)} must be how many words and how many features follow, for "
@@ -342,20 +459,22 @@ def _head(line: bytes, where: str) -> tuple[int, int]:
     return int(parts[0]), int(parts[1])
 
 
-def _word(line: bytes, n_features: int, where: str) -> tuple[str, list[float]]:
+def _word(line: bytes, n_features: int, dtype: Any, where: str) -> tuple[str, NDArray[Any]]:
     """Return a word and its vector."""
     word, *numbers = line.rstrip(b" \r\n").split(b" ")
     if len(numbers) != n_features:
         raise ValueError(
             f"{where}: {_short(line)} has {len(numbers)} numbers after the word, but must have "
-            f"{n_features}, as line 1 says, with one space between"
+            f"{n_features}, as line 1 says, with one space between{_binary(line)}"
         )
     try:
-        values = list(map(float, numbers))
+        values = np.array(list(map(float, numbers)), dtype)
     except ValueError as error:
-        raise ValueError(f"{where}: of {_short(line)} not all is a number: {error}") from None
+        raise ValueError(
+            f"{where}: of {_short(line)} not all is a number: {error}{_binary(line)}"
+        ) from None
     if not np.isfinite(values).all():
-        raise ValueError(f"{where}: {_short(line)} has a number that is NaN or infinite")
+        raise ValueError(f"{where}: {_short(line)} has a number that is NaN or infinite as {dtype}")
     try:
         text = word.decode()
     except UnicodeDecodeError as error:
@@ -363,6 +482,21 @@ def _word(line: bytes, n_features: int, where: str) -> tuple[str, list[float]]:
     if not text:
         raise ValueError(f"{where}: there is no word before the numbers")
     return text, values
+
+
+def _binary(line: bytes) -> str:
+    """Return what else to say about a line that holds control characters."""
+    if not re.search(rb"[\x00-\x08\x0e-\x1f]", line):
+        return ""
+    return (
+        ". It looks like word2vec's binary format: gensim reads it (KeyedVectors."
+        "load_word2vec_format(path, binary=True)) and saves it as text (save_word2vec_format)"
+    )
+
+
+def _within_one(cosine: Any) -> float:
+    """Take off what rounding has put beyond 1 or -1."""
+    return max(-1.0, min(1.0, float(cosine)))
 
 
 def _short(line: str | bytes) -> str:
