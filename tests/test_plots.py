@@ -177,13 +177,14 @@ def test_a_latent_plane_shows_each_image_at_its_point():
     z, values = np.array([[0.0, 1.0], [-1.0, 0.5]]), [3, 7]
     images = np.zeros((3, 3, 2, 4))
     images[0, 2] = 1  # lowest row, last column: (z_1, z_2) = (1, -1)
-    points, grid = plots.latent_plane(z, values, images, extent=1.0, label="height")
+    points, grid = plots.latent_plane(z, values, images, 1.0, "height", limits=(0, 2))
     np.testing.assert_array_equal(points.collections[0].get_offsets(), z)
     np.testing.assert_array_equal(points.collections[0].get_array(), values)
     (drawn,) = grid.images
     left, right, bottom, top = drawn.get_extent()
     assert (left, right, bottom, top) == (-1.5, 1.5, -1.5, 1.5)
-    mosaic = np.ma.filled(drawn.get_array(), np.nan)
+    assert drawn.get_clim() == (0, 2)
+    mosaic = drawn.get_array()
     rows, columns = np.nonzero(mosaic == 1)
     x = left + (columns + 0.5) / mosaic.shape[1] * (right - left)
     y = top - (rows + 0.5) / mosaic.shape[0] * (top - bottom)

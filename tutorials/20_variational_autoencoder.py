@@ -1,10 +1,11 @@
 """Lesson 20: variational autoencoders - a plane in which images and sentences lie
 
 What you learn
-    How to draw a random number so that the draw has a gradient; the bound (ELBO) that a variational
-    autoencoder is trained by, in NumPy and as a graph; what KL annealing does. To look at a latent
-    plane. The same for sentences, where the decoder may do without the latent variables: when it
-    does, and what brings it to listen.
+    How to draw a random number so that the draw has a gradient; the bound (ELBO, evidence lower
+    bound) that a variational autoencoder is trained by, in NumPy and as a graph; what KL annealing
+    does. To look at a latent plane: latent are the variables that nobody has seen, which the net
+    makes up to describe what it has. The same for sentences, where the decoder may do without them:
+    when it does, and what brings it to listen.
 
 What you should see
     Four numbered parts, and three figures: 20_training.png, 20_plane.png and 20_sentences.png.
@@ -12,9 +13,9 @@ What you should see
     that sees every word before the next one ignores the latent variables; one from which words are
     hidden does not.
 
-How long it takes (measured on two cores that had much else to do)
-    Two and a half minutes of one core, and less on a free machine; nothing is compiled, so the
-    first time is no longer. With --quick some 10 seconds.
+How long it takes (measured on two cores)
+    Little more than a minute; nothing is compiled, so the first time is no longer. With --quick
+    some 5 seconds.
 
 What you need to know
     Lesson 2 has losses and gradients, lesson 13 language models; Gaussians and expectations.
@@ -229,7 +230,7 @@ def draw_training(runs: dict[str, Trained]) -> Any:
 
 
 def draw_plane(model: VAE, plan: Plan, seed: int, mode: Any) -> tuple[Any, Array]:
-    """The plane of bars; also how well place and height can be read off it, as two R^2."""
+    """The plane of bars, and where each image lies in it."""
     images, place, height = bars(np.random.default_rng(seed), 1_000)
     mean, log_variance = model.compile_encoder(mode)(flat(images))
     noise = np.random.default_rng(seed).normal(size=mean.shape)
@@ -358,7 +359,10 @@ def draw_sentences(run: dict[str, Any], n: int) -> Any:
 #
 # ## Try it
 #
-# - `VAE(64, 48, 1, rng)`: a line instead of a plane. How far from the best is the bound?
+# - `VAE(64, 48, 3, rng)` in `plane_of_bars`: a space instead of a plane. How far from the best is
+#   the bound? (Leave out `draw_plane`, which needs a plane.)
+# - `outputs="gaussian"` is for vectors of any numbers, not only from 0 to 1: draw some in a ring of
+#   eight dimensions. Does the plane show the ring?
 # - Draw z from N(0, I) and decode: are new bars as good as those of the data? `compile_decoder`.
 # - In `SETTINGS`, a word drop of 1.0: the decoder never sees a word.
 # - `kl_weight=4.0` (a beta-VAE: Higgins et al., 2017): which of the 48 images become one?

@@ -3,9 +3,9 @@
 What you learn
     To read a dialogue with two loops, one over the words of each utterance and one over the
     utterances, and to reply with a third: by hand, then with the library. Three models of one
-    family: seq2seq, which knows the last utterance alone, HRED, which has a context, and VHRED,
-    which has a latent variable, too. What each can do, and what it cannot. To read dialogues of
-    your own.
+    family: seq2seq, which knows the last utterance alone; HRED, a hierarchical recurrent
+    encoder-decoder, which has a context; and VHRED, a variational one, which has a latent variable,
+    too. What each can do, and what it cannot. To read dialogues of your own.
 
 What you should see
     Four numbered parts, and two figures: 21_memory.png and 21_replies.png. Where the reply depends
@@ -13,9 +13,9 @@ What you should see
     and HRED nearly always. Where six replies are right, HRED says one of them, always the
     same; VHRED says several, and they are right.
 
-How long it takes (measured on two cores that had much else to do)
-    Four minutes of one core, and two to three on a free machine; nothing is compiled, so the
-    first time is no longer. With --quick some 10 seconds, without part 2's training and figure.
+How long it takes (measured on two cores)
+    Two minutes; nothing is compiled, so the first time is no longer. With --quick some 5 seconds,
+    without part 2's training and figure.
 
 What you need to know
     Lesson 9 has the GRU, lesson 16 encoder and decoder, lesson 20 the bound and KL annealing.

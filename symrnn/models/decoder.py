@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from pytensor.tensor.variable import TensorVariable
 
 from symrnn.cells import Cell, GRUCell
+from symrnn.compiling import QUICK
 from symrnn.layers import Dense, Embedding
 from symrnn.models.sampling import check_count, check_drawing, draw, probabilities
 from symrnn.noise import Noise
@@ -129,12 +130,12 @@ class Decoder:
         e = self.embedding(tokens)
         return pt.concatenate([e, pt.broadcast_to(d, (e.shape[0], *tuple(d.shape)))], axis=2)
 
-    def compile_start(self, mode: Any = None) -> Any:
+    def compile_start(self, mode: Any = QUICK) -> Any:
         """Compile ``d -> state``, a list of its arrays."""
         d = pt.matrix("d", dtype=self.output.W.dtype)
         return pytensor.function([d], [*self.initial_state(d)], mode=mode)
 
-    def compile_step(self, mode: Any = None) -> Any:
+    def compile_step(self, mode: Any = QUICK) -> Any:
         """Compile ``(tokens, d, *state) -> [log_p, *state]``, shapes as in `step`."""
         tokens, d = pt.lvector("tokens"), pt.matrix("d", dtype=self.output.W.dtype)
         state = self.cell.State(
@@ -155,7 +156,7 @@ class Writer:
     eos
         The number of the token that ends a text.
     mode
-        As for `pytensor.function`, but not JAX, which needs to know all shapes.
+        As for `pytensor.function`, but not its default; not JAX, which needs to know all shapes.
     longest
         A text is cut off after so many tokens.
     banned
@@ -172,7 +173,7 @@ class Writer:
         self,
         decoder: Decoder,
         eos: int,
-        mode: Any = None,
+        mode: Any = QUICK,
         longest: int = 50,
         banned: Sequence[int] = (),
     ) -> None:

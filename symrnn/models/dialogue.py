@@ -11,6 +11,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from symrnn.cells import Cell, GRUCell
 from symrnn.checks import padding_last
+from symrnn.compiling import QUICK
 from symrnn.initializers import Initializer
 from symrnn.layers import Embedding
 from symrnn.losses import categorical_cross_entropy, gaussian_kl
@@ -225,7 +226,7 @@ class DialogueModel(Variational):
         n_words, n_replies = mask.sum().astype(nats.dtype), there.sum().astype(nats.dtype)
         return Terms(-nats * n_words / n_replies, kl)
 
-    def compile_context(self, mode: Any = None) -> Any:
+    def compile_context(self, mode: Any = QUICK) -> Any:
         """Compile ``(words, mask) -> [c]``, after the last turn of each dialogue, and the prior.
 
         With z it is ``[c, mean, log_variance]``; c has the shape ``(batch, n_hidden)``. The mask

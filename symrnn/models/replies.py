@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
+from symrnn.compiling import QUICK
 from symrnn.models.decoder import Writer
 from symrnn.models.dialogue import DialogueModel
 from symrnn.models.sampling import check_count, check_drawing
@@ -25,7 +26,7 @@ class Replier:
     words
         The vocabulary that it was trained with.
     mode
-        As for `pytensor.function`, but not JAX, which needs to know all shapes.
+        As for `pytensor.function`, but not its default; not JAX, which needs to know all shapes.
     longest
         A reply is cut off after so many tokens.
     most_turns
@@ -54,7 +55,7 @@ class Replier:
         self,
         model: DialogueModel,
         words: DialogueVocabulary,
-        mode: Any = None,
+        mode: Any = QUICK,
         longest: int = 50,
         most_turns: int | None = None,
         longest_read: int | None = None,

@@ -7,10 +7,12 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 from numpy.random import Generator
+from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.variable import TensorVariable
 
 from symrnn.cells import Cell, GRUCell
 from symrnn.checks import padding_last
+from symrnn.compiling import QUICK
 from symrnn.initializers import Initializer
 from symrnn.layers import Dense, Embedding
 from symrnn.losses import (
@@ -104,8 +106,15 @@ class VAE(Variational):
         return self.output(pt.tanh(self.hidden(z)))
 
     def terms(self, x: Any, epsilon: Any = None, training: bool = False) -> Terms:  # type: ignore[override]
-        """Return the parts of the bound; see `Variational.terms`."""
-        x = pt.as_tensor_variable(x)
+        """Return the parts of the bound; see `Variational.terms`.
+
+        Raises
+        ------
+        ValueError
+            When the function is called: if x does not have `n_in` features, or with
+            ``outputs="bernoulli"`` a number below 0 or above 1.
+        """
+        x = self._checked(x)
         q = self.encode(x)
         y = self.decode(q.at(self._epsilon(epsilon, q.mean)))
         if self.outputs == "bernoulli":
@@ -117,12 +126,29 @@ class VAE(Variational):
             log_likelihood = -(squares + (self.log_sigma_2 + log_2_pi).sum()) / 2
         return Terms(log_likelihood, gaussian_kl(*q))
 
-    def compile_encoder(self, mode: Any = None) -> Any:
+    def _checked(self, x: Any) -> TensorVariable:
+        x = pt.as_tensor_variable(x)
+        if x.ndim != 2:
+            raise ValueError(f"x has {x.ndim} axes, but must have two: (batch, n_in)")
+        fits = CheckAndRaise(
+            ValueError, f"x must have shape (batch, {self.n_in}): the model has n_in={self.n_in}"
+        )
+        x = fits(x, pt.eq(x.shape[1], self.n_in))
+        if self.outputs == "gaussian":
+            return x
+        within = CheckAndRaise(
+            ValueError,
+            "x must be from 0 to 1, as pixels are; for other numbers make the model with "
+            'outputs="gaussian"',
+        )
+        return within(x, pt.ge(x, 0).all(), pt.le(x, 1).all())
+
+    def compile_encoder(self, mode: Any = QUICK) -> Any:
         """Compile ``x -> [mean, log_variance]``, each ``(batch, n_latent)``."""
         (x,) = self.inputs()
         return pytensor.function([x], [*self.encode(x)], mode=mode)
 
-    def compile_decoder(self, mode: Any = None) -> Any:
+    def compile_decoder(self, mode: Any = QUICK) -> Any:
         """Compile ``z -> mean of x given z``: for pixels the probability that each is 1."""
         z = pt.matrix("z", dtype=self.output.W.dtype)
         y = self.decode(z)
@@ -233,7 +259,7 @@ class SequenceVAE(Variational):
         each = n_words.astype(nats.dtype) / n_sequences.astype(nats.dtype)
         return Terms(-nats * each, gaussian_kl(*q, mask=there))
 
-    def compile_encoder(self, mode: Any = None) -> Any:
+    def compile_encoder(self, mode: Any = QUICK) -> Any:
         """Compile ``(tokens, mask) -> [mean, log_variance]``, each ``(batch, n_latent)``.
 
         The mask must be bool: ``mask.astype(bool)``.

@@ -11,6 +11,7 @@ from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.variable import TensorVariable
 
 from symrnn.checks import may_equal
+from symrnn.compiling import QUICK
 from symrnn.layers import Dense
 from symrnn.models.language_model import Rule
 from symrnn.noise import Noise
@@ -120,7 +121,7 @@ class Variational:
         log_likelihood, kl = self.terms(*batch, epsilon=epsilon)
         return log_likelihood - kl
 
-    def compile_training(self, rule: Rule, mode: Any = None, kl_weight: Any = 1.0) -> Any:
+    def compile_training(self, rule: Rule, mode: Any = QUICK, kl_weight: Any = 1.0) -> Any:
         """Compile a step of training.
 
         Parameters
@@ -128,7 +129,8 @@ class Variational:
         rule
             Makes updates of the loss and the weights.
         mode
-            As for `pytensor.function`.
+            As for `pytensor.function`; not its default. `symrnn.compiling.QUICK`, which compiles
+            nothing, trains at once; mode NUMBA compiles a dialogue model for one to two minutes.
         kl_weight
             w: a number, a shared variable, or a graph such as ``warm_up(t, 1.0, n_steps)`` of
             `symrnn.schedules`; then `rule` returns ``advance(t)`` among its updates.
@@ -155,7 +157,7 @@ class Variational:
         updates = rule(loss, self.params) | draws
         return pytensor.function(batch, [loss, log_likelihood, kl], updates=updates, mode=mode)
 
-    def compile_elbo(self, mode: Any = None) -> Any:
+    def compile_elbo(self, mode: Any = QUICK) -> Any:
         """Compile ``(*batch) -> [elbo, log_likelihood, kl]``; each call draws z anew.
 
         A mask in the batch must be bool: ``mask.astype(bool)``.

@@ -16,6 +16,7 @@ def latent_plane(
     extent: float = 2.5,
     label: str = "",
     axes: Sequence[Axes] | None = None,
+    limits: tuple[float, float] = (0.0, 1.0),
 ) -> list[Axes]:
     """Draw a latent plane twice: where samples lie, and what is decoded from its points.
 
@@ -28,7 +29,8 @@ def latent_plane(
     images
         What is decoded at the points of a square grid, shape ``(n, n, height, width)``;
         ``images[i, j]`` belongs to ``(z_1, z_2) = (g[j], g[i])`` with
-        ``g = latent_grid(n, extent)``. So z_2 grows upwards.
+        ``g = latent_grid(n, extent)``. So z_2 grows upwards. Vectors are images of one row,
+        ``decoded.reshape(n, n, 1, -1)``.
     extent
         The grid reaches from -extent to extent, and the plane is drawn half an image further, to
         ``extent (1 + 1 / (n - 1))`` on each side.
@@ -36,6 +38,8 @@ def latent_plane(
         What the colours mean.
     axes
         Two Axes to draw on; a new figure by default.
+    limits
+        The values that are drawn white and black; what is beyond them is cut.
 
     Returns
     -------
@@ -62,12 +66,14 @@ def latent_plane(
     drawn = points.scatter(z[:, 0], z[:, 1], c=values, cmap="viridis", s=10)
     points.figure.colorbar(drawn, ax=points, label=label, pad=0.02)
     n, _, height, width = images.shape
-    # a grey line between the images; the first row of them is the lowest
-    shades = plt.get_cmap("Greys").with_extremes(bad="#cfd8e3")
-    tiles = np.pad(images[::-1], [(0, 0), (0, 0), (1, 0), (1, 0)], constant_values=np.nan)
-    mosaic = tiles.transpose(0, 2, 1, 3).reshape(n * (height + 1), n * (width + 1))
+    # the first row of images is the lowest; lines between them
+    mosaic = images[::-1].transpose(0, 2, 1, 3).reshape(n * height, n * width)
     half = extent * (1 + 1 / (n - 1)) if n > 1 else extent
-    grid.imshow(mosaic, cmap=shades, vmin=0, vmax=1, extent=(-half, half, -half, half))
+    low, high = limits
+    grid.imshow(mosaic, cmap="Greys", vmin=low, vmax=high, extent=(-half, half, -half, half))
+    for edge in np.linspace(-half, half, n + 1)[1:-1]:
+        grid.axhline(edge, color="#cfd8e3", linewidth=1)
+        grid.axvline(edge, color="#cfd8e3", linewidth=1)
     for ax in axes:
         ax.set(
             xlabel="$z_1$", ylabel="$z_2$", xlim=(-half, half), ylim=(-half, half), aspect="equal"
