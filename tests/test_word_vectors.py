@@ -127,12 +127,12 @@ def test_cosines_are_never_above_one():
 
 
 def test_among_many_words_an_unknown_one_is_told_soon():
-    words = [f"w{k}" for k in range(400_000)]
+    words = [f"w{k}" for k in range(100_000)]
     w = WordVectors(words, np.ones((len(words), 1), "f4"))
-    start = time.perf_counter()
+    start = time.process_time()  # of this process: other load does not count
     with pytest.raises(UnknownTokenError, match="Spelt most like it"):
         w["w0123"]
-    assert time.perf_counter() - start < 2  # 0.2 alone, many more if all words were compared
+    assert time.process_time() - start < 1  # 0.1; 3 if all words were compared
 
 
 def test_words_that_are_not_there_are_told_with_those_spelt_like_them():
