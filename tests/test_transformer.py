@@ -600,7 +600,6 @@ def test_a_text_that_goes_beyond_the_positions_is_refused_before_it_is_written(o
 def test_without_a_mode_nothing_is_compiled_by_numba(of_six_positions):
     translator, writer = of_six_positions
     made = [translator.encoder, translator.step, writer.next_token]
-    made.append(translator.model.compile_step())
     assert all(f.maker.mode is QUICK for f in made)
 
 
