@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytensor.tensor as pt
 from pytensor.gradient import disconnected_grad
+from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.variable import TensorVariable
 
 from symrnn.checks import checked_mask, float_variable
@@ -112,13 +113,19 @@ class Attention:
         the outputs of `symrnn.unroll` do.
 
         Shape ``(places, batch, n_query)``, or ``n_hidden`` features for the additive score.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for the call.
         """
-        memory = float_variable(memory)
-        if self.score == "general":
-            return _times(memory, self.W.T)
-        if self.score == "additive":
-            return _times(memory, self.W_m)
-        return memory
+        memory = self._three_axes("memory", memory, self.n_memory)
+        if not self.params:
+            return memory
+        message = f"the memory must have {self.n_memory} features, n_memory of the attention"
+        fits = CheckAndRaise(ValueError, message)
+        memory = fits(memory, pt.eq(memory.shape[2], self.n_memory))
+        return _times(memory, self.W.T if self.score == "general" else self.W_m)
 
     def __call__(
         self, query: Any, memory: Any, mask: Any = None, keys: Any = None
@@ -128,9 +135,9 @@ class Attention:
         Parameters
         ----------
         query
-            q, shape ``(steps, batch, n_query)``.
+            q, shape ``(steps, batch, n_query)``, at least one step.
         memory
-            m, shape ``(places, batch, n_memory)``.
+            m, shape ``(places, batch, n_memory)``, at least one place.
         mask
             Which places there are, shape ``(places, batch)``: 1 (or True), and 0 for padding, which
             gets no weight, whatever it holds.
@@ -143,26 +150,63 @@ class Attention:
             Shape ``(steps, batch, n_memory)``.
         weights : TensorVariable
             Shape ``(steps, batch, places)``. They sum to 1; to 0 where the mask has no place at
-            all.
+            all. Both have the dtype of the weights, if there are any.
 
         Raises
         ------
         TypeError, ValueError
-            If something is not of a float dtype, has another number of axes or features, or the
-            mask does not fit.
+            If something is not of a float dtype, has another number of axes or features or another
+            batch, or is empty, or the mask does not fit: while the graph is built if static shapes
+            tell, else when the compiled function is called.
         """
-        query = _three_axes("query", query, self.n_query)
-        memory = _three_axes("memory", memory, self.n_memory)
+        query = self._three_axes("query", query, self.n_query)
+        memory = self._three_axes("memory", memory, self.n_memory)
         there = None
         if mask is not None:
             there = checked_mask(mask, memory)
             memory = pt.switch(there, memory, 0)
             there = there[:, :, 0].T[None]  # (1, batch, places)
+        query = self._fitting(query, memory, keys)
         keys = self.keys(memory) if keys is None else keys
         weights = masked_softmax(self._scores(query, keys), there)
         weights.name = "attention"
         context = pt.matmul(weights.transpose(1, 0, 2), memory.transpose(1, 0, 2))
         return context.transpose(1, 0, 2), weights
+
+    def _three_axes(self, name: str, x: Any, n_features: int) -> TensorVariable:
+        x = float_variable(x, name)
+        if x.ndim != 3:
+            raise ValueError(
+                f"the {name} has {x.ndim} axes, but must have three, (time, batch, features): a "
+                f"single step is {name}[None]"
+            )
+        if x.type.shape[2] not in (None, n_features):
+            raise ValueError(
+                f"the {name} has {x.type.shape[2]} features, but the attention was made for "
+                f"{n_features}: they are n_{name}"
+            )
+        return x.astype(self.params[0].dtype) if self.params else x
+
+    def _fitting(self, query: TensorVariable, memory: TensorVariable, keys: Any) -> TensorVariable:
+        """Return the query, which checks all shapes when the function is called."""
+        message = (
+            f"query and memory must have the shapes (steps, batch, n_query = {self.n_query}) and "
+            f"(places, batch, n_memory = {self.n_memory}), of the same batch, with at least one "
+            "step, place and sample; keys must be what the method keys returned for the memory"
+        )
+        batches = query.type.shape[1], memory.type.shape[1]
+        if None not in batches and batches[0] != batches[1]:
+            raise ValueError(f"{message} (the batches are {batches[0]} and {batches[1]})")
+        places, batch = memory.shape[0], memory.shape[1]
+        conditions = [
+            pt.eq(query.shape[2], self.n_query), pt.eq(memory.shape[2], self.n_memory),
+            pt.eq(query.shape[1], batch), pt.gt(query.size, 0), pt.gt(places, 0),
+        ]  # fmt: skip
+        if keys is not None:
+            n_keys = self.W_q.shape[1] if self.score == "additive" else self.n_query
+            wanted = zip(keys.shape, (places, batch, n_keys), strict=True)
+            conditions += [pt.eq(size, n) for size, n in wanted]
+        return CheckAndRaise(ValueError, message)(query, *conditions)
 
     def _scores(self, query: TensorVariable, keys: TensorVariable) -> TensorVariable:
         """Scores of all places for all queries, shape ``(steps, batch, places)``."""
@@ -186,7 +230,13 @@ def masked_softmax(scores: Any, mask: Any = None) -> TensorVariable:
         Any shape, float.
     mask
         None, or truth values that can be stretched (broadcast) to that shape. A score that is not
-        there gets the weight 0, whatever it is; where none is, all are 0.
+        there gets the weight 0, whatever it is; where none is, all are 0. (A row that is -inf
+        throughout gives NaN: leave places out by a mask.)
+
+    Raises
+    ------
+    TypeError
+        If the scores are not of a float dtype.
 
     Examples
     --------
@@ -195,7 +245,7 @@ def masked_softmax(scores: Any, mask: Any = None) -> TensorVariable:
     array([[0.5, 0.5, 0. ],
            [0. , 0. , 0. ]])
     """
-    scores = float_variable(scores)
+    scores = float_variable(scores, "scores")
     if mask is None:
         e = pt.exp(scores - disconnected_grad(scores.max(axis=-1, keepdims=True)))
         return e / e.sum(axis=-1, keepdims=True)
@@ -211,18 +261,3 @@ def _times(x: TensorVariable, W: TensorVariable) -> TensorVariable:
     """``x W`` for all steps and samples, as one product of two matrices."""
     time, batch, n = x.shape
     return (x.reshape((time * batch, n)) @ W).reshape((time, batch, W.shape[1]))
-
-
-def _three_axes(name: str, x: Any, n_features: int) -> TensorVariable:
-    x = float_variable(x)
-    if x.ndim != 3:
-        raise ValueError(
-            f"the {name} has {x.ndim} axes, but must have three, (time, batch, features): a single "
-            "step is query[None]"
-        )
-    if x.type.shape[2] not in (None, n_features):
-        raise ValueError(
-            f"the {name} has {x.type.shape[2]} features, but the attention was made for "
-            f"{n_features}: they are n_{name}"
-        )
-    return x

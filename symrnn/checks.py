@@ -42,8 +42,8 @@ def _told(cell: Any) -> str:
     return f"{type(cell).__name__} {cell.name}".rstrip()
 
 
-def float_variable(x: Any) -> TensorVariable:
-    """Return x as a variable of a float dtype.
+def float_variable(x: Any, name: str = "x") -> TensorVariable:
+    """Return x as a variable of a float dtype; `name` is what messages call it.
 
     Raises
     ------
@@ -52,14 +52,14 @@ def float_variable(x: Any) -> TensorVariable:
     """
     if isinstance(x, tuple):
         raise TypeError(
-            f"x is a {type(x).__name__}: take what is in it, for example state.h, or the outputs, "
-            "which are the first of the two that unroll returns"
+            f"{name} is a {type(x).__name__}: take what is in it, for example state.h, or the "
+            "outputs, which are the first of the two that unroll returns"
         )
     x = pt.as_tensor_variable(x)
     if not x.dtype.startswith("float"):
         raise TypeError(
-            f"x has dtype {x.dtype}, but must be of a float dtype, for example "
-            "x.astype(pytensor.config.floatX); numbers of words go through an Embedding first"
+            f"{name} has dtype {x.dtype}, but must be of a float dtype, for example "
+            f"{name}.astype(pytensor.config.floatX); numbers of words go through an Embedding first"
         )
     return x
 

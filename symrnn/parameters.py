@@ -132,5 +132,5 @@ def check_positive(name: str, value: Any, or_zero: bool = False) -> None:
 
 def check_whole(name: str, value: Any) -> None:
     """Raise ValueError if `value` is not a whole number from 1."""
-    if not isinstance(value, Integral) or value < 1:
+    if not isinstance(value, Integral) or value is True or value < 1:
         raise ValueError(f"{name} is {value}, but must be a whole number, at least 1")

@@ -26,6 +26,11 @@ ACTIVATIONS: dict[str, Callable[[TensorVariable], TensorVariable]] = {
 """``max(x, 0)``, and x times the normal distribution function (Hendrycks and Gimpel, 2016)."""
 
 Drop = Callable[[TensorVariable], TensorVariable]
+PAST_FITS = CheckAndRaise(
+    ValueError,
+    "past does not fit x: it must be what an earlier call of the layer returned for the same "
+    "batch, (steps, batch, 2 n_features)",
+)
 
 
 class MultiHeadAttention:
@@ -86,6 +91,7 @@ class MultiHeadAttention:
         self.output = Dense(n, n, rng, name=f"{prefix}output")
         parts = (self.to_query, self.to_keys_values, self.output)
         self.params: list[Any] = [p for dense in parts for p in dense.params]
+        self.dtype = self.output.W.dtype
 
     def keys_values(self, memory: Any, mask: Any = None) -> TensorVariable:
         """Return k and v of a memory, to be computed once where it is looked at again and again.
@@ -93,14 +99,19 @@ class MultiHeadAttention:
         Parameters
         ----------
         memory, mask
-            As for the call.
+            As for the call, which needs the same mask again: here it keeps out what padding holds.
 
         Returns
         -------
         TensorVariable
             k and v side by side, shape ``(places, batch, 2 n_features)``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for the call.
         """
-        return self.to_keys_values(without_padding(_three_axes("memory", memory), mask))
+        return self.to_keys_values(without_padding(_three_axes("memory", memory, self.dtype), mask))
 
     def __call__(
         self,
@@ -115,17 +126,18 @@ class MultiHeadAttention:
         Parameters
         ----------
         x
-            Shape ``(steps, batch, n_features)``.
+            Shape ``(steps, batch, n_features)``, at least one step.
         memory
-            What is looked at: m, shape ``(places, batch, n_features)``. Default: x.
+            What is looked at: m, shape ``(places, batch, n_features)``, at least one place.
+            Default: x.
         mask
             Which places there are, shape ``(places, batch)``: 1 (or True), and 0 for padding, which
             gets no weight, whatever it holds.
         causal
             True lets a step look at no place after its own. Where there are more places than steps,
-            the steps are the last ones.
+            the steps are the last ones; there must not be fewer.
         keys_values
-            In place of a memory: what `keys_values` returned for it.
+            In place of a memory: what `keys_values` returned for it and the same mask.
 
         Returns
         -------
@@ -137,16 +149,18 @@ class MultiHeadAttention:
         Raises
         ------
         TypeError, ValueError
-            If something is not of a float dtype, has another number of axes or features, or the
-            mask does not fit.
+            If something is not of a float dtype, has another number of axes or features or another
+            batch, or is empty, or the mask does not fit, or both `memory` and `keys_values` are
+            given.
         """
-        x = _three_axes("x", x)
+        if memory is not None and keys_values is not None:
+            raise ValueError("memory and keys_values are the same thing: give one of the two")
+        x = _three_axes("x", x, self.dtype)
         if keys_values is None:
             if memory is None:
                 memory = x = without_padding(x, mask)
             keys_values = self.keys_values(memory, mask)
-        else:
-            keys_values = self._checked(keys_values)
+        keys_values = self._fitting(keys_values, x, causal)
         n, d = self.n_features, self.n_features // self.n_heads
         q = self.to_query(x)
         k, v = pt.split(keys_values, [n, n], n_splits=2, axis=2)
@@ -160,16 +174,26 @@ class MultiHeadAttention:
         context = context.transpose(1, 0, 2).reshape((steps, batch, n))
         return self.output(context), weights.transpose(2, 0, 1, 3)
 
-    def _checked(self, keys_values: Any) -> TensorVariable:
-        """Refuse a memory in place of what `keys_values` returns for it."""
-        keys_values, wanted = _three_axes("keys_values", keys_values), 2 * self.n_features
+    def _fitting(self, keys_values: Any, x: TensorVariable, causal: bool) -> TensorVariable:
+        """Refuse what does not fit x, and a memory in place of what `keys_values` returns."""
+        keys_values = _three_axes("keys_values", keys_values, self.dtype)
+        wanted, (places, batch, n) = 2 * self.n_features, keys_values.shape
         message = (
+            "x and the memory that it looks at (in a model, target and source) must have the same "
+            "batch, none may be empty, and causal needs at least as many places as steps; "
             f"keys_values must have {wanted} features, keys and values side by side: give what the "
             "method keys_values returns for a memory, and not the memory"
         )
         if keys_values.type.shape[2] not in (None, wanted):
             raise ValueError(f"{message} (they have {keys_values.type.shape[2]})")
-        return CheckAndRaise(ValueError, message)(keys_values, pt.eq(keys_values.shape[2], wanted))
+        batches = x.type.shape[1], keys_values.type.shape[1]
+        if None not in batches and batches[0] != batches[1]:
+            raise ValueError(f"{message} (the batches are {batches[0]} and {batches[1]})")
+        conditions = [
+            pt.eq(n, wanted), pt.eq(batch, x.shape[1]), pt.gt(keys_values.size, 0),
+            pt.ge(places, x.shape[0]) if causal else pt.gt(x.shape[0], 0),
+        ]  # fmt: skip
+        return CheckAndRaise(ValueError, message)(keys_values, *conditions)
 
     def _heads(self, x: TensorVariable) -> TensorVariable:
         """From (time, batch, n_features) to (batch * n_heads, time, d)."""
@@ -192,14 +216,14 @@ def without_padding(x: TensorVariable, mask: Any) -> TensorVariable:
     return x if mask is None else pt.switch(checked_mask(mask, x), x, 0)
 
 
-def _three_axes(name: str, x: Any) -> TensorVariable:
-    x = float_variable(x)
+def _three_axes(name: str, x: Any, dtype: str) -> TensorVariable:
+    x = float_variable(x, name)
     if x.ndim != 3:
         raise ValueError(
             f"{name} has {x.ndim} axes, but must have three, (time, batch, features): "
-            "a single step is x[None]"
+            f"a single step is {name}[None]"
         )
-    return x
+    return x.astype(dtype)
 
 
 class FeedForward:
@@ -215,6 +239,11 @@ class FeedForward:
         f: ``"relu"`` or ``"gelu"``, see `ACTIVATIONS`.
     name
         Prefix of the weights' names, ``hidden.W``, ``hidden.b``, ``output.W``, ``output.b``.
+
+    Raises
+    ------
+    ValueError
+        If a size is below 1, or there is no such activation; for x, as `symrnn.layers` says.
     """
 
     def __init__(
@@ -330,7 +359,8 @@ class TransformerLayer:
         memory_mask
             Which places of it there are, ``(places, batch)``.
         past
-            Keys and values of the steps before those of x, as an earlier call returned them.
+            Keys and values of the steps before those of x, as an earlier call returned them; they
+            may be of no step yet.
         drop
             Dropout, ``lambda y: dropout(y, training=True)``; default: none.
 
@@ -342,6 +372,12 @@ class TransformerLayer:
             `past` and the keys and values of x, ``(all steps, batch, 2 n_features)``.
         weights : TensorVariable or None
             Of the attention to the memory, ``(steps, batch, n_heads, places)``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If there is a memory and the layer was made without, or the other way round; `mask` and
+            `past` are given together; or something does not fit x, as for `MultiHeadAttention`.
         """
         if (memory is None) != (self.cross is None):
             raise ValueError(
@@ -359,7 +395,11 @@ class TransformerLayer:
 
         def look_at_itself(x: TensorVariable) -> TensorVariable:
             now = self.attention.keys_values(x)
-            found["so_far"] = now if past is None else pt.concatenate([past, now], axis=0)
+            if past is not None:
+                before = _three_axes("past", past, now.dtype)
+                same = (pt.eq(before.shape[k], now.shape[k]) for k in (1, 2))
+                now = pt.concatenate([PAST_FITS(before, *same), now], axis=0)
+            found["so_far"] = now
             return self.attention(x, None, mask, causal, found["so_far"])[0]
 
         def look_at_memory(x: TensorVariable) -> TensorVariable:
@@ -367,7 +407,8 @@ class TransformerLayer:
             y, found["weights"] = self.cross(x, mask=memory_mask, keys_values=memory)
             return y
 
-        x = part(without_padding(_three_axes("x", x), mask), look_at_itself)
+        x = _three_axes("x", x, self.attention.dtype)
+        x = part(without_padding(x, mask), look_at_itself)
         if self.cross is not None:
             x = part(x, look_at_memory)
         return part(x, self.feed_forward), found["so_far"], found.get("weights")
@@ -394,8 +435,8 @@ class Positions:
     Raises
     ------
     ValueError
-        If `n_features` is odd, or a number below 1; when the compiled function is called, if a
-        sequence is longer than `learnt`.
+        If `n_features` is odd, or a number below 1; when the compiled function is called, if
+        positions are learnt, and a sequence goes beyond them or begins before 0.
 
     Examples
     --------
@@ -410,6 +451,7 @@ class Positions:
     ) -> None:
         check_whole("n_features", n_features)
         self.n_features, self.learnt = n_features, learnt
+        self.dtype = pytensor.config.floatX  # like weights, that of the moment when it is made
         self.params: list[Any] = []
         if learnt is not None:
             check_whole("learnt", learnt)
@@ -427,10 +469,10 @@ class Positions:
             fits = CheckAndRaise(
                 ValueError,
                 f"a sequence is longer than the {self.learnt} positions that are learnt: cut it, "
-                "make the model with more, or with sines (positions=None)",
+                "make the model with more, or with sines (positions=None); or first is below 0",
             )
-            return self.W[fits(t, pt.le(first + steps, self.learnt))]
+            return self.W[fits(t, pt.le(first + steps, self.learnt), pt.ge(first, 0))]
         powers = 10000.0 ** (np.arange(0, self.n_features, 2) / self.n_features)
         angles = t[:, None] / powers
         sines = pt.stack([pt.sin(angles), pt.cos(angles)], axis=2)
-        return sines.reshape((steps, self.n_features)).astype(pytensor.config.floatX)
+        return sines.reshape((steps, self.n_features)).astype(self.dtype)

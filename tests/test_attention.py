@@ -202,6 +202,50 @@ def test_the_dtype_is_that_of_the_weights(score):
         attention = Attention(score, N, N, np.random.default_rng(1))
     context, weights = attention(QUERY.astype("float32"), MEMORY.astype("float32"), MASK)
     assert (context.dtype, weights.dtype) == ("float32", "float32")
+    if attention.params:
+        context, weights = attention(QUERY, MEMORY, MASK)
+        assert (context.dtype, weights.dtype) == ("float32", "float32")
+
+
+@pytest.fixture(scope="module", params=SCORES)
+def of_any_shape(request):
+    attention = Attention(request.param, N, N, np.random.default_rng(1))
+    q, m, k = pt.tensor3("q"), pt.tensor3("m"), pt.tensor3("k")
+    whole, given = (attention(q, m, keys=keys)[0] for keys in (None, k))
+    alone = pytensor.function([m], attention.keys(m), mode=QUICK)
+    whole = pytensor.function([q, m], whole, mode=QUICK)
+    given = pytensor.function([q, m, k], given, mode=QUICK)
+    return whole, lambda q, m: given(q, m, alone(m)), given
+
+
+@pytest.mark.parametrize(
+    ("query", "memory"),
+    [
+        ((2, 3, 5), (5, 3, 5)),  # would run, and be divided by the root of another number
+        ((2, 3, 5), (5, 3, N)),
+        ((2, 3, N), (5, 3, 5)),
+        ((2, 3, N), (5, 1, N)),
+        ((2, 1, N), (5, 3, N)),
+        ((0, 3, N), (5, 3, N)),
+        ((2, 3, N), (0, 3, N)),
+        ((2, 0, N), (5, 0, N)),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused_when_called(of_any_shape, query, memory):
+    for f in of_any_shape[:2]:
+        assert f(QUERY, MEMORY).shape == (STEPS, BATCH, N)
+        with pytest.raises(ValueError, match=f"memory .*must have .*n_memory|n_memory = {N}"):
+            f(np.ones(query), np.ones(memory))
+
+
+def test_constants_of_different_batches_are_refused_at_once():
+    with pytest.raises(ValueError, match=r"of the same batch.*\(the batches are 3 and 2\)"):
+        Attention("dot", N, N)(QUERY, MEMORY[:, :2])
+
+
+def test_keys_of_another_memory_are_refused_when_called(of_any_shape):
+    with pytest.raises(ValueError, match="keys must be what the method keys returned for"):
+        of_any_shape[2](QUERY, MEMORY, MEMORY[1:])
 
 
 def test_what_does_not_fit_is_refused():
@@ -227,6 +271,8 @@ def test_what_does_not_fit_is_refused():
         attention(QUERY, MEMORY[:, :, :3])
     with pytest.raises(TypeError, match="dtype int64, but must be of a float dtype"):
         attention(np.ones((1, 3, N), dtype=int), MEMORY)
+    with pytest.raises(TypeError, match="scores has dtype int64"):
+        masked_softmax(np.ones((1, 3), dtype=int))
     with pytest.raises(ValueError, match="the mask has 3 axes and x 3"):
         attention(QUERY, MEMORY, MEMORY)
     with pytest.raises(ValueError, match=r"the mask has shape \(3, 5\)"):

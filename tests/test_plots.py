@@ -131,6 +131,8 @@ def test_a_map_of_attention_has_the_source_along_x_and_the_target_along_y():
     _, given = plt.subplots()
     assert plots.attention_map(weights, source, target, given, bar=False) is given
     assert len(given.figure.axes) == 1
+    numbers = plots.attention_map(weights[:1, :2], [10, "\n"], ["y"])  # tokens need not be strings
+    assert [label.get_text() for label in numbers.get_xticklabels()] == ["10", "↵"]
     words = plots.attention_map(weights[:1, :2], ["long", "words"], ["y"])
     assert {label.get_rotation() for label in words.get_xticklabels()} == {90}
 
@@ -162,6 +164,8 @@ def test_attention_that_does_not_fit_is_refused(draw):
         draw(np.ones((3, 2)), "abc", "de")
     with pytest.raises(ValueError, match="at least one of each"):
         draw(np.ones((0, 3)), "abc", "")
+    with pytest.raises(ValueError, match=r"the weights are None: .* has no attention"):
+        draw(None, "abc", "de")
     for wrong in (-1, np.nan, np.inf):
         with pytest.raises(ValueError, match="attention must not be negative, NaN or infinite"):
             draw(np.full((2, 3), wrong), "abc", "de")

@@ -11,7 +11,7 @@ from scipy.special import softmax
 from symrnn.cells import ElmanCell, GRUCell, LSTMCell
 from symrnn.compiling import QUICK
 from symrnn.interop import from_torch
-from symrnn.models.seq2seq import Seq2Seq, _batch
+from symrnn.models.seq2seq import Seq2Seq, pair_variables
 from symrnn.updates import gradient_descent
 
 FIXTURE = Path(__file__).parent / "fixtures" / "torch_seq2seq.json"
@@ -70,7 +70,7 @@ def cases():
 def variant(request):
     """A case of torch, the model with its weights, and its loss and gradients as a function."""
     m = like_torch(request.param, "weights")
-    batch = _batch()
+    batch = pair_variables()
     loss = m.loss(*batch)
     gradients = pytensor.grad(loss, m.params)
     return request.param, m, pytensor.function([*batch], [loss, *gradients], mode=QUICK)
@@ -174,7 +174,7 @@ N = 4  # tokens of the targets, and units, below
 def sampling():
     """A model that draws its own inputs, the share of them, and its loss and logits."""
     m = Seq2Seq(5, N, N + 1, N + 1, np.random.default_rng(1), cell=ElmanCell)
-    own, batch = pytensor.shared(0.0), _batch()
+    own, batch = pytensor.shared(0.0), pair_variables()
     encoded = m.encode(*batch[:2])
     logits = m.logits(encoded, batch[2], own=own)
     plain = m.logits(encoded, batch[2])
@@ -299,7 +299,7 @@ def test_in_use_nothing_is_left_out_and_a_rate_of_zero_draws_nothing():
         for rate in (0.0, 0.5)
     )
     for m in (whole, thinned):
-        m.loss(*_batch(), training=True)  # a graph whose masks do not concern those below
+        m.loss(*pair_variables(), training=True)  # a graph whose masks do not concern those below
     assert not whole.noise.updates
     before = [p.get_value() for p in thinned.params]
     step = thinned.compile_training(lambda loss, p: gradient_descent(loss, p, 1e-12), QUICK)
@@ -320,7 +320,7 @@ def test_all_is_in_the_dtype_of_the_weights():
     with pytensor.config.change_flags(floatX="float32"):
         m = Seq2Seq(5, N, 3, N, np.random.default_rng(1), cell=ElmanCell, dropout=0.5,
                     attention="scaled", feeding="input")  # fmt: skip
-        loss = m.loss(*_batch(), training=True, own=0.5)
+        loss = m.loss(*pair_variables(), training=True, own=0.5)
     assert loss.dtype == "float32"
 
 

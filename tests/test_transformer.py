@@ -12,7 +12,7 @@ from scipy.special import erf, softmax
 
 from symrnn.compiling import QUICK
 from symrnn.models.generation import Writer
-from symrnn.models.seq2seq import _batch
+from symrnn.models.seq2seq import pair_variables
 from symrnn.models.transformer import Transformer
 from symrnn.models.transformer_lm import TransformerLM
 from symrnn.models.translation import Translator
@@ -174,7 +174,7 @@ def model(request):
     """A case of torch, the model with its weights, and its loss and gradients as a function."""
     m = like_torch(request.param, "weights")
     if isinstance(m, Transformer):
-        inputs = [*_batch()]
+        inputs = [*pair_variables()]
         loss = m.loss(*inputs)
     else:
         *inputs, loss = m._loss(training=False)
@@ -313,7 +313,7 @@ def test_what_comes_later_changes_nothing(causal_logits):
 
 def test_without_positions_the_order_of_the_past_is_unknown_and_with_them_known():
     m = Transformer(7, 4, 8, 2, np.random.default_rng(1), n_layers=1)
-    source, mask, *_ = _batch()
+    source, mask, *_ = pair_variables()
     x = pt.tensor3("x")
     memory = x
     for layer in m.encoder:
@@ -339,6 +339,8 @@ def test_sines_are_those_of_the_equation_and_learnt_positions_have_an_end():
     for given in ((5, 0), (1, 4)):
         with pytest.raises(ValueError, match="longer than the 4 positions that are learnt"):
             f(*given)
+    with pytest.raises(ValueError, match="first is below 0"):
+        f(2, -2)
 
 
 def test_activations_are_those_of_the_equations():
@@ -401,9 +403,23 @@ def test_dropout_is_new_at_each_call_and_not_there_in_use():
 def test_all_is_in_the_dtype_of_the_weights():
     with pytensor.config.change_flags(floatX="float32"):
         m = Transformer(5, 4, 8, 2, np.random.default_rng(1), 1, activation="gelu", dropout=0.1)
-        loss = m.loss(*_batch(), training=True)
+        loss = m.loss(*pair_variables(), training=True)
         gradients = pytensor.grad(loss, m.params)
     assert {loss.dtype, *(g.dtype for g in gradients)} == {"float32"}
+
+
+def test_all_stays_in_the_dtype_of_the_weights_where_floats_are_others():
+    with pytensor.config.change_flags(floatX="float32"):
+        rng = np.random.default_rng(1)
+        m = Transformer(5, 4, N, 2, rng, 1)
+        layer, attention = TransformerLayer(N, 2, 8, rng), MultiHeadAttention(N, 2, rng)
+    double = np.ones((3, 2, N))
+    assert pytensor.config.floatX == "float64"
+    made = [m.source(SOURCE), m.encode(SOURCE, SOURCE_MASK).memory, m.loss(*pair_variables())]
+    made += [*layer(double)[:2], *layer(double, past=np.ones((1, 2, 2 * N)))[:2]]
+    made += [*attention(double, keys_values=np.ones((3, 2, 2 * N)))]
+    assert {v.dtype for v in made} == {"float32"}
+    assert Positions(4)(3).dtype == "float64"
 
 
 # --- bad input -----------------------------------------------------------------------------------
@@ -421,6 +437,8 @@ def test_options_that_do_not_fit_are_refused():
         ({"n_features": 7, "n_heads": 7}, "n_features is 7, but sines and cosines need an even"),
         ({"n_layers": 0}, "n_layers is 0, but must be a whole number"),
         ({"n_hidden": -1}, "every size must be at least 1"),
+        ({"n_hidden": 0}, "every size must be at least 1"),
+        ({"positions": True}, "learnt is True, but must be a whole number"),
         ({"norm": "none"}, "norm is 'none', but must be 'pre' or 'post'"),
         ({"activation": "tanh"}, "activation is 'tanh', but must be one of relu, gelu"),
         ({"positions": 0}, "learnt is 0, but must be a whole number"),
@@ -453,6 +471,8 @@ def test_arrays_that_do_not_fit_are_refused():
     f(np.ones((5, 2, 2 * N)))
     with pytest.raises(ValueError, match="keys_values must have 8 features"):
         f(x)
+    with pytest.raises(ValueError, match="memory and keys_values are the same thing"):
+        attention(x, x, keys_values=np.ones((3, 2, 2 * N)))
     layer, decoder = (TransformerLayer(N, 2, 8, rng, memory=memory) for memory in (False, True))
     with pytest.raises(ValueError, match="looks at no memory"):
         layer(x, memory=x)
@@ -479,3 +499,113 @@ def test_tokens_that_do_not_fit_are_refused_when_called():
         loss(twice, twice >= 0, TARGET, TARGET_MASK)
     with pytest.raises(ValueError, match=r"tokens have 1 axes, but must have two, \(time, batch\)"):
         m.encode(SOURCE[0], SOURCE_MASK[0])
+
+
+FIT = "must have the same batch, none may be empty, and causal needs at least as many places"
+
+
+@pytest.fixture(scope="module")
+def of_any_shape():
+    """Attention of x to itself, to a memory, and to one with causal=True, as functions."""
+    attention = MultiHeadAttention(N, 2, np.random.default_rng(1))
+    x, m = pt.tensor3("x"), pt.tensor3("m")
+    return {
+        "itself": pytensor.function([x], attention(x)[0], mode=QUICK),
+        "memory": pytensor.function([x, m], attention(x, m)[0], mode=QUICK),
+        "causal": pytensor.function([x, m], attention(x, m, causal=True)[0], mode=QUICK),
+    }
+
+
+@pytest.mark.parametrize(
+    ("looks_at", "shapes"),
+    [
+        ("itself", [(0, 2, N)]),
+        ("itself", [(3, 0, N)]),
+        ("memory", [(3, 2, N), (4, 3, N)]),
+        ("memory", [(3, 2, N), (4, 1, N)]),  # would be stretched
+        ("memory", [(3, 2, N), (0, 2, N)]),
+        ("memory", [(0, 2, N), (4, 2, N)]),
+        ("causal", [(3, 2, N), (2, 2, N)]),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused(of_any_shape, looks_at, shapes):
+    arrays = [np.ones(shape) for shape in shapes]
+    with pytest.raises(ValueError, match=FIT):
+        of_any_shape[looks_at](*arrays)
+    attention = MultiHeadAttention(N, 2, np.random.default_rng(1))
+    with pytest.raises(ValueError, match=FIT):  # as constants, whose shapes are known
+        attention(*arrays, causal=looks_at == "causal")[0].eval(mode=QUICK)
+
+
+def test_a_past_that_does_not_fit_is_refused_and_one_without_steps_fits():
+    layer = TransformerLayer(N, 2, 8, np.random.default_rng(1))
+    x, past = np.ones((3, 2, N)), pt.tensor3("past")
+    f = pytensor.function([past], layer(x, causal=True, past=past)[0], mode=QUICK)
+    alone = layer(x, causal=True)[0].eval(mode=QUICK)
+    np.testing.assert_array_equal(f(np.ones((0, 2, 2 * N))), alone)
+    for shape in ((1, 3, 2 * N), (1, 1, 2 * N), (1, 2, N)):
+        with pytest.raises(ValueError, match="past does not fit x"):
+            f(np.ones(shape))
+
+
+def test_pairs_of_another_batch_and_empty_ones_are_refused_when_called():
+    loss = Transformer(5, 4, 4, 2, np.random.default_rng(1), n_layers=1).compile_loss()
+    for places, sources, steps, targets in ((3, 2, 4, 3), (0, 2, 4, 2), (3, 2, 0, 2), (3, 0, 4, 0)):
+        source, target = np.zeros((places, sources), int), np.zeros((steps, targets), int)
+        with pytest.raises(ValueError, match=FIT):
+            loss(source, source == 0, target, target == 0)
+
+
+# --- positions have an end, modes, and which model goes with what ---------------------------------
+
+
+@pytest.fixture(scope="module")
+def of_six_positions():
+    """A Translator and a Writer whose models, without a mode, have six positions and no end."""
+    both, vocabulary = PairVocabularies.build([("ab", "ba")]), Vocabulary("ab\n")
+    rng, options = np.random.default_rng(1), {"n_layers": 1, "positions": 6}
+    m = Transformer(len(both.source), len(both.target), 8, 2, rng, **options)
+    m.output.b.set_value(np.where(np.arange(len(both.target)) == both.target.eos, -99.0, 0))
+    of_text = TransformerLM(3, 8, 2, rng, **options)
+    return Translator(m, both), Writer(of_text, vocabulary, Characters())
+
+
+def test_an_answer_is_cut_off_where_positions_end(of_six_positions):
+    translator, _ = of_six_positions
+    assert (translator.longest, translator.longest_source) == (6, 6)
+    (answer,) = translator.translate(["ababab"])
+    assert len(answer.tokens) == len(translator.beam_search("ab", 2)[0].tokens) == 6
+    assert translator.accuracy([("ab", "a")]) == 0
+    for call in (translator.translate, lambda texts: translator.accuracy([(texts[0], "a")])):
+        with pytest.raises(ValueError, match=r"7 tokens, but at most 6 .*with more positions"):
+            call(["abababa"])
+    both, shorter = translator.vocabularies, {"longest": 2, "longest_source": 3}
+    cut = Translator(translator.model, both, **shorter)
+    assert (cut.longest, cut.longest_source) == (2, 3)
+
+
+def test_a_text_that_goes_beyond_the_positions_is_refused_before_it_is_written(of_six_positions):
+    _, writer = of_six_positions
+    assert len(writer.generate("ab", 4)) == 4  # start, a, b and three of the four are read
+    assert len(writer.next_words("babab", 1)) == 1
+    for call in (
+        lambda: writer.stream("ab", 5),
+        lambda: writer.beam_search("ab", 5, 2),
+        lambda: writer.next_words("ababab", 1),
+    ):
+        with pytest.raises(ValueError, match="too many for the model, which has learnt 6 position"):
+            call()
+
+
+def test_without_a_mode_nothing_is_compiled_by_numba(of_six_positions):
+    translator, writer = of_six_positions
+    made = [translator.encoder, translator.step, writer.next_token]
+    assert all(f.maker.mode is QUICK for f in made)
+
+
+def test_a_model_of_the_other_kind_is_told_where_it_goes(of_six_positions):
+    translator, writer = of_six_positions
+    with pytest.raises(TypeError, match=r"is a TransformerLM, but must .*generation\.Writer"):
+        Translator(writer.model, translator.vocabularies)
+    with pytest.raises(TypeError, match=r"is a Transformer, but must .*translation\.Translator"):
+        Writer(translator.model, writer.vocabulary, Characters())

@@ -31,7 +31,7 @@ class Writer:
     vocabulary, tokenizer
         Those that it was trained with.
     mode
-        As for `pytensor.function`.
+        As for `pytensor.function`. Default: that of the model's `compile_next`.
     unk
         True lets the model write ``<unk>`` too.
 
@@ -47,6 +47,8 @@ class Writer:
     ------
     ValueError
         If the vocabulary does not have as many tokens as the model.
+    TypeError
+        If the model is another one, such as one for translation.
 
     Examples
     --------
@@ -74,6 +76,12 @@ class Writer:
         mode: Any = None,
         unk: bool = False,
     ) -> None:
+        if not isinstance(model, LanguageModel | TransformerLM):
+            raise TypeError(
+                f"the model is a {type(model).__name__}, but must be a LanguageModel or a "
+                "TransformerLM: for a Seq2Seq or a Transformer there is "
+                "symrnn.models.translation.Translator"
+            )
         if len(vocabulary) != model.n_tokens:
             raise ValueError(
                 f"the vocabulary has {len(vocabulary)} tokens, but the model {model.n_tokens}: "
@@ -84,7 +92,7 @@ class Writer:
         if self.start is None and LINE_END in vocabulary:
             self.start = vocabulary[LINE_END]
         self._banned = [] if unk or vocabulary.unk is None else [vocabulary.unk]
-        self.next_token = model.compile_next(mode)
+        self.next_token = model.compile_next(**({} if mode is None else {"mode": mode}))
         self.next_token.trust_input = True  # without checks a call is a fifth faster
 
     def generate(
@@ -122,7 +130,8 @@ class Writer:
         Raises
         ------
         TypeError, ValueError
-            If something is not as said, or the prompt is empty where it must not be.
+            If something is not as said, the prompt is empty where it must not be, or prompt and n
+            together need more positions than a `TransformerLM` has learnt.
         UnknownTokenError
             If a token of the prompt is unknown, and the vocabulary has no ``<unk>``.
         """
@@ -142,7 +151,7 @@ class Writer:
         check_count("n", n)
         check_drawing(rng, len(self.vocabulary), temperature, top_k, top_p)
         end = self._end(stop)
-        tokens, log_p, state = self._read(prompt)
+        tokens, log_p, state = self._read(prompt, n)
 
         def written() -> Iterator[int]:
             now, before = log_p, state
@@ -172,7 +181,7 @@ class Writer:
             As `generate`; also if k is not from 1 to the number of tokens offered.
         """
         check_count("k", k, len(self.vocabulary) - len(self._banned))
-        _, log_p, _ = self._read(prompt)
+        _, log_p, _ = self._read(prompt, 1)
         best = largest(log_p[0], k)
         return [(self.vocabulary.tokens[i], float(np.exp(log_p[0, i]))) for i in best]
 
@@ -209,7 +218,7 @@ class Writer:
         check_count("n", n)
         check_count("width", width)
         end = self._end(stop)
-        tokens, log_p, state = self._read(prompt)
+        tokens, log_p, state = self._read(prompt, n)
         going: list[tuple[list[int], float]] = [([], 0.0)]  # a row of log_p and state for each
         ended: list[tuple[list[int], float]] = []
         for k in range(n):
@@ -235,8 +244,8 @@ class Writer:
         found = sorted(going + ended, key=lambda pair: -pair[1])
         return [("".join(self._text(tokens, path)), score) for path, score in found]
 
-    def _read(self, prompt: str) -> tuple[Sequence[str], NDArray[Any], list[NDArray[Any]]]:
-        """Return the prompt's tokens, and log_p and state after them."""
+    def _read(self, prompt: str, n: int) -> tuple[Sequence[str], NDArray[Any], list[NDArray[Any]]]:
+        """Return the prompt's tokens, and log_p and state after them; n are to be written."""
         tokens = self.tokenizer.tokenize(prompt, unfinished=True)
         ids = self.vocabulary.encode(tokens).tolist()
         if self.start is not None:
@@ -245,6 +254,13 @@ class Writer:
             raise ValueError(
                 f"the prompt {prompt!r} has no token, and the vocabulary neither {EOS} nor a line "
                 "end to begin after: give a prompt"
+            )
+        most = self.model.positions if isinstance(self.model, TransformerLM) else None
+        if most is not None and len(ids) + n - 1 > most:  # the last token is not read again
+            raise ValueError(
+                f"the prompt has {len(ids)} tokens (with the start), and with {n} more there are "
+                f"too many for the model, which has learnt {most} positions: give a shorter "
+                f"prompt or a smaller n, together at most {most + 1}"
             )
         state = self.model.zeros(batch_size=1)
         for i in ids:

@@ -431,7 +431,7 @@ class Seq2Seq:
             and bool arrays, each ``(time, batch)``, such as `symrnn.text.pair_batches` gives.
         """
         others = set(self.noise.updates)  # masks of graphs that were built before
-        batch = _batch()
+        batch = pair_variables()
         loss = self.loss(*batch, training=True, own=own)
         masks = {rng: after for rng, after in self.noise.updates.items() if rng not in others}
         return pytensor.function([*batch], loss, updates=rule(loss, self.params) | masks, mode=mode)
@@ -441,7 +441,7 @@ class Seq2Seq:
 
         All four are arrays ``(time, batch)``, int64 and bool, as for `compile_training`.
         """
-        batch = _batch()
+        batch = pair_variables()
         return pytensor.function([*batch], self.loss(*batch), mode=mode)
 
     def compile_encoder(self, mode: Any = None, shape: Shape = (None, None)) -> Any:
@@ -452,7 +452,7 @@ class Seq2Seq:
         ``known``; states are h, c or whatever the cells have, of each layer, ``(batch, n_hidden)``.
         Mode JAX needs to know the shape, ``(places, batch)``.
         """
-        source, mask, *_ = _batch(shape)
+        source, mask, *_ = pair_variables(shape)
         encoded = self.encode(source, mask)
         states = [s for state in encoded.states for s in state]
         return pytensor.function(
@@ -472,7 +472,7 @@ class Seq2Seq:
         """
         batch = shape[1]
         tokens = pt.tensor("tokens", dtype="int64", shape=(batch,))
-        source, mask, *_ = _batch(shape)
+        source, mask, *_ = pair_variables(shape)
         encoded = self.encode(source, mask)  # for the kinds of its variables
         known = {name: v.type(name) for name, v in self._known(encoded).items()}
         states = [
@@ -505,9 +505,13 @@ def _not_empty(tokens: Any, name: str) -> TensorVariable:
     return check(tokens, pt.gt(tokens.size, 0))
 
 
-def _batch(
+def pair_variables(
     shape: Shape = (None, None),
 ) -> tuple[TensorVariable, TensorVariable, TensorVariable, TensorVariable]:
+    """Return variables for a batch of pairs: source, its mask, target, and the mask of that.
+
+    All are ``(time, batch)``, int64 and bool; `shape` is that of the source, as far as known.
+    """
     return (
         pt.tensor("source", dtype="int64", shape=shape),
         pt.tensor("source_mask", dtype="bool", shape=shape),

@@ -14,7 +14,7 @@ from symrnn.initializers import normal
 from symrnn.layers import Dense, Dropout, Embedding, LayerNorm
 from symrnn.losses import categorical_cross_entropy
 from symrnn.models.language_model import Rule
-from symrnn.models.seq2seq import _batch
+from symrnn.models.seq2seq import pair_variables
 from symrnn.noise import Noise
 from symrnn.parameters import check_whole, shared_parameter
 from symrnn.transformer_layers import Drop, Positions, TransformerLayer
@@ -115,6 +115,8 @@ class Transformer:
         dropout: float = 0.0,
     ) -> None:
         check_whole("n_layers", n_layers)
+        n_hidden = 4 * n_features if n_hidden is None else n_hidden
+        self.positions = positions
         self.n_source, self.n_target, self.n_features = n_source, n_target, n_features
         self.tied, self.start = tied, n_target
         self.source = Tokens(n_source, n_features, positions, rng, "source")
@@ -122,7 +124,7 @@ class Transformer:
 
         def layer(name: str, memory: bool) -> TransformerLayer:
             return TransformerLayer(
-                n_features, n_heads, n_hidden or 4 * n_features, rng, memory, norm, activation, name
+                n_features, n_heads, n_hidden, rng, memory, norm, activation, name
             )
 
         self.encoder = [layer(f"encoder{k + 1}", memory=False) for k in range(n_layers)]
@@ -154,6 +156,13 @@ class Transformer:
             1 (or True) for a token, 0 for padding, of the same shape.
         training
             Whether dropout is at work; then compile with ``model.noise.updates``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the tokens are no integers, there is no such token or no position for it, the mask
+            does not fit, or a source is empty: as far as that is not known yet, when the compiled
+            function is called.
         """
         drop = self._drop(training)
         x = drop(self.source(source))
@@ -242,6 +251,11 @@ class Transformer:
             token, 0 for padding after it.
         training
             Whether dropout is at work.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for `encode`; or if source and target differ in their batch.
         """
         logits = self.logits(self.encode(source, source_mask, training), target, training)
         loss = categorical_cross_entropy(logits, target, target_mask)
@@ -250,6 +264,9 @@ class Transformer:
 
     def compile_training(self, rule: Rule, mode: Any = QUICK) -> Any:
         """Compile a step of training, ``(source, source_mask, target, target_mask) -> loss``.
+
+        The tokens are int64 arrays, the masks bool (``mask == 1`` makes one of numbers), each
+        ``(time, batch)``, such as `symrnn.text.pair_batches` gives.
 
         Parameters
         ----------
@@ -262,23 +279,27 @@ class Transformer:
             taken 8 minutes and 7.8 GB of memory when we stopped it.
         """
         others = set(self.noise.updates)  # masks of graphs that were built before
-        batch = _batch()
+        batch = pair_variables()
         loss = self.loss(*batch, training=True)
         masks = {rng: after for rng, after in self.noise.updates.items() if rng not in others}
         return pytensor.function([*batch], loss, updates=rule(loss, self.params) | masks, mode=mode)
 
     def compile_loss(self, mode: Any = QUICK) -> Any:
-        """Compile ``(source, source_mask, target, target_mask) -> loss`` without dropout."""
-        batch = _batch()
+        """Compile ``(source, source_mask, target, target_mask) -> loss`` without dropout.
+
+        What they are, and what `mode` is, see `compile_training`.
+        """
+        batch = pair_variables()
         return pytensor.function([*batch], self.loss(*batch), mode=mode)
 
-    def compile_encoder(self, mode: Any = None) -> Any:
+    def compile_encoder(self, mode: Any = QUICK) -> Any:
         """Compile ``(source, source_mask) -> [*known, *states]``: all that the decoder needs.
 
+        Both are arrays ``(places, batch)``, int64 and bool; `mode` is as in `compile_training`.
         The states are keys and values of each decoder layer, ``(batch, steps, 2 n_features)``, here
         of no step yet.
         """
-        source, mask, *_ = _batch()
+        source, mask, *_ = pair_variables()
         encoded = self.encode(source, mask)
         nothing = pt.zeros((mask.shape[1], 0, 2 * self.n_features), dtype=encoded.memory.dtype)
         states = [nothing for _ in self.decoder]
@@ -286,8 +307,8 @@ class Transformer:
             [source, mask], [encoded.mask, *encoded.keys_values, *states], mode=mode
         )
 
-    def compile_step(self, mode: Any = None) -> Any:
-        """Compile one step of use.
+    def compile_step(self, mode: Any = QUICK) -> Any:
+        """Compile one step of use; `mode` is as in `compile_training`.
 
         Returns
         -------

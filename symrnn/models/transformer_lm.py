@@ -32,6 +32,10 @@ class TransformerLM:
     before. `symrnn.models.generation.Writer` lets it write. Then its state is not of constant size:
     it holds keys and values of all that was read and written.
 
+    Texts of different lengths can share a batch: fill them up at the end, with any token, which no
+    step before sees, and give a mask to the loss alone,
+    ``categorical_cross_entropy(model.logits(x)[0], t, mask)``.
+
     Parameters
     ----------
     n_tokens
@@ -84,11 +88,13 @@ class TransformerLM:
         dropout: float = 0.0,
     ) -> None:
         check_whole("n_layers", n_layers)
+        n_hidden = 4 * n_features if n_hidden is None else n_hidden
+        self.positions = positions
         self.n_tokens, self.n_features, self.tied = n_tokens, n_features, tied
         self.tokens = Tokens(n_tokens, n_features, positions, rng, "embedding")
         self.layers = [
             TransformerLayer(
-                n_features, n_heads, n_hidden or 4 * n_features, rng, norm=norm,
+                n_features, n_heads, n_hidden, rng, norm=norm,
                 activation=activation, name=f"layer{k + 1}",
             )
             for k in range(n_layers)
@@ -123,6 +129,13 @@ class TransformerLM:
             Shape ``(time, batch, n_tokens)``.
         so_far : list of TensorVariable
             For each layer.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the tokens are no integers, there is no such token or no position for it, none is
+            given, or `past` does not fit: as far as that is not known yet, when the compiled
+            function is called.
         """
         rate = self.dropout.rate if training else 0.0
 
@@ -151,8 +164,8 @@ class TransformerLM:
         Returns
         -------
         function
-            ``(x, t) -> loss``: tokens and those that follow them, each ``(time, batch)``, and the
-            mean cross-entropy in nats, before the update.
+            ``(x, t) -> loss``: tokens and those that follow them, each ``(time, batch)``, int64,
+            and the mean cross-entropy in nats, before the update.
         """
         others = set(self.noise.updates)  # masks of graphs that were built before
         x, t, loss = self._loss(training=True)
@@ -170,8 +183,10 @@ class TransformerLM:
         loss.name = "loss"
         return x, t, loss
 
-    def compile_next(self, mode: Any = None) -> Any:
+    def compile_next(self, mode: Any = QUICK) -> Any:
         """Compile one step of use, with what was read so far carried in and out.
+
+        `mode` is as for `compile_training`.
 
         Returns
         -------

@@ -56,22 +56,29 @@ class Translator:
     vocabularies
         Those that it was trained with.
     mode
-        As for `pytensor.function`. Mode JAX compiles anew for each size of what is read together,
-        and of a beam.
+        As for `pytensor.function`. Default: that of the model's `compile_step`. Mode JAX compiles
+        anew for each size of what is read together, and of a beam; a `Transformer` does not take
+        it.
     longest
-        An answer is cut off after so many tokens.
+        An answer is cut off after so many tokens; where a `Transformer` has learnt its positions,
+        at the latest after as many.
     longest_source
-        Longer texts are refused. Default: none is.
+        Longer texts are refused, and those that are longer than learnt positions. Default: none
+        else is.
 
     Attributes
     ----------
     encoder, step
         The compiled functions, see `Seq2Seq.compile_encoder` and `Seq2Seq.compile_step`.
+    readable
+        How many tokens the model can read: its learnt positions, or None.
 
     Raises
     ------
     ValueError
         If the vocabularies do not have as many tokens as the model, or a length is below 1.
+    TypeError
+        If the model is another one, such as a language model.
 
     Examples
     --------
@@ -99,6 +106,11 @@ class Translator:
         longest: int = 100,
         longest_source: int | None = None,
     ) -> None:
+        if not isinstance(model, Seq2Seq | Transformer):
+            raise TypeError(
+                f"the model is a {type(model).__name__}, but must be a Seq2Seq or a Transformer: "
+                "for a LanguageModel or a TransformerLM there is symrnn.models.generation.Writer"
+            )
         sizes = len(vocabularies.source), len(vocabularies.target)
         if sizes != (model.n_source, model.n_target):
             raise ValueError(
@@ -109,6 +121,10 @@ class Translator:
         if longest_source is not None:
             check_count("longest_source", longest_source)
         self.model, self.vocabularies = model, vocabularies
+        self.readable = model.positions if isinstance(model, Transformer) else None
+        if self.readable is not None:
+            longest = min(longest, self.readable)
+            longest_source = min(longest_source or self.readable, self.readable)
         self.longest, self.longest_source = longest, longest_source
         self._banned = [] if vocabularies.target.unk is None else [vocabularies.target.unk]
         self.encoder: Any
@@ -123,7 +139,8 @@ class Translator:
                 lambda arrays: (len(arrays[1 + places]) if places else 1, len(arrays[0])),
             )
         else:
-            self.encoder, self.step = model.compile_encoder(mode), model.compile_step(mode)
+            given = {} if mode is None else {"mode": mode}
+            self.encoder, self.step = model.compile_encoder(**given), model.compile_step(**given)
 
     def translate(
         self,
@@ -173,13 +190,13 @@ class Translator:
     def wrong_answers(self, pairs: Sequence[Pair]) -> list[tuple[str, str, str]]:
         """Return what is answered wrong: source, greedy answer, and what is right.
 
-        Sources may be of any length. What is right is what the tokeniser makes of a target: in
-        small letters where all are, for example.
+        Sources may be of any length that the model can read. What is right is what the tokeniser
+        makes of a target: in small letters where all are, for example.
 
         Raises
         ------
         ValueError, UnknownTokenError
-            As `translate`, but for the length.
+            As `translate`, but for `longest_source`.
         """
         tokenizer = self.vocabularies.tokenizer
         sources = [self.encode(source, of_any_length=True) for source, _ in pairs]
@@ -194,7 +211,7 @@ class Translator:
         Raises
         ------
         ValueError, UnknownTokenError
-            As `translate`, but for the length; or if there is no pair.
+            As `translate`, but for `longest_source`; or if there is no pair.
         """
         if not pairs:
             raise ValueError("there are no pairs, but a share needs at least one")
@@ -305,11 +322,14 @@ class Translator:
         ids = self.vocabularies.encode_source(text)
         if not ids.size:
             raise ValueError(f"the source {text!r} is empty, but there must be something to read")
-        most = None if of_any_length else self.longest_source
+        most = self.readable if of_any_length else self.longest_source
         if most is not None and len(ids) > most:
+            more = "raise longest_source (--longest)"
+            if most == self.readable:
+                more = "train a model with more positions"
             raise ValueError(
                 f"the source {text!r} has {len(ids)} tokens, but at most {most} are "
-                "allowed: cut it into parts, or raise longest_source (--longest)"
+                f"allowed: cut it into parts, or {more}"
             )
         return ids
 

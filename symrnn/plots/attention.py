@@ -24,7 +24,7 @@ def attention_map(
         Attention, not negative, shape ``(target, source)``: row k was used to write ``target[k]``.
     source, target
         The tokens, lists or strings. The source stands along the upper edge, the target downwards;
-        a space is shown as a mark. Of a `symrnn.models.translation.Answer` these are
+        spaces and line ends are shown as marks. Of a `symrnn.models.translation.Answer` these are
         ``answer.weights, answer.source, answer.tokens``.
     ax
         Where to draw; a new figure, large enough for the tokens, by default.
@@ -69,7 +69,7 @@ def attention_strip(
     weights
         Attention, not negative, shape ``(target, source)``: row k was used to write ``target[k]``.
     source, target
-        The tokens, lists or strings; a space is shown as a mark.
+        The tokens, lists or strings; spaces and line ends are shown as marks.
     steps
         Which tokens of the target get a panel. Default: all, or of more than 12 twelve that are
         evenly spread.
@@ -115,6 +115,8 @@ def _attention(
     weights: ArrayLike, source: Sequence[str], target: Sequence[str]
 ) -> tuple[Any, list[str], list[str]]:
     """Return checked weights, and the tokens of source and target as they are shown."""
+    if weights is None:
+        raise ValueError("the weights are None: the model that gave the answer has no attention")
     a = np.asarray(weights, dtype=float)
     if a.shape != (len(target), len(source)) or not a.size:
         raise ValueError(
@@ -124,5 +126,6 @@ def _attention(
         )
     if not (np.isfinite(a).all() and (a >= 0).all()):
         raise ValueError("attention must not be negative, NaN or infinite")
-    across, down = ([token.replace(" ", "\u2423") for token in side] for side in (source, target))
+    marks = str.maketrans(" \n", "\u2423\u21b5")
+    across, down = ([str(token).translate(marks) for token in side] for side in (source, target))
     return a, across, down
