@@ -7,8 +7,9 @@ What you learn
     nearly the same, and how to measure what they have found.
 
 What you should see
-    Six numbered parts, and two figures: 19_seven_words.png and 19_maps.png. In a text with planted
-    classes and relations both ways find nearly all of them.
+    Six numbered parts, and two figures: 19_seven_words.png and 19_maps.png; beside them
+    judgements.tsv, a file of pairs of words and how alike they are, as part 4 reads it. In a text
+    with planted classes and relations both ways find nearly all of them.
 
 How long it takes (measured on two cores)
     About 70 seconds, the first time half a minute more, to compile; with --quick 7 seconds.
@@ -192,7 +193,8 @@ def cbow_by_hand(seed: int, steps: int) -> dict[str, Any]:
 # The words n are drawn with probabilities in proportion to count^0.75, which lets rare words come
 # up more often. (An alias table draws one in constant time: `AliasSampler`.) Now a step needs one
 # row of V and 1 + k rows of U. And so does its gradient; yet `pytensor.grad(loss, U)` is a matrix
-# as large as U, full of zeros. What one does about it, in three lines:
+# as large as U, full of zeros. What one does about it, in three lines (`symrnn.models.word2vec` has
+# them as `take_rows` and `gradient_descent_on_rows`, which the cell below uses):
 #
 #     rows = U[ids]                                        a graph that goes on from these rows
 #     gradient = pytensor.grad(loss, rows)                 as large as the batch
@@ -292,7 +294,7 @@ def seconds_a_step(sizes: tuple[int, ...], rng: Any, mode: Any) -> dict[int, tup
 # well; with 64 some 5 % of the analogies are lost (try it), though still all classes are found.
 
 N_FEATURES, WINDOW, K = 100, 5, 5
-RATE, BATCH, EPOCHS = 12.8, 256, 5  # of the mean of a batch: 0.05 for each pair
+RATE, BATCH, EPOCHS = 256 * 0.05, 256, 5  # of the mean of a batch: 0.05 for each pair
 
 
 class Text(NamedTuple):
@@ -388,9 +390,9 @@ def counting(text: Text, seed: int) -> dict[str, Found]:
 #
 # *What to notice.* Skip-gram finds all classes and 99 % of the analogies; with subsampling it does
 # so in a third of the time. Full softmax finds the last analogies too, but takes five times as
-# long, and here there are only 415 words. CBOW, given as many guesses, finds a little less: in a
-# mean of up to ten words each has a small part. Analogies come later than classes: after one epoch
-# of five skip-gram has all classes, but only a quarter of the analogies.
+# long, and here there are only 415 words, <eos> among them. CBOW, given as many guesses, finds a
+# little less: in a mean of up to ten words each has a small part. Analogies come later than
+# classes: after one epoch of five skip-gram has all classes, but only a quarter of the analogies.
 
 
 # %%
@@ -536,21 +538,22 @@ def draw_maps(found: dict[str, Found], planted: PlantedWords, scores: tuple[Arra
     ax = axes[1, 2]
     ax.plot(*scores, ".", ms=2)
     ends = [float(np.min(scores[0])), float(np.max(scores[0]))]
-    ax.plot(ends, ends, color="black", lw=0.8)
+    ax.plot(ends, ends, color="black", lw=0.8, label="equal")
+    ax.legend(loc="upper left", frameon=False)
     ax.set(xlabel="counted: PMI - log k", ylabel="predicted: V . U")
     return figure
 
 
 # %% [markdown]
-# ## To try
+# ## Try it
 #
 # - `--sentences 5000`: which way needs less text?
 # - In `counting`, `power=0.5` or 0, or other numbers of columns: what happens to neighbours, what
 #   to analogies?
-# - `main()["found"]["skip-gram"].vectors.save("vectors.txt")` writes a file that gensim reads, and
-#   `WordVectors.load` reads vectors of others, whatever their language. How many analogies of
-#   word2vec's questions-words.txt do they solve? `read_analogies` reads it, `known` leaves out
-#   questions with words that have no vector.
+# - In a notebook, `main()["found"]["skip-gram"].vectors.save("vectors.txt")` writes a file that
+#   gensim reads, and `WordVectors.load` reads vectors of others, whatever their language. How many
+#   analogies of word2vec's questions-words.txt do they solve? `read_analogies` reads it, `known`
+#   leaves out questions with words that have no vector.
 
 
 # %%
