@@ -27,7 +27,8 @@ class Writer:
     Parameters
     ----------
     model
-        A `LanguageModel` or a `TransformerLM`; its weights may change later, as in training.
+        A `LanguageModel` or a `TransformerLM`; its weights may change later, as in training. (A
+        `TransformerLM` should write no further than its windows of training were long.)
     vocabulary, tokenizer
         Those that it was trained with.
     mode

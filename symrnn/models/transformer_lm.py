@@ -30,7 +30,9 @@ class TransformerLM:
 
     Unlike a recurrent net it begins anew with each window: nothing is carried from the windows
     before. `symrnn.models.generation.Writer` lets it write. Then its state is not of constant size:
-    it holds keys and values of all that was read and written.
+    it holds keys and values of all that was read and written. Beyond the length of the windows that
+    it was trained on it soon writes nonsense, for it has never seen the positions there (lesson 22
+    shows it): train on windows as long as what you want to be written, prompt included.
 
     Texts of different lengths can share a batch: fill them up at the end, with any token, which no
     step before sees, and give a mask to the loss alone,
