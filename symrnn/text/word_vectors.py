@@ -334,7 +334,9 @@ class WordVectors:
             ) from None
 
     def _like(self, word: str) -> list[str]:
-        """Return words of the same first letter and nearly the same length: few, so fast."""
+        """Return what to compare with: of many words those of like beginning and length."""
+        if len(self) <= COMPARED:
+            return list(self.words)
         first, lengths = word[:1].lower(), range(len(word) - 2, len(word) + 3)
         like = (w for w in self.words if len(w) in lengths and w[0].lower() == first)
         return list(islice(like, COMPARED))
