@@ -14,7 +14,14 @@ from pytensor.compile.mode import optdb
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.op import Op
 from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
-from pytensor.tensor.subtensor import AdvancedIncSubtensor1
+from pytensor.tensor import subtensor
+
+# how PyTensor adds whole rows: since 3.3 there is no class for this alone
+ADDITIONS = tuple(
+    getattr(subtensor, name)
+    for name in ("AdvancedIncSubtensor1", "AdvancedIncSubtensor")
+    if hasattr(subtensor, name)
+)
 
 
 class AddRows(Op):
@@ -34,11 +41,22 @@ class AddRows(Op):
         storage[0][0] = matrix
 
 
-@node_rewriter([AdvancedIncSubtensor1])
+def adds_rows(op: Any) -> bool:
+    """Whether an operation adds to rows of an array, ``inc_subtensor(W[ids], y)``."""
+    if not isinstance(op, ADDITIONS) or op.set_instead_of_inc:
+        return False
+    if type(op).__name__ == "AdvancedIncSubtensor1":
+        return True
+    return bool(op.idx_list == (0,) and not op.ignore_duplicates)
+
+
+@node_rewriter([*ADDITIONS])
 def add_rows(fgraph: Any, node: Apply[Any]) -> list[Variable] | None:
     """Replace an addition in place of whole rows."""
+    if not adds_rows(node.op) or not node.op.inplace:
+        return None
     matrix, rows, ids = node.inputs
-    if not node.op.inplace or node.op.set_instead_of_inc or ids.type.dtype != "int64":
+    if ids.type.dtype != "int64" or ids.type.ndim != 1:
         return None
     if (matrix.type.ndim, rows.type.ndim) != (2, 2) or 1 in rows.type.shape:
         return None
