@@ -14,8 +14,9 @@ What you should see
     characters the LSTM stays ahead.
 
 How long it takes (measured on two cores)
-    Some three minutes, and two or three more the first time, for numba compiles three graphs with
-    LSTMs, which it then keeps on disk. With --quick some 10 seconds, with --full six minutes.
+    Two and a half minutes, and two more the first time, for numba compiles three graphs with LSTMs,
+    which it then keeps on disk. With --quick some 8 seconds, without sums and dates; with --full
+    six minutes.
 
 What you need to know
     Lesson 16 has sums, lesson 17 attention and dates, lesson 14 language models.
@@ -450,7 +451,7 @@ def draw_comparison(
         ax.grid(alpha=0.3)
         if ax.lines:
             ax.legend(frameon=False)
-        else:  # with --quick there are no dates
+        else:  # with --quick there are no sums and dates
             ax.axis("off")
     return figure
 
@@ -497,7 +498,7 @@ def main(
     if full:
         plans = {task: plan._replace(epochs=FULL_EPOCHS[task]) for task, plan in PLANS.items()}
     if quick:
-        plans = {"addition": SMALL, "characters": SMALL._replace(n_train=600, n_test=400)}
+        plans = {"characters": SMALL._replace(n_train=600, n_test=400)}  # graphs take seconds
     rng = np.random.default_rng(seed)
 
     print("1. A sequence that looks at itself")
@@ -508,7 +509,7 @@ def main(
     lessons.save_figure(draw_positions(), folder, "22_positions")
 
     runs: dict[str, dict[str, Run]] = {}
-    print("\n3. Sums and dates" + (" (the dates are left out)" if quick else ""), flush=True)
+    print("\n3. Sums and dates" + (" (left out with --quick)" if quick else ""), flush=True)
     for task, make in (("addition", decimal_addition), ("dates", dates)):
         if task in plans:
             plan = plans[task]
