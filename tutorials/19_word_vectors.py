@@ -534,7 +534,7 @@ def draw_maps(found: dict[str, Found], planted: PlantedWords, scores: tuple[Arra
             label="analogies solved")  # fmt: skip
     ax.invert_yaxis()
     ax.set(xlabel="%", xlim=(0, 100))
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.16))
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.16), reverse=True)  # as the bars
     ax = axes[1, 2]
     ax.plot(*scores, ".", ms=2)
     ends = [float(np.min(scores[0])), float(np.max(scores[0]))]
