@@ -283,11 +283,17 @@ def schedule(trees: Sequence[Expression]) -> Schedule:
 def node_values(trees: Sequence[Expression], modulus: int | None = None) -> NDArray[np.int64]:
     """Return what the tree below each node is worth, to train a net at every node.
 
+    Parameters
+    ----------
+    trees
+        Expressions, at least one.
+    modulus
+        None for the values themselves, or what is left of them, as in `Expression.value`.
+
     Returns
     -------
     array of shape (time, batch)
-        In the order of `schedule`, 0 where there is padding; with a modulus as in
-        `Expression.value`.
+        int64, in the order of `schedule`; 0 where there is padding.
 
     Raises
     ------
