@@ -23,14 +23,14 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
-from symrnn.cells import ElmanCell
-from symrnn.initializers import normal
-from symrnn.layers import Dense
-from symrnn.losses import sum_squared_error
-from symrnn.many_steps import compile_many_steps
+from symrnn.compiling.many_steps import compile_many_steps
+from symrnn.nn.cells import ElmanCell
+from symrnn.nn.initializers import normal
+from symrnn.nn.layers import Dense
+from symrnn.nn.recurrent import unroll
 from symrnn.tasks.binary_addition import binary_addition
-from symrnn.unroll import unroll
-from symrnn.updates import gradient_descent
+from symrnn.training.losses import sum_squared_error
+from symrnn.training.optimizers import gradient_descent
 
 N_SUMS, RATE = 10_000, 0.1
 LESSON_5 = Path(__file__).parents[1] / "tutorials" / "05_binary_addition.py"

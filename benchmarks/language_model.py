@@ -43,9 +43,10 @@ def symrnn_peer() -> Callable[[str, Sizes], Callable[[], float]]:
     import numpy as np
     import pytensor
 
-    from symrnn.cells import ElmanCell, GRUCell, LSTMCell
-    from symrnn.models.language_model import LanguageModel
-    from symrnn.updates import adam, clip_by_global_norm
+    from symrnn.models.language.model import LanguageModel
+    from symrnn.nn.cells import ElmanCell, GRUCell, LSTMCell
+    from symrnn.training.clipping import clip_by_global_norm
+    from symrnn.training.optimizers import adam
 
     pytensor.config.floatX = "float32"
     cells = {"lstm": LSTMCell, "gru": GRUCell, "elman": ElmanCell}

@@ -68,10 +68,10 @@ def symrnn_peer(mode: str = "NUMBA", backward: str = "bptt") -> Callable[[str, S
     import pytensor
     import pytensor.tensor as pt
 
-    from symrnn.cells import ElmanCell, GRUCell, LSTMCell
-    from symrnn.compiling import compile_in_background
-    from symrnn.unroll import unroll
-    from symrnn.updates import gradient_descent
+    from symrnn.compiling.background import compile_in_background
+    from symrnn.nn.cells import ElmanCell, GRUCell, LSTMCell
+    from symrnn.nn.recurrent import unroll
+    from symrnn.training.optimizers import gradient_descent
 
     if mode == "JAX":
         import jax  # noqa: F401  (tells early that it is missing)
@@ -435,7 +435,7 @@ def main() -> None:
     add("--threads", type=int, default=cores, help="for each peer; default: all cores")
     add(
         "--keep-memory", action="store_true",
-        help="call symrnn.memory.keep_freed_memory in the process of every peer (Linux only)",
+        help="call symrnn.compiling.allocator.keep_freed_memory in the process of every peer (Linux only)",
     )  # fmt: skip
     add("--json", metavar="FILE", help="write the results there too")
     add("--worker", help=argparse.SUPPRESS)

@@ -65,9 +65,10 @@ def symrnn_peer() -> Callable[[str, str], Callable[[], float]]:
     import numpy as np
     import pytensor
 
-    from symrnn.cells import GRUCell, LSTMCell
-    from symrnn.models.seq2seq import Seq2Seq
-    from symrnn.updates import adam, clip_by_global_norm
+    from symrnn.models.seq2seq.model import Seq2Seq
+    from symrnn.nn.cells import GRUCell, LSTMCell
+    from symrnn.training.clipping import clip_by_global_norm
+    from symrnn.training.optimizers import adam
 
     pytensor.config.floatX = "float32"
     cells = {"lstm": LSTMCell, "gru": GRUCell}

@@ -13,11 +13,11 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
-from symrnn.cells import Cell, ElmanCell, GRUCell, LSTMCell
-from symrnn.compiling import QUICK
+from symrnn.compiling.modes import QUICK
 from symrnn.explain.anatomy import anatomies
 from symrnn.explain.running import Run, outer_values
-from symrnn.unroll import unroll
+from symrnn.nn.cells import Cell, ElmanCell, GRUCell, LSTMCell
+from symrnn.nn.recurrent import unroll
 
 N_STEPS = 1000
 

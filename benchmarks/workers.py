@@ -102,7 +102,11 @@ def add_peers(parser: argparse.ArgumentParser, peers: dict[str, Any]) -> None:
     add("--block", type=float, default=1.0, help="seconds a peer runs in a round: %(default)s")
     add("--rest", type=float, default=0.2, help="seconds of sleep before it: %(default)s")
     add("--threads", type=int, default=cores, help="for each peer; default: all cores")
-    add("--keep-memory", action="store_true", help="symrnn.memory.keep_freed_memory in all peers")
+    add(
+        "--keep-memory",
+        action="store_true",
+        help="symrnn.compiling.allocator.keep_freed_memory in all peers",
+    )
     add("--worker", help=argparse.SUPPRESS)
 
 
@@ -143,7 +147,7 @@ def work(peer: Callable[[], Any], threads: int, keep_memory: bool) -> None:
     if hasattr(os, "sched_setaffinity"):  # the only limit that XLA's thread pool knows
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     if keep_memory:
-        from symrnn.memory import keep_freed_memory  # imports nothing heavy
+        from symrnn.compiling.allocator import keep_freed_memory  # imports nothing heavy
 
         keep_freed_memory()
 

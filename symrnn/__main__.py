@@ -1,4 +1,4 @@
-"""The command line: ``python -m symrnn lm train TEXT...`` and what else `symrnn.commands` has."""
+"""The command line: ``python -m symrnn lm train TEXT...`` and what else `symrnn.cli` has."""
 
 import argparse
 import logging
@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import pytensor
 
 from symrnn import __version__
-from symrnn.commands import lm_options, seq2seq_options
+from symrnn.cli import lm_options, seq2seq_options
 
 
 class Parser(argparse.ArgumentParser):

@@ -29,8 +29,8 @@ from typing import Any
 import numpy as np
 from pytensor.compile.sharedvalue import SharedVariable
 
-from symrnn.cells import ACTIVATIONS, Cell, ElmanCell, GRUCell, LinearCell, LSTMCell
-from symrnn.initializers import Array
+from symrnn.nn.cells import ACTIVATIONS, Cell, ElmanCell, GRUCell, LinearCell, LSTMCell
+from symrnn.nn.initializers import Array
 
 
 def from_torch(cells: Sequence[Any], state_dict: Mapping[str, Any]) -> None:
@@ -39,7 +39,7 @@ def from_torch(cells: Sequence[Any], state_dict: Mapping[str, Any]) -> None:
     Parameters
     ----------
     cells
-        What `symrnn.unroll.stack` takes: cells from the bottom up, all of one kind and size; a pair
+        What `symrnn.nn.recurrent.stack` takes: cells from the bottom up, all of one kind and size; a pair
         (forward, backward) of cells is a bidirectional layer.
     state_dict
         The module's ``state_dict()``: ``weight_ih_l0`` of shape ``(gates * n_hidden, n_in)``,

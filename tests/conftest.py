@@ -7,6 +7,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: each test pr
 import contextlib
 import importlib.util
 import io
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,6 +17,8 @@ import pytensor
 import pytest
 
 ROOT = Path(__file__).parents[1]
+FIXTURES = ROOT / "tests" / "fixtures"
+sys.path.insert(0, str(ROOT / "tutorials"))  # lessons import _lesson
 plt.switch_backend("Agg")
 os.environ["MPLBACKEND"] = "Agg"
 pytensor.config.mode = "FAST_COMPILE"

@@ -7,10 +7,10 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 
-from symrnn.cells import ElmanCell, GRUCell, LinearCell, LSTMCell
 from symrnn.interop import from_keras, from_torch, to_keras, to_torch
-from symrnn.unroll import stack, unroll
-from symrnn.wrappers import LayerNormalised, Zoneout
+from symrnn.nn.cells import ElmanCell, GRUCell, LinearCell, LSTMCell
+from symrnn.nn.recurrent import stack, unroll
+from symrnn.nn.wrappers import LayerNormalised, Zoneout
 
 FIXTURES = Path(__file__).parent / "fixtures"
 TORCH = json.loads((FIXTURES / "torch_recurrent.json").read_text(encoding="utf-8"))

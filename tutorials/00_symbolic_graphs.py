@@ -33,13 +33,12 @@ from pathlib import Path
 from textwrap import shorten
 from typing import NamedTuple
 
+import _lesson
 import matplotlib.pyplot as plt
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
 from matplotlib.colors import LinearSegmentedColormap
-
-from symrnn import lessons
 
 MODE = "FAST_COMPILE"  # how graphs are compiled: little work before the first call, slower calls
 EPOCHS = 1000
@@ -666,7 +665,7 @@ def draw_gates(folder: Path, unit: Learner, learnt: dict[str, Result]) -> Path:
         "and it is the same point. So no line has the 1s on one side and the 0s on the other.",
         fontsize=10,
     )
-    return lessons.save_figure(figure, folder, "00_gates")
+    return _lesson.save_figure(figure, folder, "00_gates")
 
 
 def draw_xor(folder: Path, net: Learner, one_unit: Result, result: Result) -> Path:
@@ -684,7 +683,7 @@ def draw_xor(folder: Path, net: Learner, one_unit: Result, result: Result) -> Pa
     image = draw_region(right, net, result.weights, TARGETS["XOR"])
     right.set(ylabel="x2", title=f"learnt: {count_right(result.y, TARGETS['XOR'])} of 4 right")
     figure.colorbar(image, ax=right, label="answer y", ticks=[0, 0.5, 1])
-    return lessons.save_figure(figure, folder, "00_xor")
+    return _lesson.save_figure(figure, folder, "00_xor")
 
 
 # %% 16. All of it
@@ -696,10 +695,10 @@ def main(
     quick: bool = False,
 ) -> None:
     """Run every step in order."""
-    lessons.positive_option("--epochs", epochs)
+    _lesson.positive_option("--epochs", epochs)
     if quick:
         epochs = min(epochs, 200)
-    folder = lessons.figure_folder(figures, quick)
+    folder = _lesson.figure_folder(figures, quick)
     # The gradients are checked to ten digits, so this lesson works in float64 whatever the
     # settings say. They are as before when it ends.
     with pytensor.config.change_flags(floatX="float64"):
@@ -738,7 +737,7 @@ def main(
         heading("15. Pictures")
         draw_gates(folder, unit, {**learnt, "XOR": one_unit})
         draw_xor(folder, net, one_unit, result)
-    lessons.show_figures()
+    _lesson.show_figures()
 
 
 def heading(text: str) -> None:
@@ -747,7 +746,7 @@ def heading(text: str) -> None:
 
 
 if __name__ == "__main__":
-    lessons.run(
+    _lesson.run(
         main,
         help={
             "mode": "how PyTensor compiles",

@@ -30,6 +30,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import _lesson
 import matplotlib.pyplot as plt
 import numpy as np
 import pytensor
@@ -37,7 +38,7 @@ import pytensor.tensor as pt
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from pytensor.scan import until
 
-from symrnn import explain, lessons
+from symrnn import explain
 
 # %% [markdown]
 # ## What a scan is
@@ -1204,7 +1205,7 @@ def draw_unrolled(run: dict[str, np.ndarray], folder: Path) -> Path:
         write((tail + head) / 2, middle + 0.55, name, orange)
         write((tail + head) / 2, middle - 0.55, as_text(prior), orange)
         prior, name, tail = state, "prior", x + width / 2
-    return lessons.save_figure(figure, folder, "01_scan_unrolled")
+    return _lesson.save_figure(figure, folder, "01_scan_unrolled")
 
 
 # %% [markdown]
@@ -1232,7 +1233,7 @@ def main(
     quick
         Puts the figure into the folder quick, and changes nothing else: the lesson takes seconds.
     """
-    folder = lessons.figure_folder(figures, quick)
+    folder = _lesson.figure_folder(figures, quick)
 
     print("1. Warm-up: doubling")
     warm_up_doubling(mode)
@@ -1272,11 +1273,11 @@ def main(
     read_the_graph()
     print("\n19. The loop, folded up and rolled out")
     draw_unrolled(run, folder)
-    lessons.show_figures()
+    _lesson.show_figures()
 
 
 if __name__ == "__main__":
-    lessons.run(
+    _lesson.run(
         main,
         help={
             "mode": "how PyTensor compiles: FAST_COMPILE, CVM or NUMBA",

@@ -27,16 +27,18 @@ cells from the top; the last one runs the whole lesson.
 # %%
 from typing import Any, Literal
 
+import _lesson
 import matplotlib.pyplot as plt
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
-from symrnn import lessons, plots, updates
-from symrnn.cells import LinearCell
+from symrnn import plots
+from symrnn.nn.cells import LinearCell
+from symrnn.nn.recurrent import unroll
 from symrnn.tasks.bit_counting import bit_counting, check_bits
-from symrnn.training import train
-from symrnn.unroll import unroll
+from symrnn.training import optimizers as updates
+from symrnn.training.loop import train
 
 Path = list[tuple[float, float]]
 
@@ -131,7 +133,7 @@ def cost_and_gradient(X: Any, t: Any, w_x: Any, w_rec: Any) -> tuple[Any, Any, A
 # The published run is in float32, and so is ours. A float32 number has about seven digits, of which
 # the table below shows all: so it matters how often one rounds. Here the step is computed in
 # float64 and rounded to float32 once, as a processor's fused multiply-add does. Rounding the
-# product as well, as `symrnn.updates.gradient_descent` may, changes the fourth decimal of two of
+# product as well, as `symrnn.training.optimizers.gradient_descent` may, changes the fourth decimal of two of
 # the twenty costs by one.
 
 
@@ -156,7 +158,7 @@ def gradient_descent(cost: Any, params: list[Any], rate: float) -> dict[Any, Any
 # Nesterov's momentum has that speed; its settings here were found by a search for the closest
 # costs. It divides by the standard deviation, the root of E[g^2] - E[g]^2. Where the gradient
 # hardly changes from step to step that is small, and a step can be 90 times as long as the rate.
-# For it we take the rule `symrnn.updates.rmsprop`, which makes updates as ours above does.
+# For it we take the rule `symrnn.training.optimizers.rmsprop`, which makes updates as ours above does.
 
 
 # %%
@@ -185,7 +187,7 @@ FAST_RMSPROP: dict[str, Any] = {
 # ## 5. Training
 #
 # One compiled call is one epoch: the cost of the present weights comes back, then the weights
-# change. `symrnn.training.train` is the loop around it, with a progress bar, a check of the data,
+# change. `symrnn.training.loop.train` is the loop around it, with a progress bar, a check of the data,
 # and a stop if the cost is no number any more.
 
 
@@ -347,10 +349,10 @@ def lesson(
     quick: bool,
 ) -> dict[str, tuple[list[float], Path]]:
     """Do what `main` says, in float32."""
-    folder = lessons.figure_folder(figures, quick)
+    folder = _lesson.figure_folder(figures, quick)
     for flag, value in (("--epochs", epochs), ("--learning-rate", learning_rate)):
         if value is not None:
-            lessons.positive_option(flag, value)
+            _lesson.positive_option(flag, value)
     rng = np.random.RandomState(seed)  # the published data are from NumPy's legacy generator
     X, t = (array.astype("float32") for array in bit_counting(rng))
     check_bits(X, t)
@@ -391,16 +393,16 @@ def lesson(
     print(f"\ncost at the start: {scan_cost:.4f} by scan, {library_cost:.4f} by the library")
 
     figure = draw_surface(X, t, {name: path for name, (_, path) in runs.items()})
-    lessons.save_figure(figure, folder, "02_cost_surface")
+    _lesson.save_figure(figure, folder, "02_cost_surface")
     ax = plots.loss_curves({name: costs for name, (costs, _) in runs.items()})
     ax.set(xlabel="epoch", ylabel="cost", title="sum of squared errors over 20 samples")
-    lessons.save_figure(ax.figure, folder, "02_loss_curves")
-    lessons.show_figures()
+    _lesson.save_figure(ax.figure, folder, "02_loss_curves")
+    _lesson.show_figures()
     return runs
 
 
 if __name__ == "__main__":
-    lessons.run(
+    _lesson.run(
         main,
         help={
             "optimizer": "train with this one only (default: both)",

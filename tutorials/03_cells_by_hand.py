@@ -32,6 +32,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
+import _lesson
 import matplotlib.pyplot as plt
 import numpy as np
 import pytensor
@@ -39,9 +40,9 @@ import pytensor.tensor as pt
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from pytensor.scan.op import Scan
 
-from symrnn import explain, lessons
-from symrnn.cells import Cell, ElmanCell, GRUCell, HiddenState, LSTMCell
-from symrnn.unroll import unroll
+from symrnn import explain
+from symrnn.nn.cells import Cell, ElmanCell, GRUCell, HiddenState, LSTMCell
+from symrnn.nn.recurrent import unroll
 
 # What every scan here is given: no second result, nothing forgotten, always a list (lesson 01).
 SAFE: dict[str, Any] = {"return_updates": False, "strict": True, "return_list": True}
@@ -697,7 +698,7 @@ def main(
 
 def lesson(mode: str, dtype: str, seed: int, figures: str, quick: bool) -> dict[str, Any]:
     """Do what `main` says, in the given dtype."""
-    folder = lessons.figure_folder(figures, quick)
+    folder = _lesson.figure_folder(figures, quick)
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(4, 2, 2)).astype(dtype)  # (time, batch, n_in)
     large_x = rng.normal(size=(N_STEPS, BATCH, N_IN)).astype(dtype)
@@ -723,22 +724,22 @@ def lesson(mode: str, dtype: str, seed: int, figures: str, quick: bool) -> dict[
     print("\n6. Why x @ W_x leaves the loop", flush=True)
     product_leaves_the_loop(elman, x, large_x, repeats, mode)
     print("\n7. What the fast way back does")
-    lessons.save_figure(draw_way_back(), folder, "03_way_back")
+    _lesson.save_figure(draw_way_back(), folder, "03_way_back")
     print(f"\n8. What it brings, in mode {mode}, {dtype}", flush=True)
     times = time_all(compiled, large_x, repeats)
-    lessons.save_figure(draw_times(times, mode, dtype), folder, "03_times")
+    _lesson.save_figure(draw_times(times, mode, dtype), folder, "03_times")
     print("\n9. What gates are good for")
     runs = latch(elman, lstm, gru)
-    lessons.save_figure(draw_gates(runs), folder, "03_gates")
+    _lesson.save_figure(draw_gates(runs), folder, "03_gates")
     print("\n10. A cell of your own", flush=True)
     compiled.append(own_cell(rng, x, large_x, repeats, mode))
-    lessons.show_figures()
+    _lesson.show_figures()
     cells = {type(c.cell).__name__: c for c in compiled}
     return {"compiled": cells, "differences": differences, "times": times, "latch": runs}
 
 
 if __name__ == "__main__":
-    lessons.run(
+    _lesson.run(
         main,
         help={
             "mode": "how PyTensor compiles; NUMBA compiles for minutes once, and is fast then",

@@ -25,16 +25,17 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import _lesson
 import matplotlib.pyplot as plt
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
 from pytensor.graph.traversal import explicit_graph_inputs
 
-from symrnn import explain, lessons
-from symrnn.cells import Cell, ElmanCell, LSTMCell
-from symrnn.compiling import QUICK
-from symrnn.unroll import unroll
+from symrnn import explain
+from symrnn.compiling.modes import QUICK
+from symrnn.nn.cells import Cell, ElmanCell, LSTMCell
+from symrnn.nn.recurrent import unroll
 
 
 def scan(fn: Any, **options: Any) -> Any:
@@ -333,14 +334,14 @@ def reversed_outputs() -> tuple[Any, Any]:
 # %%
 def main(figures: str = "figures", quick: bool = False) -> dict[str, Any]:
     """Run the lesson; return what its parts found."""
-    folder = lessons.figure_folder(figures, quick)
+    folder = _lesson.figure_folder(figures, quick)
     outputs, inputs = somebodys_scan()
     print("1. Describe")
     description = explain.describe(outputs)
     print(description)
     print("\n2. Draw")
-    lessons.save_figure(explain.draw(outputs), folder, "04_loop")
-    lessons.save_figure(explain.draw_step(outputs), folder, "04_step")
+    _lesson.save_figure(explain.draw(outputs), folder, "04_loop")
+    _lesson.save_figure(explain.draw_step(outputs), folder, "04_step")
     print("\n3. Trace")
     traced = explain.trace(outputs, inputs)
     print(traced)
@@ -349,10 +350,10 @@ def main(figures: str = "figures", quick: bool = False) -> dict[str, Any]:
     print("\n4. What an LSTM remembers")
     h, given = lstm()
     print(explain.describe(h))
-    lessons.save_figure(explain.draw(h), folder, "04_lstm")
+    _lesson.save_figure(explain.draw(h), folder, "04_lstm")
     memory = explain.trace(h, given)
     ax = explain.draw_states(memory, "c")
-    lessons.save_figure(ax.figure, folder, "04_memory")
+    _lesson.save_figure(ax.figure, folder, "04_memory")
 
     print("\n5. Where does the NaN come from?")
     x, s, gradient = square_roots()
@@ -365,11 +366,11 @@ def main(figures: str = "figures", quick: bool = False) -> dict[str, Any]:
     found = flows(n_steps=20 if quick else 60)
     for name, flow in found.items():
         print(f"  {name:<22} at the first step {flow[0]:8.1e}, at the last {flow[-1]:.1f}")
-    lessons.save_figure(draw_flows(found), folder, "04_gradients")
+    _lesson.save_figure(draw_flows(found), folder, "04_gradients")
 
     print("\n7. Ten mistakes")
     mistakes = ten_mistakes()
-    lessons.show_figures()
+    _lesson.show_figures()
     return {
         "description": description,
         "trace": traced,
@@ -381,7 +382,7 @@ def main(figures: str = "figures", quick: bool = False) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    lessons.run(
+    _lesson.run(
         main,
         help={"figures": "folder for the figures", "quick": "a shorter sequence in part 6"},
     )

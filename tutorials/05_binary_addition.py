@@ -24,21 +24,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import _lesson
 import matplotlib.pyplot as plt
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
-from symrnn import explain, lessons
-from symrnn.cells import ElmanCell
-from symrnn.initializers import normal, xavier_uniform
-from symrnn.layers import Dense
-from symrnn.losses import binary_cross_entropy, sum_squared_error
+from symrnn import explain
+from symrnn.nn.cells import ElmanCell
+from symrnn.nn.initializers import normal, xavier_uniform
+from symrnn.nn.layers import Dense
+from symrnn.nn.recurrent import unroll
 from symrnn.plots import loss_curves
 from symrnn.tasks.binary_addition import binary_addition, from_bits
-from symrnn.training import minibatches, train
-from symrnn.unroll import unroll
-from symrnn.updates import gradient_descent, rmsprop
+from symrnn.training.batches import minibatches
+from symrnn.training.loop import train
+from symrnn.training.losses import binary_cross_entropy, sum_squared_error
+from symrnn.training.optimizers import gradient_descent, rmsprop
 
 # %% [markdown]
 # ## 1. The task
@@ -183,7 +185,7 @@ def draw_carry(adder: Adder, folder: Path) -> float:
     axes[0].set(title=f"60 + 27: hidden units; unit {best} tells the carry best", xlabel="")
     axes[1].step(range(8), [0, 0, 0, 1, 1, 1, 0, 0], where="mid", color="#b7500f")
     axes[1].set(ylabel="carry", xlabel="column, least significant first", yticks=[0, 1])
-    lessons.save_figure(figure, folder, "05_carry")
+    _lesson.save_figure(figure, folder, "05_carry")
     return float(correlations[best])
 
 
@@ -227,14 +229,14 @@ def main(
     quick: bool = False,
 ) -> dict[str, Any]:
     """Run the lesson; return what its parts found."""
-    lessons.positive_option("--n-steps", n_steps)
+    _lesson.positive_option("--n-steps", n_steps)
     with pytensor.config.change_flags(floatX="float64"):
         return lesson(mode, seed, max(10, n_steps // 10 if quick else n_steps), figures, quick)
 
 
 def lesson(mode: str, seed: int, n_steps: int, figures: str, quick: bool) -> dict[str, Any]:
     """Do what `main` says."""
-    folder = lessons.figure_folder(figures, quick)
+    folder = _lesson.figure_folder(figures, quick)
     rng, rate = np.random.default_rng(seed), 0.1
     print(f"1.-4. Both gradients side by side for {n_steps} sums", flush=True)
     adder = Adder(rng, 16, rate, mode)
@@ -258,8 +260,8 @@ def lesson(mode: str, seed: int, n_steps: int, figures: str, quick: bool) -> dic
     loss_curves({"batches of 100 sums": second}, axes[1])
     axes[0].set(title="gradient descent, a sum a step")
     axes[1].set(title="the second version")
-    lessons.save_figure(figure, folder, "05_loss")
-    lessons.show_figures()
+    _lesson.save_figure(figure, folder, "05_loss")
+    _lesson.show_figures()
     return {
         "losses": losses,
         "right": whole,
@@ -270,7 +272,7 @@ def lesson(mode: str, seed: int, n_steps: int, figures: str, quick: bool) -> dic
 
 
 if __name__ == "__main__":
-    lessons.run(
+    _lesson.run(
         main,
         help={
             "mode": "how PyTensor compiles",

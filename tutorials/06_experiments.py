@@ -26,22 +26,24 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import _lesson
 import matplotlib.pyplot as plt
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
-from symrnn import explain, lessons
-from symrnn.cells import ElmanCell
-from symrnn.compiling import QUICK
-from symrnn.initializers import Initializer, he_normal, identity, normal, xavier_normal
-from symrnn.layers import Dense
-from symrnn.losses import sum_squared_error
-from symrnn.many_steps import compile_many_steps
+from symrnn import explain
+from symrnn.compiling.many_steps import compile_many_steps
+from symrnn.compiling.modes import QUICK
+from symrnn.nn.cells import ElmanCell
+from symrnn.nn.initializers import Initializer, he_normal, identity, normal, xavier_normal
+from symrnn.nn.layers import Dense
+from symrnn.nn.recurrent import unroll
 from symrnn.plots import loss_bands
 from symrnn.tasks.binary_addition import binary_addition
-from symrnn.unroll import unroll
-from symrnn.updates import clip_by_global_norm, gradient_descent
+from symrnn.training.clipping import clip_by_global_norm
+from symrnn.training.losses import sum_squared_error
+from symrnn.training.optimizers import gradient_descent
 
 # %% [markdown]
 # ## 1. The net, and what can be changed
@@ -391,9 +393,9 @@ def main(
     quick: bool = False,
 ) -> dict[str, Any]:
     """Run the lesson; return what its parts found."""
-    lessons.positive_option("--n-seeds", n_seeds)
-    lessons.positive_option("--n-steps", n_steps)
-    folder = lessons.figure_folder(figures, quick)
+    _lesson.positive_option("--n-seeds", n_seeds)
+    _lesson.positive_option("--n-steps", n_steps)
+    folder = _lesson.figure_folder(figures, quick)
     if quick:
         n_seeds, n_steps = 1, max(1, n_steps // 400)
     seeds = range(seed, seed + n_seeds)
@@ -404,20 +406,20 @@ def main(
     steps = len(laboratory.done) * n_seeds * n_steps
     each = 1e6 * laboratory.seconds / steps
     print(f"  {steps} steps in {laboratory.seconds:.1f} s: {each:.0f} microseconds each")
-    lessons.save_figure(draw_variants(laboratory), folder, "06_variants")
+    _lesson.save_figure(draw_variants(laboratory), folder, "06_variants")
 
     print("\n4. Why ReLU explodes and tanh oscillates", flush=True)
     growth = look_at_the_start(laboratory)
 
     print("\n5. What mends them", flush=True)
     mended = mend(laboratory)
-    lessons.save_figure(draw_mended(mended), folder, "06_mended")
-    lessons.show_figures()
+    _lesson.save_figure(draw_mended(mended), folder, "06_mended")
+    _lesson.show_figures()
     return {"table": table, "growth": growth, "mended": mended}
 
 
 if __name__ == "__main__":
-    lessons.run(
+    _lesson.run(
         main,
         help={
             "mode": "how PyTensor compiles (default: NUMBA, and QUICK with --quick)",

@@ -27,19 +27,21 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: small produc
 
 from typing import Any
 
+import _lesson
 import matplotlib.pyplot as plt
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
-from symrnn import explain, lessons
-from symrnn.cells import Cell, ElmanCell, LSTMCell
-from symrnn.compiling import QUICK
-from symrnn.initializers import normal, orthogonal
-from symrnn.layers import Dense
-from symrnn.losses import binary_cross_entropy
-from symrnn.unroll import unroll
-from symrnn.updates import adam, clip_by_global_norm, clip_by_value
+from symrnn import explain
+from symrnn.compiling.modes import QUICK
+from symrnn.nn.cells import Cell, ElmanCell, LSTMCell
+from symrnn.nn.initializers import normal, orthogonal
+from symrnn.nn.layers import Dense
+from symrnn.nn.recurrent import unroll
+from symrnn.training.clipping import clip_by_global_norm, clip_by_value
+from symrnn.training.losses import binary_cross_entropy
+from symrnn.training.optimizers import adam
 
 # %% [markdown]
 # ## 1. A long product
@@ -457,7 +459,7 @@ def main(
 
 def lesson(mode: Any, seed: int, figures: str, quick: bool) -> dict[str, Any]:
     """Do what `main` says."""
-    folder = lessons.figure_folder(figures, quick)
+    folder = _lesson.figure_folder(figures, quick)
     n_steps = 20 if quick else 100
     print(f"1. The gradient of {n_steps} steps, and the singular values of W_h", flush=True)
     activations = ("identity",) if quick else ("identity", "tanh", "sigmoid", "relu")
@@ -465,24 +467,24 @@ def lesson(mode: Any, seed: int, figures: str, quick: bool) -> dict[str, Any]:
     print("\n2. Squashing makes it smaller (see above), and a random matrix")
     flow = random_matrix(np.random.default_rng(seed), n_steps)
     flows["identity, W_h random"] = {"100 units": flow}
-    lessons.save_figure(draw_flows(flows), folder, "07_singular_values")
+    _lesson.save_figure(draw_flows(flows), folder, "07_singular_values")
 
     print("\n3. A cliff", flush=True)
     paths = cliff(120 if quick else 400)
     print("\n4. By norm or by value")
     arrows = directions()
-    lessons.save_figure(draw_clipping(paths, arrows), folder, "07_clipping")
+    _lesson.save_figure(draw_clipping(paths, arrows), folder, "07_clipping")
 
     print("\n5. The carousel", flush=True)
     cells = ("no forget gate", "forget bias 1") if quick else CAROUSELS
     carousels = carousel(seed, n_steps, cells)
-    lessons.save_figure(draw_flows(carousels, "c", "{}"), folder, "07_carousel")
+    _lesson.save_figure(draw_flows(carousels, "c", "{}"), folder, "07_carousel")
 
     print("\n6. What it means for learning", flush=True)
     waits = (5, 10) if quick else WAITS
     recalled = recall(waits, 10 if quick else 300, seed, 1 if quick else 3, mode)
-    lessons.save_figure(draw_recall(recalled, waits), folder, "07_recall")
-    lessons.show_figures()
+    _lesson.save_figure(draw_recall(recalled, waits), folder, "07_recall")
+    _lesson.show_figures()
     return {
         "flows": flows,
         "random": flow,
@@ -494,7 +496,7 @@ def lesson(mode: Any, seed: int, figures: str, quick: bool) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    lessons.run(
+    _lesson.run(
         main,
         help={
             "mode": "how PyTensor compiles part 6 (default: NUMBA, and QUICK with --quick)",

@@ -32,20 +32,22 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import _lesson
 import matplotlib.pyplot as plt
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
-from symrnn import explain, lessons
-from symrnn.cells import ElmanCell, LSTMCell
-from symrnn.compiling import QUICK
-from symrnn.layers import Dense
-from symrnn.losses import mean_squared_error
+from symrnn import explain
+from symrnn.compiling.modes import QUICK
+from symrnn.nn.cells import ElmanCell, LSTMCell
+from symrnn.nn.layers import Dense
+from symrnn.nn.recurrent import unroll
 from symrnn.tasks.adding import adding
-from symrnn.training import train
-from symrnn.unroll import unroll
-from symrnn.updates import adam, clip_by_global_norm
+from symrnn.training.clipping import clip_by_global_norm
+from symrnn.training.loop import train
+from symrnn.training.losses import mean_squared_error
+from symrnn.training.optimizers import adam
 
 BLUE, ORANGE, GREEN, GREY = "#2b6cb0", "#b7500f", "#2f7a4f", "#718096"
 Rng = np.random.Generator
@@ -414,12 +416,12 @@ def main(
 ) -> dict[str, Any]:
     """Run the lesson; return what its parts found."""
     for flag, value in (("--n-updates", n_updates), ("--n-seeds", n_seeds)):
-        lessons.positive_option(flag, value)
+        _lesson.positive_option(flag, value)
     if n_steps < 2:
-        raise lessons.OptionError(f"--n-steps is {n_steps}, but two steps have to be marked")
+        raise _lesson.OptionError(f"--n-steps is {n_steps}, but two steps have to be marked")
     if quick:
         n_steps, n_updates, n_seeds = 10, 10, 1
-    folder = lessons.figure_folder(figures, quick)
+    folder = _lesson.figure_folder(figures, quick)
     kinds = ("io", "ifo") if quick else tuple(KINDS)
     with pytensor.config.change_flags(floatX="float32"):
         seeds = range(seed, seed + n_seeds)
@@ -465,10 +467,10 @@ def lesson(
     for name in gated:
         shut[name] = [run(nets[name], seed, n_steps, n_updates, SHUT) for seed in seeds]
         report(f"{KINDS[name].label}, shut", nets[name], shut[name])
-    lessons.save_figure(draw_curves(open_, shut, cost), folder, "08_gate_by_gate")
+    _lesson.save_figure(draw_curves(open_, shut, cost), folder, "08_gate_by_gate")
 
     print("\n4. The gates of a trained net")
-    lessons.save_figure(draw_gates(picture), folder, "08_gates_over_time")
+    _lesson.save_figure(draw_gates(picture), folder, "08_gates_over_time")
 
     print("\n5. What the forget gate is for")
     streams = {
@@ -481,8 +483,8 @@ def lesson(
         print(f"  {label:<22}" + " ".join(f"{e:.3f}" for e in found["error"]))
         early, late = found["size"]
         print(f"  {'':<22}mean |c| {early:.2f} after {n_steps} steps, {late:.2f} at the end")
-    lessons.save_figure(draw_streams(streams, nets["ifo"], n_steps), folder, "08_stream")
-    lessons.show_figures()
+    _lesson.save_figure(draw_streams(streams, nets["ifo"], n_steps), folder, "08_stream")
+    _lesson.show_figures()
     return {
         "nets": nets,
         "baseline": cost,
@@ -495,7 +497,7 @@ def lesson(
 
 
 if __name__ == "__main__":
-    lessons.run(
+    _lesson.run(
         main,
         help={
             "mode": "how PyTensor compiles (default: NUMBA; with --quick, nothing is compiled)",

@@ -32,20 +32,21 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import _lesson
 import matplotlib.pyplot as plt
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
-from symrnn import lessons
-from symrnn.cells import ElmanCell, GRUCell, LSTMCell
-from symrnn.compiling import QUICK
-from symrnn.layers import Dense
-from symrnn.losses import binary_cross_entropy, mean_squared_error
+from symrnn.compiling.modes import QUICK
+from symrnn.nn.cells import ElmanCell, GRUCell, LSTMCell
+from symrnn.nn.layers import Dense
+from symrnn.nn.recurrent import bidirectional, unroll
 from symrnn.tasks.adding import adding
-from symrnn.training import train
-from symrnn.unroll import bidirectional, unroll
-from symrnn.updates import adam, clip_by_global_norm
+from symrnn.training.clipping import clip_by_global_norm
+from symrnn.training.loop import train
+from symrnn.training.losses import binary_cross_entropy, mean_squared_error
+from symrnn.training.optimizers import adam
 
 BLUE, ORANGE, GREEN, GREY = "#2b6cb0", "#b7500f", "#2f7a4f", "#718096"
 Rng = np.random.Generator
@@ -447,12 +448,12 @@ def main(
 ) -> dict[str, Any]:
     """Run the lesson; return what its parts found."""
     for flag, value in (("--n-updates", n_updates), ("--n-seeds", n_seeds)):
-        lessons.positive_option(flag, value)
+        _lesson.positive_option(flag, value)
     if n_steps < 2:
-        raise lessons.OptionError(f"--n-steps is {n_steps}, but two steps have to be marked")
+        raise _lesson.OptionError(f"--n-steps is {n_steps}, but two steps have to be marked")
     if quick:
         n_steps, n_updates, n_seeds = 10, 10, 1
-    folder = lessons.figure_folder(figures, quick)
+    folder = _lesson.figure_folder(figures, quick)
     cells = ("LSTM", "GRU") if quick else tuple(CELLS)
     ways = ("both",) if quick else tuple(WAYS)
     with pytensor.config.change_flags(floatX="float32"):
@@ -474,7 +475,7 @@ def lesson(
     print(f"1. The GRU beside LSTM and Elman: {n_updates} steps of training each", flush=True)
     sum_nets = {name: sum_net(name, mode) for name in cells}
     compared = side_by_side(sum_nets, seeds, n_steps, n_updates)
-    lessons.save_figure(draw_side_by_side(compared), folder, "09_side_by_side")
+    _lesson.save_figure(draw_side_by_side(compared), folder, "09_side_by_side")
 
     text = TEXT[:n_steps]
     print(f"\n2. A task that needs the future: which of {len(text)} letters occur only once?")
@@ -482,16 +483,16 @@ def lesson(
     nats, share = best = best_in_one_direction(len(text))
     found = needs_the_future(nets, seeds[0], len(text), 3 * n_updates // 2)
     print(f"  {'best in one direction':<27}{nats:>15.4f}{share:>14.4f}")
-    lessons.save_figure(draw_once(nets, text), folder, "09_once")
+    _lesson.save_figure(draw_once(nets, text), folder, "09_once")
 
     print("\n3. Different lengths")
     lengths = different_lengths(nets["both"], len(text))
-    lessons.show_figures()
+    _lesson.show_figures()
     return {"cells": compared, "ways": found, "best": best, "lengths": lengths}
 
 
 if __name__ == "__main__":
-    lessons.run(
+    _lesson.run(
         main,
         help={
             "mode": "how PyTensor compiles (default: NUMBA; with --quick, nothing is compiled)",

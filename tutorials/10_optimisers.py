@@ -1,7 +1,7 @@
 """Lesson 10: optimisers - ten ways downhill, on a bowl and on a cliff, and rates that change
 
 What you learn
-    Every rule of `symrnn.updates`: its equation, what its memory is for, and what its path looks
+    Every rule of `symrnn.training.optimizers`: its equation, what its memory is for, and what its path looks
     like. Each is written twice, as a loop in NumPy and as a compiled function. How to choose a
     rate fairly, what clipping does on a cliff, and what a schedule brings when gradients are noisy.
 
@@ -26,17 +26,20 @@ from itertools import count, islice
 from time import perf_counter
 from typing import Any
 
+import _lesson
 import matplotlib.pyplot as plt
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
 from matplotlib.colors import LogNorm
 
-from symrnn import lessons, plots, schedules, updates
-from symrnn.cells import LinearCell
-from symrnn.compiling import QUICK
+from symrnn import plots
+from symrnn.compiling.modes import QUICK
+from symrnn.nn.cells import LinearCell
+from symrnn.nn.recurrent import unroll
 from symrnn.tasks.bit_counting import bit_counting
-from symrnn.unroll import unroll
+from symrnn.training import optimizers as updates
+from symrnn.training import schedules
 
 Gradient = Callable[[Any], Any]  # weights -> gradient, both arrays of one shape
 
@@ -45,7 +48,7 @@ Gradient = Callable[[Any], Any]  # weights -> gradient, both arrays of one shape
 #
 # Each is a loop: it asks for the gradient g at the weights p, and yields the next weights. What it
 # keeps from step to step, its memory, is a local variable. eta is the rate. The letters are those
-# of `symrnn.updates`, and all products are elementwise.
+# of `symrnn.training.optimizers`, and all products are elementwise.
 #
 # **Gradient descent** has no memory. Where the ground is steep its strides are long, and where it
 # is flat they are short; one rate has to do for both. In a long valley it jumps from wall to wall
@@ -733,7 +736,7 @@ def main(
 
 def lesson(mode: Any, seed: int, figures: str, quick: bool) -> dict[str, Any]:
     """Do what `main` says."""
-    folder = lessons.figure_folder(figures, quick)
+    folder = _lesson.figure_folder(figures, quick)
 
     print("1., 2. Ten rules, each compiled once", flush=True)
     started = perf_counter()
@@ -751,8 +754,8 @@ def lesson(mode: Any, seed: int, figures: str, quick: bool) -> dict[str, Any]:
     figure = draw_walks(
         x, y, x**2 / 20 + y[:, None] ** 2 + 1e-6, walks, ("x, 30 steps", "y"), (0, 0)
     )
-    lessons.save_figure(figure, folder, "10_bowl_paths")
-    lessons.save_figure(draw_rates(rates, on_bowl["ends"]), folder, "10_bowl_rates")
+    _lesson.save_figure(figure, folder, "10_bowl_paths")
+    _lesson.save_figure(draw_rates(rates, on_bowl["ends"]), folder, "10_bowl_rates")
 
     print("\n4. Bit counting", flush=True)
     legacy = np.random.RandomState(1)  # data and start of lesson 2
@@ -764,7 +767,7 @@ def lesson(mode: Any, seed: int, figures: str, quick: bool) -> dict[str, Any]:
     on_bits = on_bit_counting(walkers, surface, start, rates, epochs)
     walks = {name: (on_bits["rates"][name], path) for name, path in on_bits["paths"].items()}
     figure = draw_walks(W_X, W_REC, cost, walks, (f"w_x, {epochs} epochs", "w_rec"), (1, 1))
-    lessons.save_figure(figure, folder, "10_bit_counting_paths")
+    _lesson.save_figure(figure, folder, "10_bit_counting_paths")
     starts = {"slope": start, "wall": WALL}
     for where, point in starts.items():
         size = np.linalg.norm(surface(np.array(point))[1])
@@ -773,18 +776,18 @@ def lesson(mode: Any, seed: int, figures: str, quick: bool) -> dict[str, Any]:
     print(f"   norm of the gradient where gradient descent ended: {size:.1f}")
     clipped = clipping(surface, starts, rates, epochs, mode)
     figure = draw_clipping(surface, cost, starts, rates, epochs, clipped, mode)
-    lessons.save_figure(figure, folder, "10_clipping")
+    _lesson.save_figure(figure, folder, "10_clipping")
 
     print("\n5. Schedules", flush=True)
     noisy = with_noise(np.random.default_rng(seed), 20 if quick else 200, mode)
-    lessons.save_figure(draw_schedules(noisy), folder, "10_schedules")
+    _lesson.save_figure(draw_schedules(noisy), folder, "10_schedules")
     warm = warming_up(surface, start, rates, epochs, on_bits["ends"], mode)
-    lessons.show_figures()
+    _lesson.show_figures()
     return {"bowl": on_bowl, "bits": on_bits, "clipping": clipped, "noisy": noisy, "warm": warm}
 
 
 if __name__ == "__main__":
-    lessons.run(
+    _lesson.run(
         main,
         help={
             "mode": "how PyTensor compiles (default: CVM; with --quick nothing is compiled to C)",

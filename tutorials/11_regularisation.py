@@ -30,24 +30,25 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import _lesson
 import matplotlib.pyplot as plt
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
-from symrnn import lessons
-from symrnn.cells import GRUCell
-from symrnn.compiling import FAST, QUICK
-from symrnn.layers import BatchNorm, Dense, Dropout, LayerNorm
-from symrnn.losses import categorical_cross_entropy
-from symrnn.noise import Noise
+from symrnn.compiling.modes import FAST, QUICK
+from symrnn.nn.cells import GRUCell
+from symrnn.nn.layers import BatchNorm, Dense, Dropout, LayerNorm
+from symrnn.nn.random import Noise
+from symrnn.nn.recurrent import unroll
+from symrnn.nn.wrappers import LayerNormalised, VariationalDropout
 from symrnn.plots import loss_bands
 from symrnn.tasks.rotation import best_guess, rotation
-from symrnn.training import minibatches, train
-from symrnn.unroll import unroll
-from symrnn.updates import adamw
-from symrnn.validation import EarlyStopping
-from symrnn.wrappers import LayerNormalised, VariationalDropout
+from symrnn.training.batches import minibatches
+from symrnn.training.callbacks import EarlyStopping
+from symrnn.training.loop import train
+from symrnn.training.losses import categorical_cross_entropy
+from symrnn.training.optimizers import adamw
 
 Array = np.ndarray[Any, Any]
 
@@ -375,7 +376,7 @@ def draw_curves(summaries: dict[str, Summary], folder: Path) -> None:
     axes[0, 0].set(ylim=(0, 3), yticks=[0, 1, 2, 3])
     lines, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(lines, labels, loc="upper center", ncols=3, frameon=False)
-    lessons.save_figure(figure, folder, "11_curves")
+    _lesson.save_figure(figure, folder, "11_curves")
 
 
 # %% [markdown]
@@ -479,7 +480,7 @@ def draw_scaling(losses: dict[str, Array], inputs: dict[str, Array], folder: Pat
     ax.axhline(np.log(4), color="gray", linestyle=":", label="guessing, log 4")
     ax.set(xlabel="epoch", ylabel="validation loss", ylim=(0, None), xticks=epochs)
     ax.legend()
-    lessons.save_figure(figure, folder, "11_scaling")
+    _lesson.save_figure(figure, folder, "11_scaling")
 
 
 # %%
@@ -492,8 +493,8 @@ def main(
     quick: bool = False,
 ) -> dict[str, Any]:
     """Run the lesson; return what its parts found."""
-    lessons.positive_option("--n-seeds", n_seeds)
-    lessons.positive_option("--epochs", epochs)
+    _lesson.positive_option("--n-seeds", n_seeds)
+    _lesson.positive_option("--epochs", epochs)
     with pytensor.config.change_flags(floatX="float64"):
         if quick:
             return lesson(mode or QUICK, QUICK_REMEDIES, [seed], 4, 2, figures, quick)
@@ -511,7 +512,7 @@ def lesson(
     quick: bool,
 ) -> dict[str, Any]:
     """Do what `main` says."""
-    folder = lessons.figure_folder(figures, quick)
+    folder = _lesson.figure_folder(figures, quick)
     data = make_data(np.random.default_rng([seeds[0], 0]))
     known = (best_guess(data.test_x) == data.test_t).mean()
     print(f"1. {len(data.t)} sequences, {100 * WRONG:.0f} % of the labels wrong")
@@ -541,12 +542,12 @@ def lesson(
         early, last = curves[:, 2].mean(), curves[:, -1].mean()
         print(f"  {name:13}  validation loss {early:.2f} after 3 epochs, {last:.2f} at the end")
     draw_scaling(losses, inputs, folder)
-    lessons.show_figures()
+    _lesson.show_figures()
     return {"nets": nets, "found": found, "summaries": summaries, "scaling": losses}
 
 
 if __name__ == "__main__":
-    lessons.run(
+    _lesson.run(
         main,
         help={
             "mode": "how PyTensor compiles (default: FAST_COMPILE, products two at a time; "

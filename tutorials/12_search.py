@@ -40,19 +40,20 @@ from math import comb
 from pathlib import Path
 from typing import Any
 
+import _lesson
 import matplotlib.pyplot as plt
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
-from symrnn import lessons, plots, search
-from symrnn.cells import ElmanCell
-from symrnn.compiling import QUICK
-from symrnn.layers import Dense
-from symrnn.losses import binary_cross_entropy
+from symrnn import plots, search
+from symrnn.compiling.modes import QUICK
+from symrnn.nn.cells import ElmanCell
+from symrnn.nn.layers import Dense
+from symrnn.nn.recurrent import unroll
 from symrnn.tasks.binary_addition import binary_addition
-from symrnn.unroll import unroll
-from symrnn.updates import momentum
+from symrnn.training.losses import binary_cross_entropy
+from symrnn.training.optimizers import momentum
 
 # %% [markdown]
 # ## 1. A training as a function
@@ -219,7 +220,7 @@ def draw_trials(grid: list[Any], drawn: list[Any], folder: Path) -> None:
     for ax in axes[0]:
         ax.set_xlabel("")
     axes[0, 0].legend()
-    lessons.save_figure(figure, folder, "12_trials")
+    _lesson.save_figure(figure, folder, "12_trials")
 
 
 def losses(trials: list[Any]) -> Any:
@@ -245,7 +246,7 @@ def draw_budget(drawn: Any, grid: Any, folder: Path) -> None:
     ax.set(xlabel="k", ylabel="loss", yscale="log", title="what a budget of k trials buys")
     ax.grid(alpha=0.3)
     ax.legend()
-    lessons.save_figure(figure, folder, "12_budget")
+    _lesson.save_figure(figure, folder, "12_budget")
 
 
 # %% [markdown]
@@ -345,8 +346,8 @@ def main(
     quick: bool = False,
 ) -> dict[str, Any]:
     """Run the lesson; return what its parts found."""
-    lessons.positive_option("--n-steps", n_steps)
-    folder = lessons.figure_folder(figures, quick)
+    _lesson.positive_option("--n-steps", n_steps)
+    folder = _lesson.figure_folder(figures, quick)
     how = {"steps": 30 if quick else n_steps, "mode": "QUICK" if quick else mode}
     fixed = {"seed": seed, "sums": 0} | how
     with tempfile.TemporaryDirectory(prefix="symrnn_") as scratch:
@@ -420,12 +421,12 @@ def lesson(scratch: Path, fixed: dict[str, Any], folder: Path, quick: bool) -> d
         shown = " ".join(f"{loss:.4f}" for loss in own)
         print(f"  {in_words(t.config)}: was {t.metrics['loss']:.4f}")
         print(f"    with other seeds {shown}; mean {mean.metrics['loss']:.4f}")
-    lessons.show_figures()
+    _lesson.show_figures()
     return found
 
 
 if __name__ == "__main__":
-    lessons.run(
+    _lesson.run(
         main,
         help={
             "mode": "how PyTensor compiles",

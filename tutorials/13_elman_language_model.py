@@ -27,22 +27,24 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: small produc
 import math
 from typing import Any
 
+import _lesson
 import matplotlib.pyplot as plt
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
-from symrnn import lessons, text
-from symrnn.cells import ElmanCell
-from symrnn.compiling import QUICK
-from symrnn.layers import Dense, Embedding
-from symrnn.losses import categorical_cross_entropy
-from symrnn.models.language_model import LanguageModel
-from symrnn.states import CarriedState
+from symrnn import text
+from symrnn.compiling.modes import QUICK
+from symrnn.models.language.model import LanguageModel
+from symrnn.nn.cells import ElmanCell
+from symrnn.nn.layers import Dense, Embedding
+from symrnn.nn.recurrent import unroll
+from symrnn.nn.states import CarriedState
 from symrnn.tasks.grammar import agreement, english
-from symrnn.training import train
-from symrnn.unroll import unroll
-from symrnn.updates import adam, clip_by_global_norm
+from symrnn.training.clipping import clip_by_global_norm
+from symrnn.training.loop import train
+from symrnn.training.losses import categorical_cross_entropy
+from symrnn.training.optimizers import adam
 
 BLUE, ORANGE, GREEN = "#2b6cb0", "#b7500f", "#2f7a4f"
 Array = np.ndarray[Any, Any]
@@ -444,13 +446,13 @@ def main(
 ) -> dict[str, Any]:
     """Run the lesson; return what its parts found."""
     for flag, value in (("--epochs", epochs), ("--n-hidden", n_hidden)):
-        lessons.positive_option(flag, value)
-    folder = lessons.figure_folder(figures, quick)
+        _lesson.positive_option(flag, value)
+    folder = _lesson.figure_folder(figures, quick)
     mode, epochs = mode or (QUICK if quick else "NUMBA"), 1 if quick else epochs
 
     print("1. A sentence", flush=True)
     tiny = sentence(seed, 50 if quick else 300)
-    lessons.save_figure(draw_sentence(tiny), folder, "13_tiny")
+    _lesson.save_figure(draw_sentence(tiny), folder, "13_tiny")
 
     print("\n2. Perplexity")
     tiny["table"] = perplexities(tiny)
@@ -486,7 +488,7 @@ def main(
     print(f"  by epoch, in training: {'  '.join(f'{p:.3f}' for p in by_epoch)}")
     told = "  ".join(f"n={n}: {memory[n]:.3f}" for n in (2, 3, 5, 8, 12, 20))
     print(f"  best with the last n words: {told}")
-    lessons.save_figure(draw_grammar(memory, levels), folder, "13_grammar")
+    _lesson.save_figure(draw_grammar(memory, levels), folder, "13_grammar")
 
     print("\n5. What is cut")
     cut = cut_in_two(tiny["ids"], len(tiny["vocabulary"]), seed)
@@ -524,8 +526,8 @@ def main(
         fits[name] = by_distance(*agreement(grammar, valid, p))
         told = "".join(f"{share:11.0f}" for share in fits[name])
         print(f"  {name:14}{rows or '':4}{reached[name]:12.3f}{told}")
-    lessons.save_figure(draw_truncation(steps, fits), folder, "13_truncation")
-    lessons.show_figures()
+    _lesson.save_figure(draw_truncation(steps, fits), folder, "13_truncation")
+    _lesson.show_figures()
     return {
         "tiny": tiny, "levels": levels, "by_epoch": by_epoch, "memory": memory, "cut": cut,
         "steps": steps, "reached": reached, "fits": fits,
@@ -533,7 +535,7 @@ def main(
 
 
 if __name__ == "__main__":
-    lessons.run(
+    _lesson.run(
         main,
         help={
             "mode": "how PyTensor compiles the training of parts 4 to 7 (default: NUMBA; with "

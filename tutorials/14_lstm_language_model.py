@@ -32,21 +32,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import _lesson
 import matplotlib.pyplot as plt
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
-from symrnn import explain, lessons, text
-from symrnn.cells import ElmanCell, LSTMCell, LSTMState
-from symrnn.compiling import QUICK
-from symrnn.models.language_model import LanguageModel, mean_loss
-from symrnn.noise import Noise
+from symrnn import explain, text
+from symrnn.compiling.modes import QUICK
+from symrnn.models.language.model import LanguageModel, mean_loss
+from symrnn.nn.cells import ElmanCell, LSTMCell, LSTMState
+from symrnn.nn.random import Noise
+from symrnn.nn.recurrent import unroll
 from symrnn.plots import loss_bands
 from symrnn.tasks.grammar import english
-from symrnn.training import train
-from symrnn.unroll import unroll
-from symrnn.updates import adam, clip_by_global_norm
+from symrnn.training.clipping import clip_by_global_norm
+from symrnn.training.loop import train
+from symrnn.training.optimizers import adam
 
 Array = np.ndarray[Any, Any]
 Rng = np.random.Generator
@@ -337,7 +339,7 @@ class MaskedAlongTime:
     The masks come in as a fifth gate, beside i, f, g and o: `project` draws them for all steps.
     """
 
-    additive, elementwise = False, True  # see symrnn.cells
+    additive, elementwise = False, True  # see symrnn.nn.cells
 
     def __init__(self, cell: LSTMCell, rate: float, noise: Noise, memory: bool) -> None:
         self.cell, self.rate, self.noise, self.memory = cell, rate, noise, memory
@@ -506,7 +508,7 @@ def draw_memory(alive: dict[float, Array], folder: Path) -> None:
         ax.set(xlabel="steps", yscale="log", xticks=(1, 5, 10, 15, 20))
         ax.grid(alpha=0.3)
         ax.legend()
-    lessons.save_figure(figure, folder, "14_memory")
+    _lesson.save_figure(figure, folder, "14_memory")
 
 
 def draw_improvements(found: dict[str, list[Run]], folder: Path) -> None:
@@ -524,7 +526,7 @@ def draw_improvements(found: dict[str, list[Run]], folder: Path) -> None:
             ax.plot(*best, "o", color=line.get_color(), markersize=5)
         ax.set(title=name, xlabel="epoch", ylabel="")
     axes[0, 0].set_ylabel("validation perplexity")
-    lessons.save_figure(figure, folder, "14_improvements")
+    _lesson.save_figure(figure, folder, "14_improvements")
 
 
 # %%
@@ -541,7 +543,7 @@ def main(
     """Run the lesson; return what its parts found."""
     numbers = {"--n-seeds": n_seeds, "--epochs": epochs, "--n-train": n_train, "--rate": rate}
     for flag, value in numbers.items():
-        lessons.positive_option(flag, value)
+        _lesson.positive_option(flag, value)
     recipe = SMALL._replace(rate=rate)
     with pytensor.config.change_flags(floatX="float32"):
         if quick:
@@ -562,7 +564,7 @@ def lesson(
     quick: bool,
 ) -> dict[str, Any]:
     """Do what `main` says."""
-    folder = lessons.figure_folder(figures, quick)
+    folder = _lesson.figure_folder(figures, quick)
     print("1. The model")
     nets = {"baseline": Net(KINDS["baseline"], N_TOKENS, recipe, mode)}
     look_inside(nets["baseline"].model)
@@ -603,7 +605,7 @@ def lesson(
     print(f"\n4.-7. Each improvement by itself: {epochs} epochs, seeds {[*seeds]}", flush=True)
     found = improvements(nets, data, seeds, epochs, kinds, recipe, mode)
     draw_improvements(found, folder)
-    lessons.show_figures()
+    _lesson.show_figures()
     return {
         "nets": nets,
         "grammar": grammar,
@@ -617,7 +619,7 @@ def lesson(
 
 
 if __name__ == "__main__":
-    lessons.run(
+    _lesson.run(
         main,
         help={
             "mode": "how PyTensor compiles (default: NUMBA; with --quick, nothing is compiled)",

@@ -29,20 +29,22 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import _lesson
 import matplotlib.pyplot as plt
 import numpy as np
 import pytensor
 
-from symrnn import lessons, text
-from symrnn.compiling import QUICK
-from symrnn.models.generation import Writer
-from symrnn.models.language_model import LanguageModel, mean_loss
+from symrnn import text
+from symrnn.compiling.modes import QUICK
+from symrnn.models.language.generation import Writer
+from symrnn.models.language.model import LanguageModel, mean_loss
 from symrnn.models.sampling import sampling_probabilities
-from symrnn.schedules import advance, cosine, step_counter
 from symrnn.tasks.grammar import BE, NOUNS, Grammar, english
 from symrnn.text import EOS
-from symrnn.training import train
-from symrnn.updates import adam, clip_by_global_norm
+from symrnn.training.clipping import clip_by_global_norm
+from symrnn.training.loop import train
+from symrnn.training.optimizers import adam
+from symrnn.training.schedules import advance, cosine, step_counter
 
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#2b6cb0", "#c2570c", "#2f7a4f", "#805ad5", "#718096"
 BATCH, TIME = 32, 50  # rows of text side by side, and steps of one piece
@@ -81,7 +83,7 @@ def greedy_by_hand(writer: Writer, first: int, n: int) -> list[str]:
 # share of sentences that are accepted measures what has been learnt, and nobody has to judge.
 #
 # It is trained as in lesson 14, with truncated backpropagation through time and Adam, whose rate
-# falls along half a cosine to a twentieth (`symrnn.schedules.cosine`). One thing is there for
+# falls along half a cosine to a twentieth (`symrnn.training.schedules.cosine`). One thing is there for
 # writing alone. A text begins with the state zero, but in training the state is carried from piece
 # to piece, so the net would hardly ever see that state and begin its first sentence badly. So after
 # each piece a tenth of the rows, drawn at random, begin again at zero.
@@ -246,7 +248,7 @@ def draw_distributions(writer: Writer, grammar: Grammar, prompt: str, folder: Pa
     figure.suptitle(
         f'"{prompt} ..." : what is drawn (bars) and what the model says (outlines); green: fits'
     )
-    lessons.save_figure(figure, folder, "15_distributions")
+    _lesson.save_figure(figure, folder, "15_distributions")
 
 
 def right_and_different(judged: Sequence[tuple[str, bool]]) -> tuple[float, float]:
@@ -271,7 +273,7 @@ def draw_tradeoff(
         ax.grid(alpha=0.3)
     axes[0].set(ylabel="sentences, %", ylim=(-3, 103))
     axes[0].legend(loc="lower center")
-    lessons.save_figure(figure, folder, "15_tradeoff")
+    _lesson.save_figure(figure, folder, "15_tradeoff")
 
 
 # %% [markdown]
@@ -377,7 +379,7 @@ def draw_surprise(texts: dict[str, tuple[str, Any]], folder: Path) -> None:
         ax.set_axis_off()
     bar = figure.colorbar(shown, ax=axes, label="probability of the character", fraction=0.02)
     bar.ax.set_ylim(0, 1)
-    lessons.save_figure(figure, folder, "15_surprise")
+    _lesson.save_figure(figure, folder, "15_surprise")
 
 
 def draw_training(
@@ -403,7 +405,7 @@ def draw_training(
         ax.set_xlabel("steps of training so far")
         ax.grid(alpha=0.3)
         ax.legend()
-    lessons.save_figure(figure, folder, "15_training")
+    _lesson.save_figure(figure, folder, "15_training")
 
 
 # %%
@@ -414,7 +416,7 @@ def python_characters(prompt: str) -> tuple[text.Vocabulary, Any]:
     vocabulary = text.Vocabulary.build(topics, specials=())
     unknown = set(prompt) - {*vocabulary.tokens}
     if unknown or not prompt:
-        raise lessons.OptionError(
+        raise _lesson.OptionError(
             f"--prompt is {prompt!r}, but must have one character or more, all of them from "
             f"Python's help texts: {''.join(sorted(vocabulary.tokens))}"
         )
@@ -431,9 +433,9 @@ def main(
     quick: bool = False,
 ) -> dict[str, Any]:
     """Run the lesson; return what its parts found."""
-    lessons.positive_option("--n-steps", n_steps)
+    _lesson.positive_option("--n-steps", n_steps)
     vocabulary, ids = python_characters(prompt)
-    folder, rng = lessons.figure_folder(figures, quick), np.random.default_rng(seed)
+    folder, rng = _lesson.figure_folder(figures, quick), np.random.default_rng(seed)
 
     def chance() -> np.random.Generator:
         return np.random.default_rng([seed, 1])  # the same chances for all that is compared
@@ -444,7 +446,7 @@ def main(
         found |= characters(
             vocabulary, ids, prompt, mode, rng, chance, 3 * n_steps // 2, folder, quick
         )
-    lessons.show_figures()
+    _lesson.show_figures()
     return found
 
 
@@ -617,7 +619,7 @@ def characters(
 
 
 if __name__ == "__main__":
-    lessons.run(
+    _lesson.run(
         main,
         help={
             "mode": "how PyTensor compiles (default: NUMBA; with --quick one that compiles "

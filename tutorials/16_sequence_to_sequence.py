@@ -33,24 +33,26 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import _lesson
 import matplotlib.pyplot as plt
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
 from pytensor.scan import until
 
-from symrnn import lessons
-from symrnn.cells import ElmanCell, HiddenState
-from symrnn.compiling import QUICK, call_and_put_back
-from symrnn.layers import Dense, Embedding
-from symrnn.losses import categorical_cross_entropy
-from symrnn.models.seq2seq import LARGE, Seq2Seq
-from symrnn.models.translation import Translator
+from symrnn.compiling.modes import QUICK
+from symrnn.compiling.warming import call_and_put_back
+from symrnn.models.seq2seq.model import LARGE, Seq2Seq
+from symrnn.models.seq2seq.translation import Translator
+from symrnn.nn.cells import ElmanCell, HiddenState
+from symrnn.nn.layers import Dense, Embedding
+from symrnn.nn.recurrent import unroll
 from symrnn.tasks.strings import decimal_addition, reversal
 from symrnn.text import Pair, PairVocabularies, pair_batches
-from symrnn.training import train
-from symrnn.unroll import unroll
-from symrnn.updates import adam, clip_by_global_norm
+from symrnn.training.clipping import clip_by_global_norm
+from symrnn.training.loop import train
+from symrnn.training.losses import categorical_cross_entropy
+from symrnn.training.optimizers import adam
 
 BLUE, ORANGE, GREEN, PURPLE = "#2b6cb0", "#c2570c", "#2f7a4f", "#805ad5"
 Array = np.ndarray[Any, Any]
@@ -586,10 +588,10 @@ def main(
     quick: bool = False,
 ) -> dict[str, Any]:
     """Run the lesson; return what its parts found."""
-    lessons.positive_option("--n-seeds", n_seeds)
+    _lesson.positive_option("--n-seeds", n_seeds)
     if quick and full:
-        raise lessons.OptionError("--quick and --full: choose one of both")
-    folder = lessons.figure_folder(figures, quick)
+        raise _lesson.OptionError("--quick and --full: choose one of both")
+    folder = _lesson.figure_folder(figures, quick)
     mode = mode or (QUICK if quick else "NUMBA")
     setting, better = (FULL, BETTER_FULL) if full else (SMALL, BETTER_SMALL)
     if quick:
@@ -614,16 +616,16 @@ def main(
     print(f"\n5. Better settings: {better}\n{HEADING}", flush=True)
     runs[BETTER] = [net.train(data, better, k, BETTER) for k in seeds]
     report(BETTER, runs[BETTER])
-    lessons.save_figure(draw_comparison(runs, setting), folder, "16_comparison")
-    lessons.save_figure(draw_places(runs), folder, "16_places")
-    lessons.show_figures()
+    _lesson.save_figure(draw_comparison(runs, setting), folder, "16_comparison")
+    _lesson.save_figure(draw_places(runs), folder, "16_places")
+    _lesson.show_figures()
     return {
         "batch": batch, "both": both, "hand": hand, "data": data, "net": net, "runs": runs,
     }  # fmt: skip
 
 
 if __name__ == "__main__":
-    lessons.run(
+    _lesson.run(
         main,
         help={
             "mode": "how PyTensor compiles (default: NUMBA; with --quick, nothing is compiled)",

@@ -32,20 +32,22 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import _lesson
 import matplotlib.pyplot as plt
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
-from symrnn import lessons, text
-from symrnn.attention import SCORES, Attention
-from symrnn.compiling import QUICK
-from symrnn.models.seq2seq import Seq2Seq
-from symrnn.models.translation import Answer, Translator
+from symrnn import text
+from symrnn.compiling.modes import QUICK
+from symrnn.models.seq2seq.model import Seq2Seq
+from symrnn.models.seq2seq.translation import Answer, Translator
+from symrnn.nn.attention import SCORES, Attention
 from symrnn.plots import attention_map, attention_strip
 from symrnn.tasks.dates import FORMATS, dates
-from symrnn.training import train
-from symrnn.updates import adam, clip_by_global_norm
+from symrnn.training.clipping import clip_by_global_norm
+from symrnn.training.loop import train
+from symrnn.training.optimizers import adam
 
 ORANGE = "#b7500f"
 Array = np.ndarray[Any, Any]
@@ -551,12 +553,12 @@ def main(
 ) -> dict[str, Any]:
     """Run the lesson; return what its parts found."""
     if full and quick:
-        raise lessons.OptionError("--full and --quick cannot be had together: choose one")
+        raise _lesson.OptionError("--full and --quick cannot be had together: choose one")
     plan = PLANS["full" if full else "quick" if quick else "default"]
     if epochs is not None:
-        lessons.positive_option("--epochs", epochs)
+        _lesson.positive_option("--epochs", epochs)
         plan = plan._replace(epochs=epochs)
-    folder = lessons.figure_folder(figures, quick)
+    folder = _lesson.figure_folder(figures, quick)
     mode = mode or (QUICK if quick else "NUMBA")
     rng = np.random.default_rng(seed)
 
@@ -580,10 +582,10 @@ def main(
     print("\n4. Where it looks", flush=True)
     share = shares(answers, test)
     print_shares(share)
-    lessons.save_figure(draw_maps(answers, test), folder, "17_maps")
+    _lesson.save_figure(draw_maps(answers, test), folder, "17_maps")
     strip = next((a for a in answers if a.source[0] == "w"), answers[0])  # wednesday, ...
     attention_strip(strip.weights, strip.source, strip.tokens)
-    lessons.save_figure(plt.gcf(), folder, "17_strip")
+    _lesson.save_figure(plt.gcf(), folder, "17_strip")
 
     print("\n5. Does it need what it looks at?")
     hidden = answers_in_part_hidden(trained, test[:1000])
@@ -596,7 +598,7 @@ def main(
     n_drawn = 100 if quick else 1000
     sources = (test[0][0], UNCLEAR)
     best = {s: best_and_drawn(trained.translator, s, rng, n_drawn) for s in sources}
-    lessons.show_figures()
+    _lesson.show_figures()
     return {
         "example": example, "scores": scores, "differences": differences, "trained": trained,
         "test": test, "answers": answers, "right": n_right / len(test), "shares": share,
@@ -605,7 +607,7 @@ def main(
 
 
 if __name__ == "__main__":
-    lessons.run(
+    _lesson.run(
         main,
         help={
             "mode": "how PyTensor compiles the training (default: NUMBA; with --quick, nothing is "

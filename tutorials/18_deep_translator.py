@@ -31,23 +31,24 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: small produc
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import _lesson
 import matplotlib.pyplot as plt
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
-from symrnn import lessons
-from symrnn.cells import ElmanCell, LSTMCell
-from symrnn.compiling import QUICK
-from symrnn.layers import Dense
-from symrnn.losses import categorical_cross_entropy
-from symrnn.models.seq2seq import Seq2Seq
-from symrnn.models.translation import Translator
+from symrnn.compiling.modes import QUICK
+from symrnn.models.seq2seq.model import Seq2Seq
+from symrnn.models.seq2seq.translation import Translator
+from symrnn.nn.cells import ElmanCell, LSTMCell
+from symrnn.nn.layers import Dense
+from symrnn.nn.recurrent import stack, unroll
 from symrnn.tasks.strings import reversal
 from symrnn.text import Pair, PairVocabularies, pair_batches
-from symrnn.training import train
-from symrnn.unroll import stack, unroll
-from symrnn.updates import adam, clip_by_global_norm
+from symrnn.training.clipping import clip_by_global_norm
+from symrnn.training.loop import train
+from symrnn.training.losses import categorical_cross_entropy
+from symrnn.training.optimizers import adam
 
 BLUE, ORANGE, GREY = "#2b6cb0", "#c2570c", "#555555"
 Array = np.ndarray[Any, Any]
@@ -341,8 +342,8 @@ def main(
     quick: bool = False,
 ) -> dict[str, Any]:
     """Run the lesson; return what its parts found."""
-    lessons.positive_option("--n-seeds", n_seeds)
-    folder = lessons.figure_folder(figures, quick)
+    _lesson.positive_option("--n-seeds", n_seeds)
+    folder = _lesson.figure_folder(figures, quick)
     plan = SMALL if quick else DEFAULT
 
     print("1. A sum that goes up")
@@ -350,7 +351,7 @@ def main(
 
     print("\n2. What comes down")
     found = flows(seed, DEPTHS[:1] if quick else DEPTHS)
-    lessons.save_figure(draw_flows(found), folder, "18_gradients")
+    _lesson.save_figure(draw_flows(found), folder, "18_gradients")
 
     print(f"\n3. Three translators on equal terms: {plan}", flush=True)
     data = reversal(np.random.default_rng(seed), plan.n_train, plan.n_test, lengths=plan.lengths)
@@ -360,13 +361,13 @@ def main(
         seeds = range(seed, seed + n_seeds)
         runs[name] = [train_net(name, data, plan, k, mode or QUICK) for k in seeds]
         report(name, runs[name])
-    lessons.save_figure(draw_training(runs), folder, "18_training")
-    lessons.show_figures()
+    _lesson.save_figure(draw_training(runs), folder, "18_training")
+    _lesson.show_figures()
     return {"outputs": outputs, "flows": found, "data": data, "runs": runs}
 
 
 if __name__ == "__main__":
-    lessons.run(
+    _lesson.run(
         main,
         help={
             "mode": "how PyTensor compiles the training (default: nothing is compiled)",

@@ -27,13 +27,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import _lesson
 import matplotlib.pyplot as plt
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
-from symrnn import lessons
-from symrnn.compiling import QUICK
+from symrnn.compiling.modes import QUICK
 from symrnn.models.word2vec import CBOW, SkipGram, gradient_descent_on_rows, take_rows
 from symrnn.plots import word_map
 from symrnn.tasks.planted_words import PlantedWords, english_words
@@ -47,8 +47,8 @@ from symrnn.text.contexts import (
 )
 from symrnn.text.counting import cooccurrences, cosines, ppmi, svd_vectors
 from symrnn.text.word_vectors import WordVectors
-from symrnn.training import train
-from symrnn.updates import gradient_descent
+from symrnn.training.loop import train
+from symrnn.training.optimizers import gradient_descent
 
 Array = np.ndarray[Any, Any]
 
@@ -325,7 +325,7 @@ def make_text(n_sentences: int, rng: Any, folder: Path) -> Text:
     words = planted.sample(rng, n_sentences)
     vocabulary = Vocabulary.build(words, specials=(EOS,))
     if not all(word in vocabulary for word in planted.class_of):
-        raise lessons.OptionError(
+        raise _lesson.OptionError(
             f"--sentences is {n_sentences}, so few that a planted word never occurs: take more"
         )
     counts = vocabulary.counts.copy()
@@ -569,16 +569,16 @@ def main(
     """Run the lesson; return what its parts found."""
     n_sentences = sentences if sentences is not None else 3000 if quick else 20_000
     n_epochs = epochs if epochs is not None else EPOCHS
-    lessons.positive_option("--sentences", n_sentences)
-    lessons.positive_option("--epochs", n_epochs)
-    folder = lessons.figure_folder(figures, quick)
+    _lesson.positive_option("--sentences", n_sentences)
+    _lesson.positive_option("--epochs", n_epochs)
+    folder = _lesson.figure_folder(figures, quick)
     mode = mode or (QUICK if quick else "NUMBA")
     rng = np.random.default_rng(seed)
     text = make_text(n_sentences, rng, folder)
 
     print("1. Counting: seven words")
     seven = seven_words(seed)
-    lessons.save_figure(draw_seven(seven), folder, "19_seven_words")
+    _lesson.save_figure(draw_seven(seven), folder, "19_seven_words")
 
     print("\n2. Predicting: CBOW by hand", flush=True)
     by_hand = cbow_by_hand(seed, 200 if quick else 1000)
@@ -605,8 +605,8 @@ def main(
     print("\n6. What predicting has in common with counting")
     scores = scores_and_counts(net, text)
     side_by_side(found)
-    lessons.save_figure(draw_maps(found, text.planted, scores), folder, "19_maps")
-    lessons.show_figures()
+    _lesson.save_figure(draw_maps(found, text.planted, scores), folder, "19_maps")
+    _lesson.show_figures()
     return {
         "seven": seven, "by_hand": by_hand, "differences": differences, "times": times,
         "text": text, "found": found, "scores": scores,
@@ -614,7 +614,7 @@ def main(
 
 
 if __name__ == "__main__":
-    lessons.run(
+    _lesson.run(
         main,
         help={
             "mode": "how PyTensor compiles the training (default: NUMBA; with --quick, nothing is "

@@ -31,23 +31,24 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: small produc
 
 from typing import Any, NamedTuple
 
+import _lesson
 import matplotlib.pyplot as plt
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
 from matplotlib.colors import ListedColormap
 
-from symrnn import lessons
-from symrnn.compiling import QUICK
+from symrnn.compiling.modes import QUICK
 from symrnn.models.decoder import Writer
-from symrnn.models.vae import VAE, SequenceVAE
+from symrnn.models.vae.models import VAE, SequenceVAE
 from symrnn.plots import latent_grid, latent_plane
-from symrnn.schedules import advance, linear_to_zero, step_counter, warm_up
 from symrnn.tasks.bars import bars, best_log_likelihood
 from symrnn.tasks.dialogues import REPLIES
 from symrnn.text import DialogueVocabulary, padded
-from symrnn.training import train
-from symrnn.updates import adam, clip_by_global_norm
+from symrnn.training.clipping import clip_by_global_norm
+from symrnn.training.loop import train
+from symrnn.training.optimizers import adam
+from symrnn.training.schedules import advance, linear_to_zero, step_counter, warm_up
 
 BLUE, ORANGE, GREY = "#2b6cb0", "#c2570c", "#555555"
 Array = np.ndarray[Any, Any]
@@ -374,7 +375,7 @@ def main(
     mode: str | None = None, seed: int = 1, figures: str = "figures", quick: bool = False
 ) -> dict[str, Any]:
     """Run the lesson; return what its parts found."""
-    folder = lessons.figure_folder(figures, quick)
+    folder = _lesson.figure_folder(figures, quick)
     plan, mode = PLANS["quick" if quick else "default"], mode or QUICK
 
     print("1. A draw that has a gradient")
@@ -386,20 +387,20 @@ def main(
     print("\n3. A plane of bars", flush=True)
     names = ["annealed"] if quick else ["plain", "annealed"]
     runs = plane_of_bars(plan, seed, mode, names)
-    lessons.save_figure(draw_training(runs), folder, "20_training")
+    _lesson.save_figure(draw_training(runs), folder, "20_training")
     figure, z = draw_plane(runs["annealed"].model, plan, seed, mode)
-    lessons.save_figure(figure, folder, "20_plane")
+    _lesson.save_figure(figure, folder, "20_plane")
 
     print("\n4. Sentences, and a decoder that does not listen", flush=True)
     names = ["both"] if quick else [*SETTINGS]
     sentences = planes_of_sentences(plan, seed, mode, names)
-    lessons.save_figure(draw_sentences(sentences["both"], 5 * plan.grid), folder, "20_sentences")
-    lessons.show_figures()
+    _lesson.save_figure(draw_sentences(sentences["both"], 5 * plan.grid), folder, "20_sentences")
+    _lesson.show_figures()
     return {"gradients": gradients, "bounds": bounds, "bars": runs, "z": z, "sentences": sentences}
 
 
 if __name__ == "__main__":
-    lessons.run(
+    _lesson.run(
         main,
         help={
             "mode": "how PyTensor compiles the training (default: nothing is compiled)",

@@ -35,16 +35,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import _lesson
 import matplotlib.pyplot as plt
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
-from symrnn import lessons
-from symrnn.compiling import QUICK
-from symrnn.models.dialogue import DialogueModel
-from symrnn.models.replies import Replier
-from symrnn.schedules import advance, linear_to_zero, step_counter, warm_up
+from symrnn.compiling.modes import QUICK
+from symrnn.models.dialogue.model import DialogueModel
+from symrnn.models.dialogue.responder import Replier
 from symrnn.tasks.dialogues import (
     REPLIES,
     chance_without_memory,
@@ -52,13 +51,11 @@ from symrnn.tasks.dialogues import (
     is_right,
     memory_dialogues,
 )
-from symrnn.text import (
-    DialogueVocabulary,
-    dialogue_batches,
-    read_dialogues,
-)
-from symrnn.training import train
-from symrnn.updates import adam, clip_by_global_norm
+from symrnn.text import DialogueVocabulary, dialogue_batches, read_dialogues
+from symrnn.training.clipping import clip_by_global_norm
+from symrnn.training.loop import train
+from symrnn.training.optimizers import adam
+from symrnn.training.schedules import advance, linear_to_zero, step_counter, warm_up
 
 BLUE, ORANGE, GREEN, GREY = "#2b6cb0", "#c2570c", "#2f855a", "#555555"
 Array = np.ndarray[Any, Any]
@@ -389,7 +386,7 @@ def learn_file(file: str, epochs: int, plan: Plan, seed: int, mode: Any) -> list
         words = DialogueVocabulary.build(dialogues, min_count=2 if len(dialogues) > 100 else 1)
         encoded = words.encode(dialogues)
     except (OSError, ValueError) as error:
-        raise lessons.OptionError(f"--file: {error}") from error
+        raise _lesson.OptionError(f"--file: {error}") from error
     lengths = [len(u) for d in encoded for u in d]
     if max(lengths) > LONGEST:
         n_long = sum(n > LONGEST for n in lengths)
@@ -430,8 +427,8 @@ def main(
     quick: bool = False,
 ) -> dict[str, Any]:
     """Run the lesson; return what its parts found."""
-    lessons.positive_option("--epochs", epochs)
-    folder = lessons.figure_folder(figures, quick)
+    _lesson.positive_option("--epochs", epochs)
+    folder = _lesson.figure_folder(figures, quick)
     plan, mode = PLANS["quick" if quick else "default"], mode or QUICK
     rng = np.random.default_rng(seed)
 
@@ -448,7 +445,7 @@ def main(
         for name in ([] if quick else MODELS)  # building a graph takes seconds
     }
     if remembering:
-        lessons.save_figure(draw_memory(remembering), folder, "21_memory")
+        _lesson.save_figure(draw_memory(remembering), folder, "21_memory")
 
     print(f"\n3. Several replies are right: {plan.n_train:,} dialogues such as")
     choice = choice_dialogues(rng, plan.n_train), choice_dialogues(rng, plan.n_test)
@@ -460,14 +457,14 @@ def main(
         for name in (["VHRED"] if quick else MODELS)
     }
     said = several_replies(choosing, plan, seed)
-    lessons.save_figure(draw_replies(said, "animals"), folder, "21_replies")
+    _lesson.save_figure(draw_replies(said, "animals"), folder, "21_replies")
 
     print("\n4. Dialogues of your own")
     with tempfile.TemporaryDirectory() as own:
         reading = dialogues_of_your_own(Path(own))
     if file is not None:
         reading["said"] = learn_file(file, epochs, plan, seed, mode)
-    lessons.show_figures()
+    _lesson.show_figures()
     return {
         "loops": loops, "remembering": remembering, "choosing": choosing, "said": said,
         "reading": reading,
@@ -475,7 +472,7 @@ def main(
 
 
 if __name__ == "__main__":
-    lessons.run(
+    _lesson.run(
         main,
         help={
             "file": "a file of your own dialogues, for part 4",

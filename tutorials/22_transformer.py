@@ -31,27 +31,29 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+import _lesson
 import matplotlib.pyplot as plt
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
-from symrnn import lessons
-from symrnn.compiling import QUICK, call_and_put_back
-from symrnn.losses import categorical_cross_entropy
-from symrnn.models.language_model import LanguageModel
-from symrnn.models.seq2seq import LARGE, Seq2Seq
-from symrnn.models.transformer import Transformer
-from symrnn.models.transformer_lm import TransformerLM
-from symrnn.models.translation import Translator
-from symrnn.schedules import advance, linear_to_zero, step_counter, warm_up
+from symrnn.compiling.modes import QUICK
+from symrnn.compiling.warming import call_and_put_back
+from symrnn.models.language.model import LanguageModel
+from symrnn.models.language.transformer import TransformerLM
+from symrnn.models.seq2seq.model import LARGE, Seq2Seq
+from symrnn.models.seq2seq.transformer import Transformer
+from symrnn.models.seq2seq.translation import Translator
+from symrnn.nn.transformer import MultiHeadAttention, Positions
 from symrnn.tasks.dates import dates
 from symrnn.tasks.grammar import Grammar, english
 from symrnn.tasks.strings import decimal_addition
 from symrnn.text import Pair, PairVocabularies, Vocabulary, pair_batches, shuffled_windows, windows
-from symrnn.training import train
-from symrnn.transformer_layers import MultiHeadAttention, Positions
-from symrnn.updates import adam, clip_by_global_norm
+from symrnn.training.clipping import clip_by_global_norm
+from symrnn.training.loop import train
+from symrnn.training.losses import categorical_cross_entropy
+from symrnn.training.optimizers import adam
+from symrnn.training.schedules import advance, linear_to_zero, step_counter, warm_up
 
 BLUE, ORANGE, GREY = "#2b6cb0", "#c2570c", "#555555"
 NETS = {"LSTM": BLUE, "Transformer": ORANGE}
@@ -491,8 +493,8 @@ def main(
 ) -> dict[str, Any]:
     """Run the lesson; return what its parts found."""
     if full and quick:
-        raise lessons.OptionError("--full and --quick cannot be had together: choose one")
-    folder = lessons.figure_folder(figures, quick)
+        raise _lesson.OptionError("--full and --quick cannot be had together: choose one")
+    folder = _lesson.figure_folder(figures, quick)
     mode = mode or (QUICK if quick else "NUMBA")
     plans = PLANS
     if full:
@@ -506,7 +508,7 @@ def main(
 
     print("\n2. It does not know the order", flush=True)
     differences = order_and_future(seed)
-    lessons.save_figure(draw_positions(), folder, "22_positions")
+    _lesson.save_figure(draw_positions(), folder, "22_positions")
 
     runs: dict[str, dict[str, Run]] = {}
     print("\n3. Sums and dates" + (" (left out with --quick)" if quick else ""), flush=True)
@@ -527,7 +529,7 @@ def main(
     runs["characters"] = {name: f[0] for name, f in found.items()}
     by_place = {name: f[1] for name, f in found.items()}
     report(runs, floor)
-    lessons.save_figure(draw_comparison(runs, floor, by_place), folder, "22_comparison")
+    _lesson.save_figure(draw_comparison(runs, floor, by_place), folder, "22_comparison")
 
     print("\n5. What recurrence costs, and what it gives", flush=True)
     lengths = [8, 16] if quick else [16, 64, 256]
@@ -537,7 +539,7 @@ def main(
         means = [losses[a:b].mean() for a, b in ((32, 64), (64, 96), (192, 256))]
         print(f"  {name:<12} loss at places 33 to 64: {means[0]:.3f}, 65 to 96: {means[1]:.3f}, "
               f"193 to 256: {means[2]:.3f}")  # fmt: skip
-    lessons.show_figures()
+    _lesson.show_figures()
     return {
         "weights": weights, "differences": differences, "runs": runs, "floor": floor,
         "by_place": by_place, "costs": cost,
@@ -545,7 +547,7 @@ def main(
 
 
 if __name__ == "__main__":
-    lessons.run(
+    _lesson.run(
         main,
         help={
             "mode": "how PyTensor compiles the LSTMs (default: NUMBA; with --quick, QUICK)",

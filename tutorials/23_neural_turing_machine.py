@@ -31,20 +31,22 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: small produc
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import _lesson
 import matplotlib.pyplot as plt
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
-from symrnn import lessons, plots
-from symrnn.cells import LSTMCell
-from symrnn.compiling import QUICK
-from symrnn.layers import Dense
+from symrnn import plots
+from symrnn.compiling.modes import QUICK
 from symrnn.models.ntm import NeuralTuringMachine, Orders, answer_loss
+from symrnn.nn.cells import LSTMCell
+from symrnn.nn.layers import Dense
+from symrnn.nn.recurrent import unroll
 from symrnn.tasks.copying import copying, copying_batches, repeat_copying
-from symrnn.training import train
-from symrnn.unroll import unroll
-from symrnn.updates import adam, clip_by_global_norm
+from symrnn.training.clipping import clip_by_global_norm
+from symrnn.training.loop import train
+from symrnn.training.optimizers import adam
 
 BLUE, ORANGE, GREY = "#2b6cb0", "#c2570c", "#555555"
 Array = np.ndarray[Any, Any]
@@ -424,12 +426,12 @@ def main(
 ) -> dict[str, Any]:
     """Run the lesson; return what its parts found."""
     plan = SMALL if quick else DEFAULT
-    folder = lessons.figure_folder(figures, quick)
+    folder = _lesson.figure_folder(figures, quick)
     compile_in: Any = QUICK if quick else mode
 
     print("1. Where a head goes")
     weightings = addressing(seed)
-    lessons.save_figure(draw_stages(weightings), folder, "23_addressing")
+    _lesson.save_figure(draw_stages(weightings), folder, "23_addressing")
 
     print("\n2. A copy by hand")
     error = by_hand(seed)
@@ -447,20 +449,20 @@ def main(
     for name, learner in learners.items():
         runs[name] = train_on(learner, name, plan, seed, repeats=False)
         report(name, learner, runs[name])
-    lessons.save_figure(draw_training(runs, plan), folder, "23_training")
+    _lesson.save_figure(draw_training(runs, plan), folder, "23_training")
 
     print("\n4. What it does")
     for length in plan.lengths[-3:]:
         axes = plots.memory_use(*runs["machine"].pictures[length])
-        lessons.save_figure(axes[0].figure, folder, f"23_copy_{length}")
+        _lesson.save_figure(axes[0].figure, folder, f"23_copy_{length}")
 
     print("\n5. Again and again")
     run = train_on(learners["machine"], "repeats", plan, seed, repeats=True)
     for (length, times), wrong in run.wrong.items():
         print(f"  {length:>2} vectors {times:>2} times: {100 * wrong:.2f} % of the bits wrong")
     axes = plots.memory_use(*next(iter(run.pictures.values())))
-    lessons.save_figure(axes[0].figure, folder, "23_repeat_copy")
-    lessons.show_figures()
+    _lesson.save_figure(axes[0].figure, folder, "23_repeat_copy")
+    _lesson.show_figures()
     return {
         "weightings": weightings, "error": error, "runs": runs, "repeated": run, "plan": plan,
         "learners": learners,
@@ -468,7 +470,7 @@ def main(
 
 
 if __name__ == "__main__":
-    lessons.run(
+    _lesson.run(
         main,
         help={
             "mode": "how PyTensor compiles the training (with --quick it does not)",

@@ -30,17 +30,18 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: small produc
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import _lesson
 import matplotlib.pyplot as plt
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
-from symrnn import lessons, plots
-from symrnn.cells import LSTMCell
-from symrnn.compiling import QUICK
-from symrnn.layers import Dense, Embedding
-from symrnn.losses import categorical_cross_entropy
+from symrnn import plots
+from symrnn.compiling.modes import QUICK
 from symrnn.models.recursive import RecursiveNet, TreeCell, TreeLSTMCell
+from symrnn.nn.cells import LSTMCell
+from symrnn.nn.layers import Dense, Embedding
+from symrnn.nn.recurrent import unroll
 from symrnn.tasks.expressions import (
     CHARACTERS,
     SYMBOLS,
@@ -51,9 +52,10 @@ from symrnn.tasks.expressions import (
     schedule,
     text_tokens,
 )
-from symrnn.training import train
-from symrnn.unroll import unroll
-from symrnn.updates import adam, clip_by_global_norm
+from symrnn.training.clipping import clip_by_global_norm
+from symrnn.training.loop import train
+from symrnn.training.losses import categorical_cross_entropy
+from symrnn.training.optimizers import adam
 
 BLUE, ORANGE, GREEN, RED = "#2b6cb0", "#c2570c", "#2f7d32", "#b91c1c"
 Array = np.ndarray[Any, Any]
@@ -415,16 +417,16 @@ def main(
     """Run the lesson; return what its parts found."""
     plan = SMALL if quick else DEFAULT
     if epochs is not None:
-        lessons.positive_option("--epochs", epochs)
+        _lesson.positive_option("--epochs", epochs)
         plan = plan._replace(epochs=epochs)
     if depth is not None:
         if not 2 <= depth < plan.deepest:
             sizes = " with --quick" if quick else ""
-            raise lessons.OptionError(
+            raise _lesson.OptionError(
                 f"--depth is {depth}, but{sizes} must be 2 to {plan.deepest - 1}"
             )
         plan = plan._replace(depths=(1, depth))
-    folder = lessons.figure_folder(figures, quick)
+    folder = _lesson.figure_folder(figures, quick)
 
     print("1. A tree as a schedule")
     tree = show_schedule("(2+3)*(4-1)")
@@ -449,14 +451,14 @@ def main(
     for name in NETS:
         runs[name] = train_net(name, learn, tests, plan, seed, mode or QUICK)
         report(name, runs[name])
-    lessons.save_figure(draw_right(runs, plan), folder, "24_accuracy")
+    _lesson.save_figure(draw_right(runs, plan), folder, "24_accuracy")
 
     print("\n4. What the parts are worth")
     example = parse("((7-2)*(3+(8*(9-4))))-(6*(5-(1+2)))")
     figure, pairs = draw_tree(runs["tree LSTM"].net, example, mode or QUICK)
     print(f"  {example}: {sum(a == b for a, b in pairs)} of {len(pairs)} nodes are right")
-    lessons.save_figure(figure, folder, "24_tree")
-    lessons.show_figures()
+    _lesson.save_figure(figure, folder, "24_tree")
+    _lesson.show_figures()
     return {
         "tree": tree, "vectors": vectors, "learn": learn, "tests": tests, "told": told,
         "runs": runs, "pairs": pairs, "plan": plan,
@@ -464,7 +466,7 @@ def main(
 
 
 if __name__ == "__main__":
-    lessons.run(
+    _lesson.run(
         main,
         help={
             "mode": "how PyTensor compiles the training (default: nothing is compiled)",

@@ -15,18 +15,11 @@ from pytensor.scan.op import Scan
 from pytensor.tensor.subtensor import Subtensor
 from pytensor.tensor.variable import TensorVariable
 
-from symrnn.compiling import QUICK
+from symrnn.compiling.modes import QUICK
 from symrnn.explain.anatomy import Anatomy, anatomies
 from symrnn.explain.equations import Writer, named_steps
 from symrnn.explain.graphs import as_variables, inner_graph, readable
-from symrnn.explain.running import (
-    CHUNK,
-    Run,
-    as_they_are,
-    outer_values,
-    results_of,
-    values_of,
-)
+from symrnn.explain.running import CHUNK, Run, as_they_are, outer_values, results_of, values_of
 from symrnn.explain.tracing import show
 
 

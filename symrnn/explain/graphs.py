@@ -9,8 +9,8 @@ from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.replace import clone_replace, graph_replace
 from pytensor.scan.op import Scan
 
-from symrnn.bptt import Recurrence
 from symrnn.explain.equations import in_order
+from symrnn.kernels.recurrence import Recurrence
 
 NAMES = (
     "symrnn_names"  # attribute of a Scan: names of its step's variables, and when they were made

@@ -15,9 +15,9 @@ from pytensor.tensor.random.type import RandomType
 from pytensor.tensor.subtensor import IncSubtensor
 from pytensor.tensor.type import TensorType
 
-from symrnn.bptt import materialise
 from symrnn.explain.anatomy import Anatomy, Argument
 from symrnn.explain.equations import Writer, in_order, named_steps
+from symrnn.kernels.recurrence import materialise
 
 CHUNK = 2**26
 

@@ -14,7 +14,7 @@ from pytensor.graph.basic import Variable
 from pytensor.graph.replace import clone_replace
 from pytensor.graph.traversal import ancestors
 
-from symrnn.compiling import QUICK
+from symrnn.compiling.modes import QUICK
 from symrnn.explain.anatomy import Anatomy, anatomies
 from symrnn.explain.graphs import as_variables, readable
 from symrnn.explain.running import CHUNK, Run, outer_values

@@ -10,12 +10,13 @@ from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
 from pytensor.tensor.variable import TensorVariable
 
-from symrnn.cells import Cell, GRUCell
-from symrnn.compiling import QUICK
-from symrnn.layers import Dense, Embedding
-from symrnn.models.sampling import check_count, check_drawing, draw, probabilities
-from symrnn.noise import Noise
-from symrnn.unroll import unroll
+from symrnn._validate import check_whole
+from symrnn.compiling.modes import QUICK
+from symrnn.models.sampling import check_drawing, draw, probabilities
+from symrnn.nn.cells import Cell, GRUCell
+from symrnn.nn.layers import Dense, Embedding
+from symrnn.nn.random import Noise
+from symrnn.nn.recurrent import unroll
 
 
 class Decoder:
@@ -43,7 +44,7 @@ class Decoder:
     noise
         Source of what is dropped.
     cell
-        Makes the cell: a class such as `symrnn.cells.LSTMCell`, or any function
+        Makes the cell: a class such as `symrnn.nn.cells.LSTMCell`, or any function
         ``(n_in, n_hidden, rng, name=...) -> cell``. Of its state h starts as above, the rest at 0.
     word_drop
         Which part of the tokens is replaced in training, within [0, 1].
@@ -185,7 +186,7 @@ class Writer:
                 )
         if eos in banned:
             raise ValueError(f"eos, {eos}, is banned, but every text must be able to end")
-        check_count("longest", longest)
+        check_whole("longest", longest)
         self.decoder, self.eos, self.longest = decoder, eos, longest
         self.banned = list(banned)
         self.begin, self.step = decoder.compile_start(mode), decoder.compile_step(mode)

@@ -13,14 +13,14 @@ from pytensor.graph.basic import Variable
 from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.variable import TensorVariable
 
-from symrnn.attention import masked_softmax
-from symrnn.bptt import with_ones_of
-from symrnn.cells import Cell, LSTMCell
-from symrnn.checks import float_variable
-from symrnn.layers import Dense
-from symrnn.losses import binary_cross_entropy
-from symrnn.models.language_model import Rule
-from symrnn.parameters import check_whole
+from symrnn._validate import check_whole
+from symrnn.kernels.recurrence import with_ones_of
+from symrnn.models.language.model import Rule
+from symrnn.nn.attention import masked_softmax
+from symrnn.nn.cells import Cell, LSTMCell
+from symrnn.nn.inputs import float_variable
+from symrnn.nn.layers import Dense
+from symrnn.training.losses import binary_cross_entropy
 
 TINY = 1e-6  # keeps quotients and logarithms finite
 
@@ -122,7 +122,7 @@ class NeuralTuringMachine:
     n_heads
         How many heads write, and how many read. All erase before one adds.
     cell
-        Makes the controller: a class such as `symrnn.cells.ElmanCell`, or any function
+        Makes the controller: a class such as `symrnn.nn.cells.ElmanCell`, or any function
         ``(n_in, n_hidden, rng, name=...) -> cell``.
     shifts
         Which steps a head can make, different whole numbers.
@@ -144,7 +144,7 @@ class NeuralTuringMachine:
 
     Examples
     --------
-    >>> from symrnn.compiling import QUICK
+    >>> from symrnn.compiling.modes import QUICK
     >>> model = NeuralTuringMachine(2, 1, 8, np.random.default_rng(1), n_slots=4, width=3)
     >>> x = pt.tensor3("x")  # (time, batch, features)
     >>> trace = model.run(x)

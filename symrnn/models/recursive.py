@@ -10,13 +10,14 @@ from numpy.random import Generator
 from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.variable import TensorVariable
 
-from symrnn.bptt import with_ones_of
-from symrnn.cells import Gates, HiddenState, LSTMState
-from symrnn.initializers import Random, uniform, xavier_uniform
-from symrnn.layers import Dense
-from symrnn.losses import categorical_cross_entropy
-from symrnn.models.language_model import Rule
-from symrnn.parameters import check_whole, shared_parameter
+from symrnn._validate import check_whole
+from symrnn.kernels.recurrence import with_ones_of
+from symrnn.models.language.model import Rule
+from symrnn.nn.cells import Gates, HiddenState, LSTMState
+from symrnn.nn.initializers import Random, uniform, xavier_uniform
+from symrnn.nn.layers import Dense
+from symrnn.nn.module import shared_parameter
+from symrnn.training.losses import categorical_cross_entropy
 
 
 class TreeCell:
@@ -145,9 +146,9 @@ class RecursiveNet:
     --------
     The larger of two digits, 0 or 1: 0+0 is 0, all others are 1.
 
-    >>> from symrnn.compiling import QUICK
+    >>> from symrnn.compiling.modes import QUICK
     >>> from symrnn.tasks.expressions import SYMBOLS, parse, schedule
-    >>> from symrnn.updates import adam
+    >>> from symrnn.training.optimizers import adam
     >>> net = RecursiveNet(len(SYMBOLS), 2, 8, np.random.default_rng(1))
     >>> step = net.compile_training(lambda loss, params: adam(loss, params, 0.03),
     ...                             mode=QUICK)

@@ -7,6 +7,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
 
+from symrnn._validate import check_whole
+
 
 def sampling_probabilities(
     log_p: ArrayLike,
@@ -104,7 +106,7 @@ def check_settings(n_tokens: int, temperature: Any, top_k: Any, top_p: Any) -> N
             "probable token always, give rng=None"
         )
     if top_k is not None:
-        check_count("top_k", top_k, n_tokens)
+        check_whole("top_k", top_k, n_tokens)
     if top_p is not None and not (isinstance(top_p, Real) and 0 < top_p <= 1):  # type: ignore[operator]
         raise ValueError(f"top_p is {top_p}, but must be above 0 and at most 1; 0.9 is usual")
 
@@ -121,10 +123,3 @@ def check_drawing(
         )
     if rng is not None and not isinstance(rng, Generator):
         raise TypeError(f"{name} is {rng!r}, but must be a generator: numpy.random.default_rng(1)")
-
-
-def check_count(name: str, value: Any, most: int | None = None) -> None:
-    """Raise ValueError if it is no whole number from 1 to `most`."""
-    if not isinstance(value, int | np.integer) or value < 1 or (most and value > most):
-        limit = "at least 1" if most is None else f"from 1 to {most}, as many as there are tokens"
-        raise ValueError(f"{name} is {value}, but must be a whole number, {limit}")

@@ -33,12 +33,13 @@ from pytensor.graph.basic import Variable
 from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.variable import TensorVariable
 
-import symrnn.added_rows  # noqa: F401 - in mode NUMBA, fast sums of rows
-from symrnn.initializers import uniform
-from symrnn.losses import categorical_cross_entropy
-from symrnn.parameters import check_positive, check_whole, shared_parameter
+import symrnn.kernels.scatter_add  # noqa: F401 - in mode NUMBA, fast sums of rows
+from symrnn._validate import check_positive, check_whole
+from symrnn.nn.initializers import uniform
+from symrnn.nn.module import shared_parameter
 from symrnn.text.contexts import NONE
-from symrnn.updates import gradient_descent
+from symrnn.training.losses import categorical_cross_entropy
+from symrnn.training.optimizers import gradient_descent
 
 FITS = CheckAndRaise(
     ValueError,
@@ -81,7 +82,7 @@ def gradient_descent_on_rows(
 
     ``W[i] <- W[i] - eta dL/dW[i]`` for the rows i that were taken. The gradients of a row that was
     taken several times, also by several `Rows` of one matrix, add up, so that the result is that of
-    `symrnn.updates.gradient_descent`. But its time does not grow with the matrix.
+    `symrnn.training.optimizers.gradient_descent`. But its time does not grow with the matrix.
 
     Parameters
     ----------

@@ -24,7 +24,7 @@ def attention_map(
         Attention, not negative, shape ``(target, source)``: row k was used to write ``target[k]``.
     source, target
         The tokens, lists or strings. The source stands along the upper edge, the target downwards;
-        spaces and line ends are shown as marks. Of a `symrnn.models.translation.Answer` these are
+        spaces and line ends are shown as marks. Of a `symrnn.models.seq2seq.translation.Answer` these are
         ``answer.weights, answer.source, answer.tokens``.
     ax
         Where to draw; a new figure, large enough for the tokens, by default.

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from symrnn.files import replacing
+from symrnn._files import replacing
 from symrnn.search.results import Trial, table
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from numpy.random import Generator
 
-from symrnn.text.batches import check_rng, check_sizes
+from symrnn._validate import check_rng, check_sizes
 
 Dialogue = list[str]
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from symrnn.text.batches import check_bounds, check_rng, check_sizes
+from symrnn._validate import check_bounds, check_rng, check_sizes
 from symrnn.text.padding import padded
 
 DIGITS, OPERATORS = "0123456789", "+-*"

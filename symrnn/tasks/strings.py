@@ -12,7 +12,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from symrnn.text.batches import check_rng, check_sizes
+from symrnn._validate import check_rng, check_sizes
 from symrnn.text.pairs import Pair, split_pairs
 
 TrainAndTest = tuple[list[Pair], list[Pair]]

@@ -40,15 +40,7 @@ from symrnn.text.dialogues import DialogueVocabulary, read_dialogues
 from symrnn.text.padding import PairBatch, padded, pair_batches
 from symrnn.text.pairs import Pair, PairVocabularies, read_pairs, split_pairs
 from symrnn.text.penn_treebank import PennTreebank, download, penn_treebank
-from symrnn.text.tokens import (
-    EOS,
-    UNK,
-    Characters,
-    Tokenizer,
-    Words,
-    normalize,
-    tokenizer_from,
-)
+from symrnn.text.tokens import EOS, UNK, Characters, Tokenizer, Words, normalize, tokenizer_from
 from symrnn.text.vocabulary import UnknownTokenError, Vocabulary
 
 __all__ = [

@@ -5,12 +5,13 @@ batch needs. All return int64 arrays of shape ``(time, batch)``.
 """
 
 from collections.abc import Iterator, Sequence
-from numbers import Integral
 from typing import Any, overload
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
+
+from symrnn._validate import check_rng, check_sizes
 
 Tokens = NDArray[Any]
 Batch = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -84,7 +85,7 @@ def streams(tokens: Tokens, batch_size: int, n_steps: int) -> "Streams":
     Returns
     -------
     Sequence of (x, t)
-        It can be gone through many times, as `symrnn.training.train` does, and knows its length.
+        It can be gone through many times, as `symrnn.training.loop.train` does, and knows its length.
 
     Raises
     ------
@@ -275,30 +276,6 @@ def checked_tokens(tokens: Any, rng: Generator | None = None, **sizes: Any) -> T
         check_rng(rng)
     check_sizes(**sizes)
     return tokens
-
-
-def check_rng(rng: Any) -> None:
-    """Raise TypeError if `rng` is no generator of NumPy."""
-    if not isinstance(rng, Generator):
-        raise TypeError(f"rng is {rng!r}, but must be a generator: numpy.random.default_rng(1)")
-
-
-def check_sizes(**sizes: Any) -> None:
-    """Raise ValueError if a size is no whole number from 1; it is called by its name."""
-    for name, size in sizes.items():
-        if not isinstance(size, Integral) or size < 1:
-            raise ValueError(f"{name} is {size}, but must be a whole number, at least 1")
-
-
-def check_bounds(name: str, value: Any, least: int = 1) -> None:
-    """Raise ValueError unless the value is two whole numbers, the smallest and the largest."""
-    both = list(value) if isinstance(value, tuple | list) else []
-    whole = all(isinstance(v, Integral) and not isinstance(v, bool) for v in both)
-    if len(both) != 2 or not whole or not least <= both[0] <= both[1]:
-        raise ValueError(
-            f"{name} is {value}, but must be two whole numbers, the smallest, at least {least}, "
-            f"and the largest: ({max(least, 1)}, 3)"
-        )
 
 
 def _check_window(tokens: Tokens, n_steps: int) -> None:

@@ -22,7 +22,8 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.sparse.linalg import svds
 
-from symrnn.text.batches import check_rng, check_sizes, checked_tokens
+from symrnn._validate import check_rng, check_sizes
+from symrnn.text.batches import checked_tokens
 from symrnn.text.contexts import check_end, inside, sentences
 
 PIECE = 2**22  # tokens that are counted at a time

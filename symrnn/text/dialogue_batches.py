@@ -10,7 +10,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
 
-from symrnn.text.batches import check_rng, check_sizes
+from symrnn._validate import check_rng, check_sizes
 from symrnn.text.padding import padded
 from symrnn.text.tokens import EOS
 
@@ -77,7 +77,7 @@ def dialogue_batches(
     hundreds. `most_turns` cuts it into pieces, each beginning with the utterance that the piece
     before it ended with. So every utterance but the first is still a reply once, and what was said
     before its piece is forgotten. For a model that learns from the last reply alone (`last_only` of
-    `symrnn.models.dialogue.DialogueModel`) leave it out: each piece has a last reply, so pieces of
+    `symrnn.models.dialogue.model.DialogueModel`) leave it out: each piece has a last reply, so pieces of
     3 of five utterances teach it the third and the fifth.
 
     Parameters

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from symrnn.text.batches import check_rng, check_sizes
+from symrnn._validate import check_rng, check_sizes
 from symrnn.text.tokens import EOS
 
 POOL = 50
@@ -120,7 +120,7 @@ def pair_batches(
     -------
     Sequence of PairBatch
         Tuples ``(source, source_mask, target, target_mask)``, each of shape ``(time, batch)``;
-        int64 and bool. It can be gone through many times, as `symrnn.training.train` does, and
+        int64 and bool. It can be gone through many times, as `symrnn.training.loop.train` does, and
         knows its length. An index gives a batch in the order of the last time.
 
     Raises

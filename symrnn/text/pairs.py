@@ -28,7 +28,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
 
-from symrnn.text.batches import check_rng, check_sizes
+from symrnn._validate import check_rng, check_sizes
 from symrnn.text.corpora import read_text
 from symrnn.text.tokens import EOS, UNK, Characters, Tokenizer
 from symrnn.text.vocabulary import UnknownTokenError, Vocabulary

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from symrnn.files import replacing
+from symrnn._files import replacing
 from symrnn.text.tokens import EOS, UNK
 
 FORMAT = "symrnn vocabulary 1"

@@ -31,8 +31,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from symrnn.files import replacing
-from symrnn.text.batches import check_sizes
+from symrnn._files import replacing
+from symrnn._validate import check_sizes
 from symrnn.text.counting import unit_rows
 from symrnn.text.vocabulary import UnknownTokenError
 

@@ -1,0 +1,1 @@
+"""How a recurrent loop runs fast. Nothing outside imports the insides of these modules."""

@@ -1,0 +1,1 @@
+"""Models of dialogues, and their responses."""

@@ -1,0 +1,1 @@
+"""Language models, the text that they write, and their saved runs."""

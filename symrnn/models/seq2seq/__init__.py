@@ -1,0 +1,1 @@
+"""Sequence to sequence: encoder-decoders, Transformers, what they answer, and their saved runs."""

@@ -1,0 +1,1 @@
+"""Variational autoencoders, of vectors and of sequences."""

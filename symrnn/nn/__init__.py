@@ -1,0 +1,1 @@
+"""What nets are made of: modules, cells, layers, attention, and how a cell is unrolled over time."""

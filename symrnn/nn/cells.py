@@ -1,0 +1,434 @@
+"""Cells: what a recurrent net does at one time step.
+
+A cell has
+
+- ``params``: its shared weights, in order;
+- ``n_gates``: how many arrays a step gets from its input, for example 4 for an LSTM;
+- ``State``: a named tuple; its first field is the output h;
+- ``initial_state(batch_size)``: the state before the first step;
+- ``project(x)``: ``x W_x + b`` for all time steps at once, as one matrix product;
+- ``W_h``: what the last step's output is multiplied with (`symrnn.nn.recurrent` does that);
+- ``step``: the new state from the gates and the old state;
+- ``elementwise``: whether `step` is nothing but elementwise operations; if not, training is slower;
+- ``n_recurrent_gates``: how many arrays a step gets from the state, as a rule `n_gates`;
+- ``renewed(shape)``: for each array of the state None, or which entries a step may change.
+
+The gates arrive as a tuple of `n_gates` arrays of shape ``(batch, n_hidden)``. A cell whose gates
+see only the sum ``z_t = x_t W_x + b + h_{t-1} W_h`` has ``step(z, *state)``. One that needs the two
+parts by themselves says ``additive = False`` and has ``step(zx, zh, *state)``.
+
+A cell of your own is a subclass of `Cell` with `n_gates`, `State` and `step`:
+
+>>> import numpy as np, pytensor.tensor as pt
+>>> class LeakyCell(Cell):
+...     n_gates = 2
+...     State = HiddenState
+...
+...     def step(self, z, h):
+...         a, g = z
+...         u = pt.sigmoid(a)
+...         return HiddenState(u * h + (1 - u) * pt.tanh(g))
+>>> cell = LeakyCell(3, 5, rng=np.random.default_rng(1))
+>>> [(w.name, w.get_value().shape) for w in cell.params]
+[('W_x', (3, 10)), ('W_h', (5, 10)), ('b', (10,))]
+
+As long as `step` is elementwise, as here, `symrnn.nn.recurrent.unroll` gives it the fast way back. A
+class whose step is not, because it has another product or a mean over units, has the line
+``elementwise = False``.
+Vectors ``(n_hidden,)`` of its own, such as peephole weights, it makes with ``self.parameter``.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import pytensor.tensor as pt
+from numpy.typing import ArrayLike
+from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.tensor.variable import TensorVariable
+
+from symrnn.nn.initializers import Array, Initializer, Random, identity, orthogonal, xavier_uniform
+from symrnn.nn.module import shared_parameter
+
+Gates = tuple[TensorVariable, ...]
+
+
+class HiddenState(NamedTuple):
+    """State of a cell that remembers nothing but its output."""
+
+    h: Any
+
+
+class LSTMState(NamedTuple):
+    """State of an `LSTMCell`: its output h and its memory c."""
+
+    h: Any
+    c: Any
+
+
+class Cell:
+    """What all cells have in common: weights, the start at zero, and the projection of the input.
+
+    Parameters
+    ----------
+    n_in, n_hidden
+        Sizes of ``x_t`` and ``h_t``.
+    rng
+        Source of random numbers for the initial weights; not needed where both are given as arrays.
+    W_x
+        Initializer (for each gate) or array of shape ``(n_in, n_gates * n_hidden)``.
+    W_h
+        Initializer (for each gate) or array of shape ``(n_hidden, n_gates * n_hidden)``.
+    bias
+        False leaves b out. It starts at 0 unless the cell says otherwise.
+    name
+        Told apart by it where a graph has several cells: the weights are named ``name.W_x`` and so
+        on. By default their names are those of the equation.
+
+    Raises
+    ------
+    ValueError
+        If a size is below 1 or an array does not have its shape.
+    """
+
+    n_gates: int
+    State: Callable[..., Any]
+    additive: ClassVar[bool] = True
+    elementwise: bool = True
+
+    def __init__(
+        self,
+        n_in: int,
+        n_hidden: int,
+        rng: Random | None = None,
+        W_x: Initializer | ArrayLike = xavier_uniform,
+        W_h: Initializer | ArrayLike = orthogonal,
+        bias: bool = True,
+        name: str = "",
+    ) -> None:
+        missing = [line for line in ("n_gates", "State") if not hasattr(self, line)]
+        if missing:
+            raise TypeError(
+                f"the class {type(self).__name__} must say {' and '.join(missing)}, for example "
+                "n_gates = 1 and State = HiddenState"
+            )
+        self.n_in, self.n_hidden, self.name = n_in, n_hidden, name
+        self.n_recurrent_gates = self.n_gates
+        self.params: list[SharedVariable] = []
+        width = self.n_gates * n_hidden
+        self.W_x = self.parameter("W_x", (n_in, width), self._each_gate(W_x), rng)
+        self.W_h = self.parameter("W_h", (n_hidden, width), self._each_gate(W_h), rng)
+        self.b = self.parameter("b", (width,), np.zeros(width)) if bias else None
+
+    def parameter(
+        self,
+        name: str,
+        shape: Sequence[int],
+        initial: Initializer | ArrayLike,
+        rng: Random | None = None,
+    ) -> SharedVariable:
+        """Make a shared weight as `symrnn.nn.module.shared_parameter` and put it into `params`.
+
+        To be called after ``super().__init__(...)``.
+        """
+        prefix = f"{self.name}." if self.name else ""
+        self.params.append(shared_parameter(f"{prefix}{name}", shape, initial, rng))
+        return self.params[-1]
+
+    def _each_gate(self, initial: Initializer | ArrayLike) -> Initializer | ArrayLike:
+        """Draw the weights of each gate by themselves: sizes of one gate set their scale."""
+        if not callable(initial):
+            return initial
+
+        def gate_by_gate(rng: Random, shape: Sequence[int]) -> Array:
+            one = (shape[0], shape[1] // self.n_gates)
+            return np.concatenate([initial(rng, one) for _ in range(self.n_gates)], axis=1)
+
+        return gate_by_gate
+
+    def initial_state(self, batch_size: Any) -> Any:
+        """Zeros of shape ``(batch, n_hidden)``, of the weights' dtype."""
+        zeros = pt.zeros((batch_size, self.W_h.shape[0]), dtype=self.W_h.dtype)
+        return self.State(*(zeros for _ in self.State._fields))  # type: ignore[attr-defined]
+
+    def project(self, x: TensorVariable) -> TensorVariable:
+        """Return ``x W_x + b``, shape ``(time, batch, n_gates * n_hidden)``."""
+        time, batch, features = x.shape
+        z = x.reshape((time * batch, features)) @ self.W_x
+        if self.b is not None:
+            z = z + self.b
+        return z.reshape((time, batch, self.W_x.shape[1]))
+
+    def renewed(self, shape: Sequence[Any]) -> list[TensorVariable | None]:
+        """For each array of the state, which entries a step may change: None is all of them."""
+        return [None] * len(self.State._fields)  # type: ignore[attr-defined]
+
+    def step(self, *gates_and_state: Any) -> Any:
+        """Return the new state from the gates and the old state."""
+        raise NotImplementedError(f"{type(self).__name__} needs a step(self, z, *state)")
+
+
+class LinearCell(Cell):
+    """A linear recurrence, without gates and without a squashing function.
+
+    ``h_t = x_t W_x + h_{t-1} W_h + b``
+
+    Parameters and errors as in `Cell`, but `W_h` starts as the identity, which keeps what it has
+    seen.
+
+    Examples
+    --------
+    A cell that counts: one input, one hidden unit, both weights 1.
+
+    >>> cell = LinearCell(1, 1, W_x=[[1.0]], W_h=[[1.0]], bias=False)
+    >>> [(w.name, w.get_value().tolist()) for w in cell.params]
+    [('W_x', [[1.0]]), ('W_h', [[1.0]])]
+    """
+
+    n_gates = 1
+    State = HiddenState
+
+    def __init__(
+        self,
+        n_in: int,
+        n_hidden: int,
+        rng: Random | None = None,
+        W_x: Initializer | ArrayLike = xavier_uniform,
+        W_h: Initializer | ArrayLike = identity,
+        bias: bool = True,
+        name: str = "",
+    ) -> None:
+        super().__init__(n_in, n_hidden, rng, W_x, W_h, bias, name)
+
+    def step(self, z: Gates, h: TensorVariable) -> HiddenState:
+        """Return the new state, shape ``(batch, n_hidden)``: the sum z itself."""
+        (z_h,) = z
+        return HiddenState(z_h)
+
+
+def relu(x: TensorVariable) -> TensorVariable:
+    """``max(x, 0)``."""
+    return pt.maximum(x, 0)
+
+
+ACTIVATIONS: dict[str, Callable[[TensorVariable], TensorVariable]] = {
+    "tanh": pt.tanh,
+    "relu": relu,
+    "sigmoid": pt.sigmoid,
+    "identity": lambda x: x,
+}
+
+
+class ElmanCell(Cell):
+    """The simple recurrent net (Elman, 1990).
+
+    ``h_t = phi(x_t W_x + h_{t-1} W_h + b)``
+
+    Parameters
+    ----------
+    n_in, n_hidden, rng, W_x, W_h, bias, name
+        As in `Cell`.
+    activation
+        phi: ``"tanh"``, ``"relu"``, ``"sigmoid"`` or ``"identity"``.
+
+    Raises
+    ------
+    ValueError
+        As `Cell`, or if there is no such activation.
+
+    Examples
+    --------
+    >>> cell = ElmanCell(3, 5, np.random.default_rng(1), activation="relu")
+    >>> [(w.name, w.get_value().shape) for w in cell.params]
+    [('W_x', (3, 5)), ('W_h', (5, 5)), ('b', (5,))]
+    """
+
+    n_gates = 1
+    State = HiddenState
+
+    def __init__(
+        self,
+        n_in: int,
+        n_hidden: int,
+        rng: Random | None = None,
+        activation: str = "tanh",
+        W_x: Initializer | ArrayLike = xavier_uniform,
+        W_h: Initializer | ArrayLike = orthogonal,
+        bias: bool = True,
+        name: str = "",
+    ) -> None:
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation is {activation!r}, but must be one of {[*ACTIVATIONS]}")
+        super().__init__(n_in, n_hidden, rng, W_x, W_h, bias, name)
+        self.phi = ACTIVATIONS[activation]
+
+    def step(self, z: Gates, h: TensorVariable) -> HiddenState:
+        """Return the new state, shape ``(batch, n_hidden)``."""
+        (z_h,) = z
+        return HiddenState(self.phi(z_h))
+
+
+class LSTMCell(Cell):
+    """Long short-term memory (Hochreiter and Schmidhuber, 1997; forget gate: Gers et al., 2000).
+
+    ::
+
+        i_t = sigmoid(x_t W_xi + h_{t-1} W_hi + b_i  [+ p_i * c_{t-1}])     input gate
+        f_t = sigmoid(x_t W_xf + h_{t-1} W_hf + b_f  [+ p_f * c_{t-1}])     forget gate
+        g_t = tanh(x_t W_xg + h_{t-1} W_hg + b_g)                           candidate
+        c_t = f_t * c_{t-1} + i_t * g_t                                     memory
+        o_t = sigmoid(x_t W_xo + h_{t-1} W_ho + b_o  [+ p_o * c_t])         output gate
+        h_t = o_t * tanh(c_t)                                               output
+
+    with ``W_x = [W_xi W_xf W_xg W_xo]`` and so on.
+
+    Parameters
+    ----------
+    n_in, n_hidden, rng, W_x, W_h, bias, name
+        As in `Cell`. The bias of the forget gate starts at 1, so that the cell remembers from the
+        beginning (Jozefowicz et al., 2015).
+    gates
+        Which gates there are, for seeing what they are good for: ``"ifo"``; ``"io"`` is the cell of
+        1997, which never forgets; ``""`` leaves the constant error carousel ``c_t = c_{t-1} + g_t``
+        alone. A gate that is not there is open (1) and has no weights.
+    peepholes
+        True lets the gates see the memory through weights ``p_i, p_f, p_o`` (Gers et al., 2002),
+        which start at 0.
+
+    Raises
+    ------
+    ValueError
+        As `Cell`, or if `gates` is not made of i, f and o in this order.
+
+    Examples
+    --------
+    >>> cell = LSTMCell(3, 5, np.random.default_rng(1))
+    >>> [(w.name, w.get_value().shape) for w in cell.params]
+    [('W_x', (3, 20)), ('W_h', (5, 20)), ('b', (20,))]
+    >>> cell.b.get_value().reshape(4, 5)[:, 0].tolist()
+    [0.0, 1.0, 0.0, 0.0]
+    """
+
+    State = LSTMState
+
+    def __init__(
+        self,
+        n_in: int,
+        n_hidden: int,
+        rng: Random | None = None,
+        gates: str = "ifo",
+        peepholes: bool = False,
+        W_x: Initializer | ArrayLike = xavier_uniform,
+        W_h: Initializer | ArrayLike = orthogonal,
+        bias: bool = True,
+        name: str = "",
+    ) -> None:
+        if gates not in {"ifo", "io", "fo", "if", "i", "f", "o", ""}:
+            raise ValueError(
+                f"gates is {gates!r}, but must be 'ifo' or a part of it in this order: 'io' leaves "
+                "the forget gate out, '' all gates"
+            )
+        self.gates = [gate for gate in "ifgo" if gate in gates or gate == "g"]
+        self.n_gates = len(self.gates)
+        super().__init__(n_in, n_hidden, rng, W_x, W_h, bias, name)
+        if self.b is not None and "f" in gates:
+            b = self.b.get_value()
+            b[n_hidden * self.gates.index("f") :][:n_hidden] = 1
+            self.b.set_value(b)
+        self.p_i, self.p_f, self.p_o = (
+            self.parameter(f"p_{gate}", (n_hidden,), np.zeros(n_hidden))
+            if peepholes and gate in gates
+            else None
+            for gate in "ifo"
+        )
+
+    def step(self, z: Gates, h: TensorVariable, c: TensorVariable) -> LSTMState:
+        """Return the new state, each of shape ``(batch, n_hidden)``."""
+        z_of = dict(zip(self.gates, z, strict=True))
+        i = _gate(z_of.get("i"), self.p_i, c)
+        f = _gate(z_of.get("f"), self.p_f, c)
+        g = pt.tanh(z_of["g"])
+        c = f * c + i * g
+        o = _gate(z_of.get("o"), self.p_o, c)
+        return LSTMState(h=o * pt.tanh(c), c=c)
+
+
+def _gate(z: TensorVariable | None, p: TensorVariable | None, c: TensorVariable) -> Any:
+    """``sigmoid(z + p * c)``; without a peephole ``sigmoid(z)``; a gate that is not there is 1."""
+    if z is None:
+        return 1
+    return pt.sigmoid(z if p is None else z + p * c)
+
+
+class GRUCell(Cell):
+    """Gated recurrent unit (Cho et al., 2014).
+
+    ::
+
+        r_t = sigmoid(x_t W_xr + h_{t-1} W_hr + b_r)                  reset gate
+        u_t = sigmoid(x_t W_xu + h_{t-1} W_hu + b_u)                  update gate
+        n_t = tanh(x_t W_xn + b_n + r_t * (h_{t-1} W_hn + b_hn))      reset="after" the product
+        n_t = tanh(x_t W_xn + b_n + (r_t * h_{t-1}) W_hn)             reset="before" it
+        h_t = (1 - u_t) * n_t + u_t * h_{t-1}
+
+    with ``W_x = [W_xr W_xu W_xn]`` and so on. Here u is how much of the old state is kept, as in
+    torch and Keras; in the paper its part and that of 1 - u are exchanged.
+
+    Parameters
+    ----------
+    n_in, n_hidden, rng, W_x, W_h, bias, name
+        As in `Cell`.
+    reset
+        ``"after"`` (as in cuDNN and torch) or ``"before"`` (as in the paper). Before it there is a
+        second product in each step: ``W_h`` has the columns of r and u, and ``W_hn`` is a weight of
+        its own. Such a cell takes the automatic way back.
+
+    Raises
+    ------
+    ValueError
+        As `Cell`, or if `reset` is neither.
+
+    Examples
+    --------
+    >>> cell = GRUCell(3, 5, np.random.default_rng(1))
+    >>> [(w.name, w.get_value().shape) for w in cell.params]
+    [('W_x', (3, 15)), ('W_h', (5, 15)), ('b', (15,)), ('b_hn', (5,))]
+    """
+
+    n_gates = 3
+    State = HiddenState
+    additive = False
+
+    def __init__(
+        self,
+        n_in: int,
+        n_hidden: int,
+        rng: Random | None = None,
+        reset: str = "after",
+        W_x: Initializer | ArrayLike = xavier_uniform,
+        W_h: Initializer | ArrayLike = orthogonal,
+        bias: bool = True,
+        name: str = "",
+    ) -> None:
+        if reset not in ("after", "before"):
+            raise ValueError(f"reset is {reset!r}, but must be 'after' or 'before'")
+        self.reset = reset
+        super().__init__(n_in, n_hidden, rng, W_x, W_h, bias, name)
+        self.b_hn = self.W_hn = None
+        if reset == "before":
+            self.elementwise, self.n_recurrent_gates = False, 2
+            W_h_all = self.W_h.get_value()
+            self.W_h.set_value(W_h_all[:, : 2 * n_hidden])
+            self.W_hn = self.parameter("W_hn", (n_hidden, n_hidden), W_h_all[:, 2 * n_hidden :])
+        elif bias:
+            self.b_hn = self.parameter("b_hn", (n_hidden,), np.zeros(n_hidden))
+
+    def step(self, zx: Gates, zh: Gates, h: TensorVariable) -> HiddenState:
+        """Return the new state, shape ``(batch, n_hidden)``."""
+        r = pt.sigmoid(zx[0] + zh[0])
+        u = pt.sigmoid(zx[1] + zh[1])
+        if self.reset == "before":
+            n = pt.tanh(zx[2] + (r * h) @ self.W_hn)
+        else:
+            n = pt.tanh(zx[2] + r * (zh[2] + self.b_hn if self.b_hn is not None else zh[2]))
+        return HiddenState((1 - u) * n + u * h)

@@ -1,0 +1,332 @@
+"""Checkpoints: all that a training changes, in one safetensors file, so that it can go on later.
+
+``save(path, variables, data)`` writes shared variables, random generators and a dictionary;
+``load(path)`` reads and checks the file; ``load(path).restore(variables)`` puts all in place. A
+training that is stopped and resumed then ends with the weights, bit by bit, of one that was not.
+
+The file holds an array for each variable, under its name, as any program that reads safetensors
+can show. Its metadata hold the rest as JSON, and a checksum of everything. Nothing in it is ever
+executed.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from numpy.random import Generator
+from numpy.typing import NDArray
+from pytensor.compile.sharedvalue import SharedVariable
+from safetensors import SafetensorError, safe_open
+
+from symrnn import __version__
+from symrnn._files import replacing
+
+FORMAT = "1"
+DTYPES = "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64 complex64"
+
+Array = NDArray[Any]
+Variables = Iterable[Any] | Mapping[str, Any]
+
+
+class CheckpointError(ValueError):
+    """A file is no checkpoint, is damaged, or does not fit the model."""
+
+
+def save(path: str | os.PathLike[str], variables: Variables, data: Any = None) -> None:
+    """Write a checkpoint.
+
+    The file is written beside `path` and then renamed: there is an old one or a new one at any
+    moment, also if the process is killed or the disk is full. (A killed process may leave a file
+    ``.NAME.*.part`` beside; a save removes those that nobody has written to for an hour.)
+
+    Parameters
+    ----------
+    path
+        By custom it ends in ``.safetensors``. A folder that is not there is made.
+    variables
+        All that a training changes: a list of shared variables (weights, an update rule's memory,
+        carried states, running statistics) and random generators (those of graphs and
+        `numpy.random.Generator`), or a dictionary that gives each a name. In a list, variables go
+        by their own names, which must differ, and generators, which as a rule have none, by their
+        order: ``generator 1``, ``generator 2`` ... The keys of the dictionary of updates are what
+        a step changes; what is set by hand, such as a learning rate, has to be added. One that is
+        in the list twice is written once.
+    data
+        A dictionary of what else is needed: settings of the model, vocabulary, losses so far. It
+        may hold numbers, texts, truth values, None, lists and dictionaries with texts as keys.
+        A tuple comes back as a list.
+
+    Raises
+    ------
+    TypeError
+        If `data` holds something else, or `variables` has anything but shared variables and
+        generators.
+    ValueError
+        If a variable has no name, two have the same, or there is none.
+    OSError
+        If the file cannot be written. The old one is then as it was.
+
+    Examples
+    --------
+    >>> import pytensor, tempfile
+    >>> W, order = pytensor.shared(np.ones((2, 3)), name="W"), np.random.default_rng(1)
+    >>> path = Path(tempfile.mkdtemp()) / "model.safetensors"
+    >>> save(path, [W, order], {"settings": {"n_hidden": 3}, "epoch": 5})
+    >>> W.set_value(np.zeros((2, 3)))
+    >>> next_draw = order.random()
+    >>> saved = load(path)
+    >>> saved.data
+    {'settings': {'n_hidden': 3}, 'epoch': 5}
+    >>> saved.restore([W, order])
+    >>> float(W.get_value().sum()), order.random() == next_draw
+    (6.0, True)
+
+    A training that saves after every epoch, and goes on from the last one if it was stopped::
+
+        updates = {**adam(loss, params), **noise.updates, **carried.updates(final)}
+        step = pytensor.function([x, t], loss, updates=updates)
+        changing, done = [*updates, order], 0
+        if path.exists():
+            saved = load(path)
+            saved.restore(changing)
+            done = saved.data["epoch"]
+        else:
+            save(path, changing, {"epoch": 0})  # tells at once whether all have names
+
+        def each_epoch(epoch, loss):
+            save(path, changing, {"epoch": done + epoch})
+
+        batches = lambda: minibatches([X, T], 32, order)
+        train(step, batches, epochs=50 - done, each_epoch=each_epoch)
+
+    Ctrl-C ends `train` after a step, as a rule in the middle of an epoch. The file is then that of
+    the last whole epoch. To keep what came after it too, count the steps, let the order of an epoch
+    depend on its number alone, and save when `train` is back (or from `each_step`)::
+
+        n = pytensor.shared(np.array(0), name="n")
+        step = pytensor.function([x, t], loss, updates={**updates, n: n + 1})
+
+        def batches():
+            epoch, made = divmod(int(n.get_value()), n_batches)
+            order = np.random.default_rng([seed, epoch])
+            return itertools.islice(minibatches([X, T], 32, order), made, None)
+
+        train(step, batches, steps=50 * n_batches - int(n.get_value()))
+        save(path, [*updates, n])
+    """
+    states = {name: _state(variable) for name, variable in _named(variables).items()}
+    data = {} if data is None else data
+    _check_plain(data, "data")
+    arrays, axes = {}, {}
+    for name, value in states.items():
+        if isinstance(value, dict):
+            continue
+        if value.dtype.name not in DTYPES.split():
+            raise TypeError(f"{name} has dtype {value.dtype}, but the file can only hold {DTYPES}")
+        if name == "__metadata__":
+            raise ValueError("in a safetensors file no variable can have the name __metadata__")
+        arrays[name] = np.asarray(value, dtype=value.dtype.newbyteorder("<"), order="C")
+        if not value.flags.c_contiguous:  # a product of matrices rounds otherwise in another order
+            axes[name] = np.argsort(np.abs(value.strides), kind="stable")[::-1].tolist()
+    generators = {name: state for name, state in states.items() if name not in arrays}
+    contents = {"symrnn": __version__, "data": data, "generators": generators, "axes": axes}
+    text = json.dumps(contents, default=lambda a: a.tolist())  # some states have arrays
+    checksum = _checksum(text, arrays)
+    metadata = {"symrnn_checkpoint": FORMAT, "contents": text, "checksum": checksum}
+    try:
+        content = safetensors.numpy.save(arrays, metadata)
+        with replacing(Path(os.path.realpath(path))) as stream:
+            stream.write(content)
+    except (OSError, SafetensorError) as error:
+        raise OSError(
+            f"{os.fspath(path)} could not be saved, and is as it was before: {error}"
+        ) from error
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What `load` returns.
+
+    Attributes
+    ----------
+    path
+        Where it was read.
+    data
+        The dictionary that was saved.
+    arrays
+        The values of the shared variables by name, with dtype, shape and order in memory as saved.
+    generators
+        The states of the random generators by name.
+    """
+
+    path: Path
+    data: dict[str, Any]
+    arrays: dict[str, Array]
+    generators: dict[str, Any]
+
+    def restore(self, variables: Variables, partly: bool = False) -> None:
+        """Set all variables and generators to what was saved, or none if one does not fit.
+
+        Parameters
+        ----------
+        variables
+            As for `save`. Generators without names must stand in the same order.
+        partly
+            True lets the file hold more than is asked for: the weights alone for use, for example,
+            ``load(path).restore(model.params, partly=True)``.
+
+        Raises
+        ------
+        CheckpointError
+            If something is missing or superfluous, or has another shape, dtype or kind.
+        TypeError, ValueError
+            As for `save`.
+        """
+        variables, saved = _named(variables), {**self.arrays, **self.generators}
+        here = {name: _state(variable) for name, variable in variables.items()}
+        missing = [name for name in here if name not in saved]
+        superfluous = [] if partly else [name for name in saved if name not in here]
+        kinds = {name: (_kind(saved[name]), _kind(here[name])) for name in here if name in saved}
+        other = [f"{name} ({a}, here {b})" for name, (a, b) in kinds.items() if a != b]
+        wrong = {"it lacks": missing, "it has besides": superfluous, "they differ in": other}
+        if any(wrong.values()):
+            said = "; ".join(f"{what} {_some(names)}" for what, names in wrong.items() if names)
+            raise CheckpointError(
+                f"{self.path} does not fit, and nothing was changed: {said}. Build the model with "
+                "the settings it was saved with, and list the same variables as then; to take only "
+                "some of a file, give partly=True"
+            )
+        for name, variable in variables.items():
+            if isinstance(variable, Generator):
+                variable.bit_generator.state = self.generators[name]
+            elif name in self.generators:
+                generator = variable.get_value()
+                generator.bit_generator.state = self.generators[name]
+                variable.set_value(generator)
+            else:
+                variable.set_value(self.arrays[name])
+
+
+def load(path: str | os.PathLike[str]) -> Checkpoint:
+    """Read a checkpoint and check that it is whole.
+
+    A file can be read before there is a model: ``load(path).data`` says how to build it.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such file, it is no checkpoint, it is not what was written (cut off, altered)
+        or a newer symrnn wrote it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path} is {'a folder, no file' if path.is_dir() else 'no file'}")
+    try:
+        with safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is no safetensors file, or damaged: {error}") from error
+    if "symrnn_checkpoint" not in metadata:
+        raise CheckpointError(f"{path} is a safetensors file, but no checkpoint of symrnn")
+    if metadata["symrnn_checkpoint"] != FORMAT:
+        raise CheckpointError(
+            f"{path} has format {metadata['symrnn_checkpoint']}, and this symrnn, {__version__}, "
+            f"reads format {FORMAT}: use a newer one"
+        )
+    text = metadata.get("contents", "")
+    if metadata.get("checksum") != _checksum(text, arrays):
+        raise CheckpointError(
+            f"{path} is damaged: its contents are not those that were written (the checksum "
+            "differs); take a copy of it, or an earlier file"
+        )
+    contents = json.loads(text)
+    for name, axes in contents["axes"].items():
+        arrays[name] = arrays[name].transpose(axes).copy("C").transpose(np.argsort(axes))
+    return Checkpoint(path, contents["data"], arrays, contents["generators"])
+
+
+def _named(variables: Variables) -> dict[str, Any]:
+    """Variables and generators by name."""
+    if isinstance(variables, SharedVariable) or not isinstance(variables, Iterable):
+        raise TypeError(f"the variables must be a list, such as [W, b, rng], and not {variables!r}")
+    if isinstance(variables, Mapping):
+        if not all(isinstance(name, str) for name in variables):
+            raise TypeError(
+                "the keys of a dictionary must be the variables' names; the variables of a "
+                "dictionary of updates are [*updates]"
+            )
+        return dict(variables)
+    named: dict[str, Any] = {}
+    n_generators = 0
+    for variable in {id(v): v for v in variables}.values():  # each once
+        name = getattr(variable, "name", None)
+        if name is None and isinstance(_state(variable), dict):
+            n_generators += 1
+            name = f"generator {n_generators}"
+        if name is None or name in named:
+            fault = f"two are named {name}" if name else f"{variable!r} has no name"
+            raise ValueError(
+                f"{fault}: name what you make, as in pytensor.shared(array, name='a') and "
+                "LSTMCell(..., name='first'), or give a dictionary {name: variable}"
+            )
+        named[name] = variable
+    if not named:
+        raise ValueError("the list of variables is empty")
+    return named
+
+
+def _state(variable: Any) -> Any:
+    """The array in a shared variable, not copied, or the state of a generator, a dictionary."""
+    value = variable
+    if isinstance(variable, SharedVariable):
+        value = variable.get_value(borrow=True)
+    elif not isinstance(variable, Generator):
+        raise TypeError(
+            "a checkpoint takes a list of shared variables and of generators, such as "
+            f"numpy.random.default_rng(1), and not {variable!r}"
+        )
+    return value.bit_generator.state if isinstance(value, Generator) else np.asarray(value)
+
+
+def _kind(state: Any) -> str:
+    """What must be the same in the file and in the model."""
+    return state["bit_generator"] if isinstance(state, dict) else f"{state.dtype} {state.shape}"
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more
+
+
+def _check_plain(value: Any, place: str) -> None:
+    """Check that JSON gives back what it was given."""
+    if isinstance(value, dict):
+        for key, entry in value.items():
+            if not isinstance(key, str):
+                raise TypeError(f"{place} has the key {key!r}, but keys must be texts")
+            _check_plain(entry, f"{place}[{key!r}]")
+    elif isinstance(value, list | tuple):
+        for k, entry in enumerate(value):
+            _check_plain(entry, f"{place}[{k}]")
+    elif not isinstance(value, str | int | float | None):
+        raise TypeError(
+            f"{place} is a {type(value).__name__}, but only numbers, texts, truth values, None, "
+            "lists and dictionaries can be saved: write float(...), int(...) or array.tolist()"
+        )
+
+
+def _checksum(text: str, arrays: dict[str, Array]) -> str:
+    """Of the metadata and of all names, dtypes, shapes and bytes."""
+    total = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        total.update(f"{name!r} {array.dtype.name} {array.shape}".encode())
+        total.update(array.reshape(-1).view(np.uint8).data)
+    return total.hexdigest()
