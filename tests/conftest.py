@@ -7,6 +7,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: each test pr
 import contextlib
 import importlib.util
 import io
+import signal
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -45,6 +46,16 @@ def quick(request, tmp_path_factory):
     """A quick run of the test module's `lesson`: what it returned and printed, its figures."""
     folder = tmp_path_factory.mktemp("figures")
     return *run_lesson(request.module.lesson, folder, quick=True), folder / "quick"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _hear_ctrl_c():
+    """Let tests press Ctrl-C in ``nohup make test &`` too, where a shell makes it be ignored."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True)
