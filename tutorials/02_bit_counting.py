@@ -178,7 +178,7 @@ def plain_rmsprop(
 
 
 FAST_RMSPROP: dict[str, Any] = {
-    "centred": True, "rho": 0.65, "mu": 0.6, "nesterov": True, "epsilon": 10.0,
+    "centered": True, "rho": 0.65, "mu": 0.6, "nesterov": True, "epsilon": 10.0,
     "epsilon_in_root": True,
 }  # fmt: skip
 
@@ -200,7 +200,7 @@ def learn(
     step = net.compile_train(rule_updates, mode)
     path = [net.weights()]
     history = train(
-        step, [(X, t)], epochs, each_step=lambda *_: path.append(net.weights()), label=name
+        step, [(X, t)], epochs=epochs, each_step=lambda *_: path.append(net.weights()), label=name
     )
     report(name, history.loss, path)
     if history.interrupted:
@@ -247,16 +247,16 @@ def draw_surface(X: Any, t: Any, paths: dict[str, Path]) -> Any:
 
     w_x, w_rec = (np.linspace(a, b, 80) for a, b in zip(low, high, strict=True))
     cost, _, _ = cost_and_gradient(X, t, *np.meshgrid(w_x, w_rec))
-    plots.cost_surface(w_x, w_rec, np.maximum(cost, 1e-2), left, names)
+    plots.cost_surface(w_x, w_rec, np.maximum(cost, 1e-2), ax=left, names=names)
     left.set_title("cost, and the ways to its minimum")
 
     w_x, w_rec = (np.linspace(a, b, 21) for a, b in zip(low, high, strict=True))
     _, d_x, d_rec = cost_and_gradient(X, t, *np.meshgrid(w_x, w_rec))
-    plots.gradient_field(w_x, w_rec, -d_x, -d_rec, right, names)
+    plots.gradient_field(w_x, w_rec, -d_x, -d_rec, ax=right, names=names)
     right.set_title("downhill, and how steep it is")
     for ax in (left, right):
         ax.plot(1, 1, "*", color="w", markeredgecolor="k", markersize=13, zorder=5, label="minimum")
-        plots.paths(paths, ax)
+        plots.paths(paths, ax=ax)
         ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
     right.get_legend().remove()  # it would hide arrows, and says the same as the left one
     return figure
@@ -354,7 +354,7 @@ def lesson(
         if value is not None:
             _lesson.positive_option(flag, value)
     rng = np.random.RandomState(seed)  # the published data are from NumPy's legacy generator
-    X, t = (array.astype("float32") for array in bit_counting(rng))
+    X, t = (array.astype("float32") for array in bit_counting(rng=rng))
     check_bits(X, t)
     start = (float(rng.uniform(-0.1, 0.1)), float(rng.uniform(-0.1, 0.1)))
     print(f"X has shape {X.shape}, (time, samples), and t {t.shape}. The first sample and count:")
@@ -381,7 +381,7 @@ def lesson(
         runs["plain RMSProp"] = plain
         report("\nplain RMSProp, by hand", *plain)
 
-    new_X, new_t = bit_counting(rng, n_samples=3, n_steps=30)
+    new_X, new_t = bit_counting(n_samples=3, n_steps=30, rng=rng)
     counts = net.compile_answer(mode)(new_X.astype("float32"))
     trained = "gradient descent" if optimizer == "gradient_descent" else "centred RMSProp"
     print(f"\n30 bits, never seen: {trained} counts {counts.round(2)}, true {new_t.astype(int)}")

@@ -345,7 +345,7 @@ def main(figures: str = "figures", quick: bool = False) -> dict[str, Any]:
     print("\n3. Trace")
     traced = explain.trace(outputs, inputs)
     print(traced)
-    print(f"walk: {explain.animate(traced, folder / '04_walk.gif', seconds_a_step=1.5)}")
+    print(f"walk: {explain.animate(traced, folder / '04_walk.gif', seconds_per_step=1.5)}")
 
     print("\n4. What an LSTM remembers")
     h, given = lstm()

@@ -141,7 +141,7 @@ def side_by_side(adder: Adder, rng: np.random.Generator, n_steps: int, rate: flo
     weights = [w.get_value() for w in adder.params]  # of the net in NumPy
     losses, right, differences = [], [], []
     for step in range(1, n_steps + 1):
-        x, t = binary_addition(rng)
+        x, t = binary_addition(rng=rng)
         cost, y, *automatic = adder.step(x, t)
         own_cost, *own = by_hand(x, t, *weights)
         weights = [w - rate * g for w, g in zip(weights, own, strict=True)]
@@ -166,7 +166,7 @@ def side_by_side(adder: Adder, rng: np.random.Generator, n_steps: int, rate: flo
 # %%
 def draw_carry(adder: Adder, folder: Path) -> float:
     """Draw the hidden units during a sum; return how well the best one tells the carry."""
-    x, t = binary_addition(np.random.default_rng(0), n_samples=500)
+    x, t = binary_addition(n_samples=500, rng=np.random.default_rng(0))
     a, b, sums = x[:, :, 0], x[:, :, 1], t[:, :, 0]
     carry = np.zeros_like(sums)  # after column t: what the next column got beside its own bits
     carry[:-1] = (sums[1:] - a[1:] - b[1:]) % 2
@@ -181,7 +181,7 @@ def draw_carry(adder: Adder, folder: Path) -> float:
     figure, axes = plt.subplots(
         2, 1, figsize=(8, 5), height_ratios=(4, 1), sharex=True, layout="constrained"
     )
-    explain.draw_states(explain.trace(adder.h, {adder.x: bits}), "h", axes[0])
+    explain.draw_states(explain.trace(adder.h, {adder.x: bits}), "h", ax=axes[0])
     axes[0].set(title=f"60 + 27: hidden units; unit {best} tells the carry best", xlabel="")
     axes[1].step(range(8), [0, 0, 0, 1, 1, 1, 0, 0], where="mid", color="#b7500f")
     axes[1].set(ylabel="carry", xlabel="column, least significant first", yticks=[0, 1])
@@ -211,10 +211,10 @@ def second_version(seed: int, mode: str) -> tuple[list[float], Any]:
     params = [*cell.params, *output.params]
     updates = rmsprop(loss, params, learning_rate=0.05, rho=0.5, mu=0.8, nesterov=True)
     step = pytensor.function([x, t], loss, updates=updates, mode=mode)
-    data = binary_addition(rng, 2000, n_bits=7)
-    history = train(step, lambda: minibatches(data, 100, rng, axes=[1, 1]), epochs=5, label="adder")
+    data = binary_addition(2000, n_bits=7, rng=rng)
+    history = train(step, lambda: minibatches(data, 100, rng=rng, axes=[1, 1]), epochs=5, label="adder")
     use = pytensor.function([x], logits > 0, mode=mode)
-    shown, _ = binary_addition(rng, 5, n_bits=7)
+    shown, _ = binary_addition(5, n_bits=7, rng=rng)
     said = from_bits(use(shown)[:, :, 0])
     a, b = from_bits(shown[:, :, 0]), from_bits(shown[:, :, 1])
     return history.loss, list(zip(a.tolist(), b.tolist(), said.tolist(), strict=True))
@@ -256,8 +256,8 @@ def lesson(mode: str, seed: int, n_steps: int, figures: str, quick: bool) -> dic
         print(f"  {a} + {b} = {a + b}  predicted {said}")
     smooth = np.convolve(losses, np.ones(last // 10) / (last // 10), mode="valid")
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    loss_curves({f"mean of {last // 10} sums": smooth}, axes[0])
-    loss_curves({"batches of 100 sums": second}, axes[1])
+    loss_curves({f"mean of {last // 10} sums": smooth}, ax=axes[0])
+    loss_curves({"batches of 100 sums": second}, ax=axes[1])
     axes[0].set(title="gradient descent, a sum a step")
     axes[1].set(title="the second version")
     _lesson.save_figure(figure, folder, "05_loss")

@@ -148,7 +148,7 @@ class Trainer:
 
 def sums(rng: np.random.Generator, n_steps: int) -> tuple[Any, Any]:
     """One sum for each step: arrays (steps, time, batch 1, features)."""
-    x, t = binary_addition(rng, n_steps)
+    x, t = binary_addition(n_steps, rng=rng)
     return x.transpose(1, 0, 2)[:, :, None], t.transpose(1, 0, 2)[:, :, None]
 
 
@@ -260,7 +260,7 @@ def draw_variants(laboratory: Laboratory) -> Any:
             costs, _ = laboratory(settings)
             whole = costs[:, : len(steps) * width]
             curves[label(changed, settings)] = whole.reshape(len(costs), -1, width).mean(axis=2)
-        loss_bands(curves, ax, steps)
+        loss_bands(curves, ax=ax, steps=steps)
         ax.set(title=TITLES[changed], ylabel=f"mean cost of {width} sums")
         ax.legend(loc="lower left", fontsize="small")
         ax.label_outer()
@@ -294,7 +294,7 @@ def draw_variants(laboratory: Laboratory) -> Any:
 def look_at_the_start(laboratory: Laboratory) -> dict[str, Any]:
     """Print what part 4 says for each activation, medians of the seeds; return the factors."""
     found = {}
-    x, _ = binary_addition(np.random.default_rng(1))
+    x, _ = binary_addition(rng=np.random.default_rng(1))
     for activation, slope in (("sigmoid", 0.25), ("tanh", 1.0), ("relu", 1.0)):
         growth, sizes, radii = [], [], []
         trainer = laboratory.trainer(activation)

@@ -124,14 +124,14 @@ def adagrad(gradient: Gradient, p: Any, eta: float, epsilon: float = 1e-10) -> I
 # %%
 def rmsprop(
     gradient: Gradient, p: Any, eta: float, rho: float = 0.9, epsilon: float = 1e-8,
-    centred: bool = False, mu: float = 0.0, nesterov: bool = False,
+    centered: bool = False, mu: float = 0.0, nesterov: bool = False,
 ) -> Iterator[Any]:  # fmt: skip
     """``n <- rho n + (1 - rho) g^2``, ``u = g / (sqrt(n - m^2) + epsilon)``, see the library."""
     n = m = v = 0.0
     while True:
         g = gradient(p)
         n = rho * n + (1 - rho) * g**2
-        m = rho * m + (1 - rho) * g if centred else 0.0
+        m = rho * m + (1 - rho) * g if centered else 0.0
         u = g / (np.sqrt(np.maximum(n - m**2, 0)) + epsilon)
         v = mu * v + u
         p = p - eta * (u + mu * v if nesterov else v)
@@ -165,13 +165,13 @@ def adadelta(
 # squares, like RMSProp, but over a thousand steps. Both start at zero, which is why they are
 # divided by 1 - beta^t: the first step is as long as the rate. It swings like momentum and sets
 # out along the diagonal like AdaGrad. **AdamW** also shrinks the weights by a part
-# eta * decay in each step. Its paths bend towards zero, wherever the minimum is.
+# eta * weight_decay in each step. Its paths bend towards zero, wherever the minimum is.
 
 
 # %%
 def adam(
     gradient: Gradient, p: Any, eta: float, beta_1: float = 0.9, beta_2: float = 0.999,
-    epsilon: float = 1e-8, decay: float = 0.0,
+    epsilon: float = 1e-8, weight_decay: float = 0.0,
 ) -> Iterator[Any]:  # fmt: skip
     """``p <- p - eta (m / (1 - beta_1^t)) / (sqrt(v / (1 - beta_2^t)) + epsilon)``"""
     m = v = 0.0
@@ -180,7 +180,7 @@ def adam(
         m = beta_1 * m + (1 - beta_1) * g
         v = beta_2 * v + (1 - beta_2) * g**2
         m_hat, v_hat = m / (1 - beta_1**t), v / (1 - beta_2**t)
-        p = (1 - eta * decay) * p - eta * m_hat / (np.sqrt(v_hat) + epsilon)
+        p = (1 - eta * weight_decay) * p - eta * m_hat / (np.sqrt(v_hat) + epsilon)
         yield p
 
 
@@ -191,10 +191,10 @@ RULES: dict[str, tuple[Any, Any, dict[str, Any]]] = {  # in the library, by hand
     "AdaGrad": (updates.adagrad, adagrad, {}),
     "AdaDelta": (updates.adadelta, adadelta, {}),
     "RMSProp": (updates.rmsprop, rmsprop, {}),
-    "RMSProp centred": (updates.rmsprop, rmsprop, {"centred": True}),
+    "RMSProp centred": (updates.rmsprop, rmsprop, {"centered": True}),
     "RMSProp Nesterov": (updates.rmsprop, rmsprop, {"mu": 0.9, "nesterov": True}),
     "Adam": (updates.adam, adam, {}),
-    "AdamW": (updates.adamw, adam, {"decay": 0.01}),
+    "AdamW": (updates.adamw, adam, {"weight_decay": 0.01}),
 }
 
 # %% [markdown]
@@ -551,7 +551,7 @@ def draw_clipping(
     colours = dict(zip(CLIPS, ("tab:blue", "tab:orange", "k"), strict=True))
     lines = dict(zip(starts, ("-", ":"), strict=True))
     rate = best(rates, found["plain"]["slope"])
-    plots.cost_surface(W_X, W_REC, cost, axes[0], ("w_x", "w_rec"))
+    plots.cost_surface(W_X, W_REC, cost, ax=axes[0], names=("w_x", "w_rec"))
     for how, where in (("plain", "slope"), ("plain", "wall"), ("clip 100", "wall")):
         walker = Walker(updates.gradient_descent, starts["slope"], mode, clip=CLIPS[how])
         path = walker.walk(surface, rate, epochs, starts[where])[1]
@@ -708,7 +708,7 @@ def warming_up(
     for name in ("momentum", "AdaGrad", "Adam"):
         rule, _, options = RULES[name]
         walker = Walker(
-            rule, start, mode, schedule=lambda t, eta: schedules.warm_up(t, eta, 30), **options
+            rule, start, mode, schedule=lambda t, eta: schedules.warm_up(t, eta, n_steps=30), **options
         )
         found[name] = scan_rates(walker, surface, rates, epochs)
         for how, ends in (("without", without[name]), ("with", found[name])):
@@ -759,7 +759,7 @@ def lesson(mode: Any, seed: int, figures: str, quick: bool) -> dict[str, Any]:
 
     print("\n4. Bit counting", flush=True)
     legacy = np.random.RandomState(1)  # data and start of lesson 2
-    X, t = bit_counting(legacy)
+    X, t = bit_counting(rng=legacy)
     start = tuple(legacy.uniform(-0.1, 0.1, size=2))
     surface, epochs = bit_counting_surface(X, t, mode), 6 if quick else 300
     rates = 10.0 ** (np.arange(-5, 0) if quick else np.arange(-6, 1.01, 0.125))

@@ -87,9 +87,9 @@ class Data(NamedTuple):
 def make_data(rng: np.random.Generator, n_train: int = 100, wrong: float = WRONG) -> Data:
     """Draw the three sets."""
     return Data(
-        *rotation(rng, n_train, wrong=wrong),
-        *rotation(rng, 200, wrong=wrong),
-        *rotation(rng, 1000),
+        *rotation(n_train, rng=rng, label_noise=wrong),
+        *rotation(200, rng=rng, label_noise=wrong),
+        *rotation(1000, rng=rng),
     )
 
 
@@ -172,7 +172,7 @@ class Net:
         smoothing = 0.2 if remedy == "label smoothing" else 0.0
         decay = 1.0 if remedy == "weight decay" else 0.0  # AdamW without decay is Adam
         loss = categorical_cross_entropy(logits(x, training=True), t, label_smoothing=smoothing)
-        updates = adamw(loss, self.params, 0.01, decay=decay) | noise.updates
+        updates = adamw(loss, self.params, 0.01, weight_decay=decay) | noise.updates
         if remedy == "batch normalisation":
             updates |= norm.updates
         self.step = pytensor.function([x, t], loss, updates=updates, mode=mode)
@@ -230,7 +230,7 @@ def learn(net: Net, data: Data, seed: Any, epochs: int, patience: int | None = N
     """Train from a new start; with `patience` until the validation loss falls no more."""
     rng = np.random.default_rng(seed)
     start_anew(net, rng)
-    stopping = EarlyStopping(net.params, patience) if patience else None
+    stopping = EarlyStopping(net.params, patience=patience) if patience else None
     both, n_train = np.concatenate([data.x, data.valid_x], axis=1), len(data.t)
     seen: list[Array] = []
 
@@ -240,8 +240,8 @@ def learn(net: Net, data: Data, seed: Any, epochs: int, patience: int | None = N
 
     history = train(
         net.step,
-        lambda: minibatches([data.x, data.t], 50, rng, axes=[1, 0]),
-        epochs,
+        lambda: minibatches([data.x, data.t], 50, rng=rng, axes=[1, 0]),
+        epochs=epochs,
         progress=False,
         each_epoch=look,
     )
@@ -367,7 +367,7 @@ def draw_curves(summaries: dict[str, Summary], folder: Path) -> None:
     figure, axes = plt.subplots(2, len(summaries) // 2, figsize=(13, 5.4), sharex=True, sharey=True)
     figure.subplots_adjust(left=0.05, right=0.99, top=0.87, bottom=0.09, wspace=0.06, hspace=0.18)
     for ax, (name, s) in zip(axes.flat, summaries.items(), strict=True):
-        loss_bands({"training": s.train, "validation": s.valid}, ax, log=False)
+        loss_bands({"training": s.train, "validation": s.valid}, ax=ax, log=False)
         ax.get_legend().remove()  # one for all
         ax.axhline(FLOOR, color="gray", linestyle=":", label="best possible validation loss")
         ax.set_title(name, fontsize=10)
@@ -476,7 +476,7 @@ def draw_scaling(losses: dict[str, Array], inputs: dict[str, Array], folder: Pat
     top.axes[0].set_ylabel("feature 2")
     ax = bottom.subplots()
     epochs = np.arange(1, losses["as they are"].shape[1] + 1)
-    loss_bands(losses, ax, log=False)
+    loss_bands(losses, ax=ax, log=False)
     ax.axhline(np.log(4), color="gray", linestyle=":", label="guessing, log 4")
     ax.set(xlabel="epoch", ylabel="validation loss", ylim=(0, None), xticks=epochs)
     ax.legend()

@@ -128,7 +128,7 @@ class Data(NamedTuple):
     @property
     def valid_batches(self) -> Any:
         """The text in ten long rows, as in lesson 13: states start from zero ten times only."""
-        return text.streams(self.valid, VALID_ROWS, STEPS)
+        return text.streams(self.valid, batch_size=VALID_ROWS, n_steps=STEPS)
 
 
 class Net:
@@ -141,12 +141,12 @@ class Net:
         self.carried_valid = self.model.carry(VALID_ROWS)
         self.rate = pytensor.shared(np.float32(recipe.rate), name="rate")
 
-        def rule(loss: Any, params: list[Any]) -> dict[Any, Any]:
+        def optimizer(loss: Any, params: list[Any]) -> dict[Any, Any]:
             gradients = clip_by_global_norm(pytensor.grad(loss, params), 1.0)
             return adam(gradients, params, self.rate)
 
         evaluation = QUICK if mode is QUICK else "FAST_COMPILE"  # not worth numba's compilation
-        self.step = self.model.compile_training(rule, self.carried, mode)
+        self.step = self.model.compile_training(optimizer, self.carried, mode)
         self.evaluate = self.model.compile_evaluation(self.carried_valid, evaluation)
         self.first = {v: v.get_value() for v in self.step.get_shared()}
 
@@ -161,7 +161,7 @@ class Net:
         """Train from a new start; validate after each epoch, or after the last alone."""
         self.start(rng)
         valid: list[float] = []
-        batches = text.streams(data.train, self.recipe.rows, STEPS)
+        batches = text.streams(data.train, batch_size=self.recipe.rows, n_steps=STEPS)
 
         def each_epoch(epoch: int, _: float) -> None:
             for carried in (*self.carried, *self.carried_valid):
@@ -170,7 +170,7 @@ class Net:
                 valid.append(mean_loss(self.evaluate, data.valid_batches))
             self.rate.set_value(np.float32(self.rate.get_value() * self.recipe.slower))
 
-        history = train(self.step, batches, epochs, label="words", each_epoch=each_epoch)
+        history = train(self.step, batches, epochs=epochs, label="words", each_epoch=each_epoch)
         if history.interrupted:
             raise KeyboardInterrupt
         return Run(np.exp(history.epoch_loss), np.exp(valid), history.seconds)
@@ -196,7 +196,7 @@ def on_the_grammar(
 ) -> dict[str, tuple[float, float]]:
     """Print and return perplexities and seconds: the best possible, bigrams, trained nets."""
     grammar, rng = english(), np.random.default_rng(seed)
-    data = Data(grammar.sample(rng, n_words), grammar.sample(rng, n_valid))
+    data = Data(grammar.sample(n_words, rng=rng), grammar.sample(n_valid, rng=rng))
     best = float(np.exp(-grammar.log_probabilities(data.valid)[1:].mean()))
     found = {"best possible": (best, 0.0)}
     found["bigrams, counted"] = bigram_perplexity(data, len(grammar.words), before=1), 0.0
@@ -520,7 +520,7 @@ def draw_improvements(found: dict[str, list[Run]], folder: Path) -> None:
     )
     for ax, name in zip(axes.flat, names, strict=True):
         curves = {k: np.array([r.valid for r in found[k]]) for k in ("baseline", name)}
-        loss_bands(curves, ax, log=False)
+        loss_bands(curves, ax=ax, log=False)
         for line, runs in zip(list(ax.lines), curves.values(), strict=True):
             best = runs.argmin(axis=1) + 1, runs.min(axis=1)
             ax.plot(*best, "o", color=line.get_color(), markersize=5)
@@ -585,7 +585,7 @@ def lesson(
 
     print("\n4. Depth")
     deep = LanguageModel(N_TOKENS, N_HIDDEN, N_HIDDEN, np.random.default_rng(seeds[0]), n_layers=3)
-    x, t = text.streams(data.valid, 60, 50)[0]
+    x, t = text.streams(data.valid, batch_size=60, n_steps=50)[0]
     share = share_of_the_last_word(deep, x, t[-1])
     print("  part of h that hangs on the last word, before training, layer by layer: ", end="")
     print(", ".join(f"{100 * s:.0f} %" for s in share))

@@ -278,17 +278,17 @@ def train_on(training: Pairs, test: Pairs, plan: Plan, rng: Any, mode: Any) -> T
     """Train a net; after each epoch print and note which share of 1000 of the test is right."""
     both = text.PairVocabularies.build(training + test)  # all characters are known
     encoded = both.encode(training)
-    batches = text.pair_batches(*encoded, plan.batch_size, both.target.eos, rng, by_length=True)
+    batches = text.pair_batches(*encoded, batch_size=plan.batch_size, eos=both.target.eos, rng=rng, by_length=True)
     model = Seq2Seq(
         len(both.source), len(both.target), N_EMBED, plan.n_hidden, rng,
         reverse=True, attention="dot",
     )  # fmt: skip
     rate = pytensor.shared(np.float32(plan.rate), name="rate")
 
-    def rule(loss: Any, params: list[Any]) -> dict[Any, Any]:
+    def optimizer(loss: Any, params: list[Any]) -> dict[Any, Any]:
         return adam(clip_by_global_norm(pytensor.grad(loss, params), 5.0), params, rate)
 
-    step = model.compile_training(rule, mode)
+    step = model.compile_training(optimizer, mode)
     translator = Translator(model, both, QUICK, longest=20)
     n_steps, right = plan.epochs * len(batches), []
 
@@ -303,7 +303,7 @@ def train_on(training: Pairs, test: Pairs, plan: Plan, rng: Any, mode: Any) -> T
     print(f"  {len(training):,} dates, {weights:,} weights, {n_steps} steps of {plan.batch_size}")
     print("  epoch  training loss  right of 1000 unseen dates", flush=True)
     history = train(
-        step, batches, plan.epochs, label="dates", each_step=each_step, each_epoch=each_epoch
+        step, batches, epochs=plan.epochs, label="dates", each_step=each_step, each_epoch=each_epoch
     )
     if history.interrupted:
         raise KeyboardInterrupt
@@ -414,7 +414,7 @@ def draw_maps(answers: list[Answer], test: Pairs) -> Any:
             ax.set_axis_off()
             continue
         _, spans, answer = rows[min(candidates)[1]]  # the first that is right, else the first
-        attention_map(answer.weights, answer.source, answer.tokens, ax, bar=False)
+        attention_map(answer.weights, answer.source, answer.tokens, ax=ax, colorbar=False)
         for part, (start, end) in spans.items():
             if len(answer.tokens) < PARTS[part].stop:  # too short an answer, before training
                 continue
@@ -570,7 +570,7 @@ def main(
     differences = two_ways(seed)
 
     print("\n3. Dates", flush=True)
-    training, test = dates(rng, plan.n_train, plan.n_test)
+    training, test = dates(plan.n_train, plan.n_test, rng=rng)
     for source, target in training[:6]:
         print(f"  {source:<31} {target}")
     trained = train_on(training, test, plan, rng, mode)

@@ -100,7 +100,7 @@ def seven_words(seed: int) -> dict[str, Any]:
     sparse = cooccurrences(ids, n, window=1)
     np.testing.assert_array_equal(sparse.toarray(), counts)
     np.testing.assert_allclose(ppmi(sparse).toarray(), m, atol=1e-12)
-    short = svd_vectors(ppmi(sparse), 4, np.random.default_rng(seed), power=1)
+    short = svd_vectors(ppmi(sparse), 4, rng=np.random.default_rng(seed), power=1)
     np.testing.assert_allclose(short @ short.T, (u[:, :4] * s[:4] ** 2) @ u[:, :4].T, atol=1e-9)
 
     print("  counts    " + "".join(f"{word:>9}" for word in vocabulary))
@@ -160,7 +160,7 @@ def cbow_by_hand(seed: int, steps: int) -> dict[str, Any]:
     words = SENTENCE.split()
     vocabulary = Vocabulary(dict.fromkeys(words))
     rng = np.random.default_rng(seed)
-    contexts, targets = cbow_contexts(vocabulary.encode(words), 1, rng)
+    contexts, targets = cbow_contexts(vocabulary.encode(words), window=1, rng=rng)
     model = CBOW(len(vocabulary), 5, rng)
     V, U = model.W_in.get_value(), model.W_out.get_value()
     step = model.compile_softmax(learning_rate=1.0, mode=QUICK)
@@ -174,7 +174,7 @@ def cbow_by_hand(seed: int, steps: int) -> dict[str, Any]:
     print(f"  after {steps} steps the vectors differ by at most {apart:.0e}")
     assert apart < 1e-10
     print(f"  at first ln 7 = {np.log(7):.6f}; two words stand in like gaps:", end=" ")
-    like = WordVectors(vocabulary.tokens, V).nearest("you", 1)[0]
+    like = WordVectors(vocabulary.tokens, V).nearest("you", n=1)[0]
     print(f"'you' is most like '{like[0]}', cosine {like[1]:.2f}")
     return {"losses": losses, "nearest": like}
 
@@ -254,7 +254,7 @@ def seconds_a_step(sizes: tuple[int, ...], rng: Any, mode: Any) -> dict[int, tup
     for n in sizes:
         model = SkipGram(n, 64, rng)
         pair = rng.integers(n, size=(2, 128))
-        negatives = AliasSampler(np.ones(n)).draw(rng, (128, 5))
+        negatives = AliasSampler(np.ones(n)).draw((128, 5), rng=rng)
         softmax = model.compile_softmax(1.0, mode)
         sampling = model.compile_negative_sampling(1.0, mode=mode)
         times = []
@@ -322,7 +322,7 @@ class Found(NamedTuple):
 def make_text(n_sentences: int, rng: Any, folder: Path) -> Text:
     """Return a text; write the judgements into the folder."""
     planted = english_words()
-    words = planted.sample(rng, n_sentences)
+    words = planted.sample(n_sentences, rng=rng)
     vocabulary = Vocabulary.build(words, specials=(EOS,))
     if not all(word in vocabulary for word in planted.class_of):
         raise _lesson.OptionError(
@@ -331,7 +331,7 @@ def make_text(n_sentences: int, rng: Any, folder: Path) -> Text:
     counts = vocabulary.counts.copy()
     counts[vocabulary.eos] = 0
     file = folder / "judgements.tsv"
-    file.write_text("".join(f"{a}\t{b}\t{s:g}\n" for a, b, s in planted.judgements(rng)), "utf-8")
+    file.write_text("".join(f"{a}\t{b}\t{s:g}\n" for a, b, s in planted.judgements(rng=rng)), "utf-8")
     return Text(planted, vocabulary, vocabulary.encode(words), counts, file)
 
 
@@ -341,7 +341,7 @@ def judge(name: str, matrix: Array, text: Text, seconds: float) -> Found:
     class_of = text.planted.class_of
     words = [word for word in class_of if word in vectors]
     same = np.array(
-        [[class_of.get(near) == class_of[w] for near, _ in vectors.nearest(w, 3)] for w in words]
+        [[class_of.get(near) == class_of[w] for near, _ in vectors.nearest(w, n=3)] for w in words]
     )
     right = []
     for one, other in text.planted.relations:
@@ -370,9 +370,9 @@ def counting(text: Text, seed: int) -> dict[str, Found]:
     """Vectors by counting."""
     start = time.perf_counter()
     n = len(text.vocabulary)
-    m = ppmi(cooccurrences(text.tokens, n, WINDOW, end=text.vocabulary.eos))
+    m = ppmi(cooccurrences(text.tokens, n, window=WINDOW, end=text.vocabulary.eos))
     whole = time.perf_counter() - start
-    short = svd_vectors(m, N_FEATURES, np.random.default_rng(seed), power=1)
+    short = svd_vectors(m, N_FEATURES, rng=np.random.default_rng(seed), power=1)
     return {
         "PPMI": judge(f"PPMI, {n} numbers a word", m.toarray(), text, whole),
         "SVD": judge("its SVD, 100 numbers", short, text, time.perf_counter() - start),
@@ -416,13 +416,13 @@ def predicting(
         compile_step = net.compile_softmax if softmax else net.compile_negative_sampling
         step = compile_step(rate, mode=mode)
         make = cbow_batches if kind is CBOW else skip_gram_batches
-        keep = keep_probabilities(text.counts, 1e-3) if "subsampling" in name else None
+        keep = keep_probabilities(text.counts, threshold=1e-3) if "subsampling" in name else None
         n_epochs = 4 * epochs if kind is CBOW else epochs  # it has a quarter of the guesses in one
 
         def batches(make: Any = make, rng: Any = rng, keep: Any = keep, own: Any = softmax) -> Any:
             for words, targets in make(text.tokens, WINDOW, BATCH, rng, end, keep):
                 batch = words, targets
-                yield batch if own else (*batch, noise.draw(rng, (len(targets), K)))
+                yield batch if own else (*batch, noise.draw((len(targets), K), rng=rng))
 
         def slower(epoch: int, _: float, rate: Any = rate, n_epochs: int = n_epochs) -> None:
             rate.set_value(np.float32(RATE * (1 - epoch / n_epochs)))
@@ -431,7 +431,7 @@ def predicting(
         start = time.perf_counter()
         n_steps = 20 if quick else None
         history = train(
-            step, batches, None if quick else n_epochs, n_steps, label=name, each_epoch=slower
+            step, batches, epochs=None if quick else n_epochs, steps=n_steps, label=name, each_epoch=slower
         )
         if history.interrupted:
             raise KeyboardInterrupt
@@ -467,7 +467,7 @@ def predicting(
 def scores_and_counts(net: SkipGram, text: Text) -> tuple[Array, Array]:
     """Return PMI - log k, and the net's scores, for all pairs that occur at least ten times."""
     n, end = len(text.vocabulary), text.vocabulary.eos
-    c = cooccurrences(text.tokens, n, WINDOW, end=end, falling=True).toarray()
+    c = cooccurrences(text.tokens, n, window=WINDOW, end=end, falling=True).toarray()
     noise = text.counts**0.75 / (text.counts**0.75).sum()
     i, j = np.nonzero(c >= 10)
     pmi = np.log(c[i, j] / (c.sum(axis=1)[i] * noise[j]))
@@ -484,14 +484,14 @@ def side_by_side(found: dict[str, Found]) -> None:
     for word in ("dog", "france", "queen", "sang"):
         print(f"  nearest to {word}:")
         for name in SHOWN:
-            near = ", ".join(f"{w} {c:.2f}" for w, c in found[name].vectors.nearest(word, 5))
+            near = ", ".join(f"{w} {c:.2f}" for w, c in found[name].vectors.nearest(word, n=5))
             print(f"    {name:<12}{near}")
     for a, b, c in (
         ("france", "paris", "italy"),
         ("king", "queen", "uncle"),
         ("eat", "ate", "buy"),
     ):
-        answers = (f"{name}: {found[name].vectors.analogy(a, b, c, 1)[0][0]}" for name in SHOWN)
+        answers = (f"{name}: {found[name].vectors.analogy(a, b, c, n=1)[0][0]}" for name in SHOWN)
         print(f"  {a} is to {b} as {c} is to   " + ",  ".join(answers))
 
 
@@ -524,7 +524,7 @@ def draw_maps(found: dict[str, Found], planted: PlantedWords, scores: tuple[Arra
         groups = [planted.class_of[w] for w in words]
         pairs = planted.pairs("country", "capital") if "country" in classes else []
         for ax, name in zip(row, SHOWN, strict=False):
-            word_map(found[name].vectors.plane(words), words, groups, pairs, ax)
+            word_map(found[name].vectors.plane(words), words, groups=groups, pairs=pairs, ax=ax)
             ax.set_title({"SVD": "counting", "skip-gram": "predicting"}[name])
     ax = axes[0, 2]
     names = list(found)

@@ -123,7 +123,7 @@ def bound_in_numpy(w: dict[str, Array], x: Array, epsilon: Array) -> tuple[float
 def two_bounds(seed: int) -> dict[str, tuple[float, float]]:
     """Compare the bound by hand with the library's, before training."""
     rng = np.random.default_rng(seed)
-    x, epsilon = bars(rng, 5).images.reshape(5, -1), rng.normal(size=(5, 2))
+    x, epsilon = bars(5, rng=rng).images.reshape(5, -1), rng.normal(size=(5, 2))
     model = VAE(x.shape[1], 16, 2, rng)
     graph = pytensor.function([], [*model.terms(x, epsilon=epsilon)], mode=QUICK)()
     by_hand = bound_in_numpy({w.name: w.get_value() for w in model.params}, x, epsilon)
@@ -170,12 +170,12 @@ def train_vae(model: Any, batches: Any, n_steps: int, rate: float, anneal: bool,
     """Train with Adam, whose rate falls to 0 in the second half; return `Trained`."""
     t = step_counter()
 
-    def rule(loss: Any, params: list[Any]) -> dict[Any, Any]:
+    def optimizer(loss: Any, params: list[Any]) -> dict[Any, Any]:
         clipped = clip_by_global_norm(pytensor.grad(loss, params), 20.0)
-        return adam(clipped, params, linear_to_zero(t, rate, n_steps, n_steps // 2)) | advance(t)
+        return adam(clipped, params, linear_to_zero(t, rate, n_steps=n_steps, n_last=n_steps // 2)) | advance(t)
 
-    w = warm_up(t, 1.0, n_steps // 2) if anneal else 1.0
-    step = model.compile_training(rule, mode, kl_weight=w)
+    w = warm_up(t, 1.0, n_steps=n_steps // 2) if anneal else 1.0
+    step = model.compile_training(optimizer, mode, kl_weight=w)
     terms: list[list[float]] = []
 
     def noted(*batch: Array) -> float:
@@ -203,11 +203,11 @@ def plane_of_bars(plan: Plan, seed: int, mode: Any, names: list[str]) -> dict[st
         model = VAE(64, plan.n_hidden, 2, rng)
 
         def batches(data: Any = data) -> Any:
-            return ((flat(bars(data, 100).images),) for _ in range(100))
+            return ((flat(bars(100, rng=data).images),) for _ in range(100))
 
         anneal = name == "annealed"
         found[name] = train_vae(model, batches, plan.image_steps, 0.01, anneal, mode)
-        elbo, log_p, kl = model.compile_elbo(mode)(flat(bars(data, 4_800).images))
+        elbo, log_p, kl = model.compile_elbo(mode)(flat(bars(4_800, rng=data).images))
         print(f"  {name:<18} {log_p:12.2f}  {kl:6.2f}  {elbo:6.2f}", flush=True)
         assert elbo <= best + 0.05  # up to the error of one draw for each sample
     return found
@@ -232,7 +232,7 @@ def draw_training(runs: dict[str, Trained]) -> Any:
 
 def draw_plane(model: VAE, plan: Plan, seed: int, mode: Any) -> tuple[Any, Array]:
     """The plane of bars, and where each image lies in it."""
-    images, place, height = bars(np.random.default_rng(seed), 1_000)
+    images, place, height = bars(1_000, rng=np.random.default_rng(seed))
     mean, log_variance = model.compile_encoder(mode)(flat(images))
     noise = np.random.default_rng(seed).normal(size=mean.shape)
     z = mean + np.exp(log_variance / 2) * noise
@@ -322,7 +322,7 @@ def planes_of_sentences(plan: Plan, seed: int, mode: Any, names: list[str]) -> d
 
 def draw_sentences(run: dict[str, Any], n: int) -> Any:
     """Which sentence is decoded at each point of the plane."""
-    g = latent_grid(n, 3.0)
+    g = latent_grid(n, extent=3.0)
     points = np.stack(np.meshgrid(g, g), axis=-1).reshape(-1, 2)
     words = run["words"]
     said = [words.text(ids) for ids in run["writer"].write(points)]

@@ -16,7 +16,7 @@ def curves(run: TrainingRun, n_batches: int) -> Figure:
         f"{name}, {run.losses[-1][name]:.3f} at last": [[entry[name] for entry in run.losses]]
         for name in ("training", "validation")
     }
-    loss_bands(losses, above, epochs, log=False)
+    loss_bands(losses, ax=above, steps=epochs, log=False)
     for line in above.lines:
         line.set_marker("." if len(epochs) < 40 else "")
     best = run.losses[run.stopping.best_epoch - 1]

@@ -58,7 +58,9 @@ def train(options: argparse.Namespace) -> int:
     training, validation = pairs_of(source)
     tokenizer = Words(lower=options.lower) if options.level == "word" else None
     counted = [*training, *validation] if options.min_count == 1 else training
-    both = PairVocabularies.build(counted, tokenizer, options.min_count)
+    both = PairVocabularies.build(
+        counted, tokenizer=tokenizer, min_count=options.min_count
+    )
     run = Seq2SeqRun(settings, both, source)
     return _train(run, training, validation, options.out, options)
 
@@ -100,12 +102,12 @@ def pairs_of(source: dict[str, Any]) -> tuple[list[Pair], list[Pair]]:
     """
     rng, held_out = np.random.default_rng(source["seed"]), source["held_out"]
     if source["task"] is not None:
-        training, validation = TASKS[source["task"]](rng)
+        training, validation = TASKS[source["task"]](rng=rng)
     else:
-        options = source["separator"], source["encoding"]
-        training = read_pairs(source["pairs"], *options)
+        options = {"separator": source["separator"], "encoding": source["encoding"]}
+        training = read_pairs(source["pairs"], **options)
         if source["validation"]:
-            validation = read_pairs(source["validation"], *options)
+            validation = read_pairs(source["validation"], **options)
             known = {text for text, _ in training}
             if n_shared := sum(text in known for text, _ in validation):
                 say(
@@ -115,7 +117,7 @@ def pairs_of(source: dict[str, Any]) -> tuple[list[Pair], list[Pair]]:
         else:
             n = min(5000, max(1, len(training) // 10)) if held_out is None else held_out
             try:
-                training, validation = split_pairs(training, n, rng)
+                training, validation = split_pairs(training, n, rng=rng)
             except ValueError as error:
                 raise ValueError(
                     f"too few pairs to hold some out ({error}): --held-out N says how many, "
@@ -139,7 +141,7 @@ def evaluate(options: argparse.Namespace) -> None:
         name, pairs = "validation", pairs_of(source)[1]
     else:
         name = options.pairs
-        pairs = read_pairs(options.pairs, source["separator"], source["encoding"])
+        pairs = read_pairs(options.pairs, separator=source["separator"], encoding=source["encoding"])
     wrong = run.translator().wrong_answers(pairs)
     loss, share = run.validate(pairs), 100 * (1 - len(wrong) / len(pairs))
     print(f"{name}: {loss:.4f} nats, {share:.4g}% of {len(pairs):,} answers right")
@@ -227,7 +229,7 @@ def _draw(answer: Answer, path: Path) -> None:
     if answer.weights is None:
         raise ValueError("this model has no attention to draw: leave out --map")
     figure = Figure(layout="constrained")
-    attention_map(answer.weights, answer.source, answer.tokens, figure.subplots())
+    attention_map(answer.weights, answer.source, answer.tokens, ax=figure.subplots())
     with warnings.catch_warnings(record=True) as caught, replacing(path) as stream:
         warnings.simplefilter("always")
         figure.savefig(stream, format="png", dpi=110)

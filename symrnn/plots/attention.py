@@ -1,4 +1,4 @@
-"""What a decoder looks at."""
+"""Attention: which source tokens a decoder attends to for each target token."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,33 +13,40 @@ def attention_map(
     weights: ArrayLike,
     source: Sequence[str],
     target: Sequence[str],
+    *,
     ax: Axes | None = None,
-    bar: bool = True,
+    colorbar: bool = True,
 ) -> Axes:
-    """Draw which tokens of the source were attended to for each token of the target.
+    """Draw attention weights as a heat map: a row for each target token.
 
     Parameters
     ----------
     weights
-        Attention, not negative, shape ``(target, source)``: row k was used to write ``target[k]``.
+        Attention weights, not negative, shape ``(target, source)``: row k was used to predict
+        ``target[k]``.
     source, target
-        The tokens, lists or strings. The source stands along the upper edge, the target downwards;
-        spaces and line ends are shown as marks. Of a `symrnn.models.seq2seq.translation.Answer` these are
+        Tokens, as lists or strings. The source is along the upper edge, the target runs downwards;
+        spaces and line ends are shown as symbols. An answer of `symrnn.Translator` holds all three:
         ``answer.weights, answer.source, answer.tokens``.
     ax
-        Where to draw; a new figure, large enough for the tokens, by default.
-    bar
-        Show the scale of colours, which goes from 0 to the largest weight.
+        Where to draw; by default a new figure that is large enough for the tokens.
+    colorbar
+        Draw the scale of colours, from 0 to the largest weight, beside the map.
 
-    Raises
-    ------
-    ValueError
-        If the shapes do not fit, or a weight is negative, NaN or infinite.
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes drawn on.
+
+    Examples
+    --------
+    >>> weights = [[0.9, 0.1, 0.0], [0.2, 0.3, 0.5]]
+    >>> ax = attention_map(weights, ["I", "am", "here"], ["ich", "bin"])
     """
     a, across, down = _attention(weights, source, target)
     long = max(map(len, across)) > 2
     if ax is None:
-        width = 0.27 * len(across) + 0.09 * max(map(len, down)) + (1.6 if bar else 0.8)
+        width = 0.27 * len(across) + 0.09 * max(map(len, down)) + (1.6 if colorbar else 0.8)
         height = 0.27 * len(down) + 0.09 * (max(map(len, across)) if long else 2) + 0.6
         ax = plt.subplots(figsize=(max(width, 3), max(height, 2)), layout="constrained")[1]
     drawn = ax.imshow(a, cmap="Blues", vmin=0, aspect="auto")
@@ -48,7 +55,7 @@ def attention_map(
     ax.tick_params(length=0, top=False, labeltop=True, bottom=False, labelbottom=False)
     ax.xaxis.set_label_position("top")
     ax.set(xlabel="source", ylabel="target")
-    if bar:
+    if colorbar:
         ax.figure.colorbar(drawn, ax=ax, label="attention", pad=0.02)
     return ax
 
@@ -57,32 +64,36 @@ def attention_strip(
     weights: ArrayLike,
     source: Sequence[str],
     target: Sequence[str],
+    *,
     steps: Sequence[int] | None = None,
 ) -> list[Axes]:
     """Draw a target as it grows: for each step a panel with the source, coloured by attention.
 
-    On the left of each panel is what is written so far, its newest token in red. There are spaces
-    between tokens unless all but the last, often ``<eos>``, are single characters.
+    To the left of each panel stands the target so far, its newest token in red. Tokens are
+    separated by spaces unless all but the last, often ``<eos>``, are single characters.
 
     Parameters
     ----------
     weights
-        Attention, not negative, shape ``(target, source)``: row k was used to write ``target[k]``.
+        Attention weights, not negative, shape ``(target, source)``: row k was used to predict
+        ``target[k]``.
     source, target
-        The tokens, lists or strings; spaces and line ends are shown as marks.
+        Tokens, as lists or strings; spaces and line ends are shown as symbols.
     steps
-        Which tokens of the target get a panel. Default: all, or of more than 12 twelve that are
-        evenly spread.
+        Positions of the target tokens that get a panel. By default all of them, or twelve evenly
+        spaced ones if there are more.
 
     Returns
     -------
-    list of Axes
-        The panels, in a new figure from top to bottom, all with the same colours: white for 0.
+    list of matplotlib.axes.Axes
+        Panels of a new figure, from top to bottom. All have the same scale of colours; white is 0.
 
-    Raises
-    ------
-    ValueError
-        If the shapes do not fit, a weight is negative, NaN or infinite, or there is no such step.
+    Examples
+    --------
+    >>> weights = [[0.9, 0.1], [0.2, 0.8], [0.5, 0.5]]
+    >>> axes = attention_strip(weights, "ab", ["A", "B", "<eos>"])
+    >>> len(axes)
+    3
     """
     a, across, down = _attention(weights, source, target)
     n = len(down)
@@ -114,18 +125,18 @@ def attention_strip(
 def _attention(
     weights: ArrayLike, source: Sequence[str], target: Sequence[str]
 ) -> tuple[Any, list[str], list[str]]:
-    """Return checked weights, and the tokens of source and target as they are shown."""
+    """Return the weights, checked, and the tokens of source and target as they are shown."""
     if weights is None:
-        raise ValueError("the weights are None: the model that gave the answer has no attention")
+        raise ValueError("the weights are None: the model that gave this answer has no attention")
     a = np.asarray(weights, dtype=float)
     if a.shape != (len(target), len(source)) or not a.size:
         raise ValueError(
             f"the weights have shape {a.shape}, but must have shape (target, source) = "
-            f"{(len(target), len(source))}, the numbers of tokens, and at least one of each: of an "
-            "Answer, give weights, source and tokens (its text lacks <eos>)"
+            f"{(len(target), len(source))}, the numbers of tokens, and at least one of each: of a "
+            "translator's answer, give weights, source and tokens (its text lacks <eos>)"
         )
     if not (np.isfinite(a).all() and (a >= 0).all()):
-        raise ValueError("attention must not be negative, NaN or infinite")
+        raise ValueError("attention weights must not be negative, NaN or infinite")
     marks = str.maketrans(" \n", "\u2423\u21b5")
     across, down = ([str(token).translate(marks) for token in side] for side in (source, target))
     return a, across, down

@@ -1,4 +1,4 @@
-"""Words on a plane."""
+"""Word vectors on a plane: points with labels that do not cover each other."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,34 +14,42 @@ COLOURS_OF_MANY = [plt.colormaps["tab20"](k) for k in (*range(0, 20, 2), *range(
 def word_map(
     points: ArrayLike,
     words: Sequence[str],
+    *,
     groups: Sequence[str] | None = None,
     pairs: Sequence[tuple[str, str]] = (),
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw words as points in a plane, each with its label where there is room for it.
+    """Draw words as points in a plane, each with a label near its point.
 
     Parameters
     ----------
     points
-        Where the words are, shape ``(words, 2)``, for example ``word_vectors.plane(words)``.
+        Positions of the words, shape ``(words, 2)``, for example ``word_vectors.plane(words)``.
     words
         The labels.
     groups
-        For each word the name of its group: groups have colours and a legend.
+        Name of the group of each word: groups have colours and a legend.
     pairs
-        Pairs of words to draw a line between.
+        Pairs of words to connect with a line.
     ax
-        Where to draw, of the size that it will have; a new figure by default.
+        Where to draw, at its final size, on which the positions of the labels depend; by default a
+        new figure.
 
-    Raises
-    ------
-    ValueError
-        If the shapes do not fit, a number is not finite, or a pair has a word that is not there.
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes drawn on.
+
+    Examples
+    --------
+    >>> points = [[0.0, 1.0], [0.2, 0.8], [1.0, 0.0], [1.2, -0.2]]
+    >>> words, groups = ["cat", "dog", "red", "blue"], ["animal", "animal", "colour", "colour"]
+    >>> ax = word_map(points, words, groups=groups, pairs=[("cat", "dog")])
     """
     xy = np.asarray(points, dtype=float)
     if xy.shape != (len(words), 2) or not xy.size or not np.isfinite(xy).all():
         raise ValueError(
-            f"the points have shape {xy.shape}, but must be finite and have shape (words, 2) = "
+            f"points has shape {xy.shape}, but must be finite and have shape (words, 2) = "
             f"({len(words)}, 2), with at least one word"
         )
     names = list(dict.fromkeys(groups or [""]))
@@ -50,13 +58,14 @@ def word_map(
     if unknown := [word for pair in pairs for word in pair if word not in words]:
         raise ValueError(f"a pair has the word {unknown[0]!r}, which has no point")
     ax = plt.subplots(figsize=(8, 6), layout="constrained")[1] if ax is None else ax
-    place = dict(zip(words, xy, strict=True))
+    position = dict(zip(words, xy, strict=True))
     for a, b in pairs:
-        ax.plot(*np.transpose([place[a], place[b]]), color="0.75", lw=0.8, zorder=1)
+        ax.plot(*np.transpose([position[a], position[b]]), color="0.75", lw=0.8, zorder=1)
     colours = [COLOURS_OF_MANY[names.index(g) % 20] for g in groups or [""] * len(words)]
     for name in names:
-        own = [k for k in range(len(words)) if groups is None or groups[k] == name]
-        ax.scatter(xy[own, 0], xy[own, 1], s=12, color=colours[own[0]], label=name, zorder=2)
+        members = [k for k in range(len(words)) if groups is None or groups[k] == name]
+        x, y = xy[members].T
+        ax.scatter(x, y, s=12, color=colours[members[0]], label=name, zorder=2)
     ax.set(xticks=[], yticks=[])
     ax.margins(0.12)
     if groups is not None:
@@ -68,8 +77,8 @@ def word_map(
 
 
 def _label_points(ax: Axes, xy: Any, words: Sequence[str], colours: Sequence[Any]) -> None:
-    """Write each word as near to its point as it covers no other; if that is far, with a line."""
-    figure: Any = ax.figure.figure  # the whole one, where Axes are in a part of it
+    """Place each label near its point and over no other; a line joins those that are far away."""
+    figure: Any = ax.figure.figure  # the whole one, also if the Axes are in a subfigure
     figure.draw_without_rendering()
     to_points = 72 / figure.dpi
     frame = np.asarray(ax.get_window_extent().extents) * to_points

@@ -1,3 +1,5 @@
+"""Each figure shows the numbers that it is given, and refuses those that do not fit."""
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -19,12 +21,12 @@ def test_loss_curves_draw_every_loss_on_a_logarithmic_axis():
 
 def test_a_surface_with_field_and_paths_is_drawn_on_the_axes_given():
     _, (left, right) = plt.subplots(1, 2)
-    assert plots.cost_surface(A, B, SURFACE, left, names=("w_x", "w_rec")) is left
+    assert plots.cost_surface(A, B, SURFACE, ax=left, names=("w_x", "w_rec")) is left
     assert (left.get_xlabel(), left.get_ylabel()) == ("w_x", "w_rec")
     d_a, d_b = np.broadcast_arrays(2 * (A - 0.5), 2 * (B[:, None] - 1))
-    assert plots.gradient_field(A, B, -d_a, -d_b, right) is right
+    assert plots.gradient_field(A, B, -d_a, -d_b, ax=right) is right
     path = [(-1.0, 0.0), (0.0, 0.5), (0.5, 1.0)]
-    plots.paths({"descent": path}, left)
+    plots.paths({"descent": path}, ax=left)
     halo, line, start, end = left.lines
     np.testing.assert_array_equal(line.get_xydata(), path)
     np.testing.assert_array_equal(halo.get_xydata(), path)
@@ -49,13 +51,13 @@ def test_arrays_of_another_shape_are_refused():
     for costs in (SURFACE - 1, SURFACE * np.nan, np.ones((4, 5))):
         with pytest.raises(ValueError, match="positive, finite and not all equal"):
             plots.cost_surface(A, B, costs)
-    for slope in (0, np.nan):
+    for scale in (0, np.nan):
         with pytest.raises(ValueError, match="the gradient is NaN or infinite somewhere, or zero"):
-            plots.gradient_field(A, B, SURFACE * slope, SURFACE * slope)
+            plots.gradient_field(A, B, SURFACE * scale, SURFACE * scale)
     with pytest.raises(ValueError, match=r"the losses of 'one' have shape \(2, 2\)"):
         plots.loss_curves({"one": np.ones((2, 2))})
     with pytest.raises(ValueError, match=r"the path 'one' has shape \(3,\)"):
-        plots.paths({"one": np.ones(3)}, plt.subplots()[1])
+        plots.paths({"one": np.ones(3)}, ax=plt.subplots()[1])
 
 
 def test_bands_show_the_median_of_all_runs_and_their_range():
@@ -71,13 +73,13 @@ def test_bands_show_the_median_of_all_runs_and_their_range():
         plots.loss_bands({"a": runs}, steps=[1, 2])
 
 
-def test_a_search_is_drawn_in_a_panel_for_each_hyper_parameter():
+def test_a_search_is_drawn_in_a_panel_for_each_hyperparameter():
     values = {
-        "rate": [1e-3, 1e-2, 1e-1, 1.0], "hidden": [8, 8, 16, 16],
+        "learning_rate": [1e-3, 1e-2, 1e-1, 1.0], "hidden": [8, 8, 16, 16],
         "cell": ["a", "b", "a", "b"], "on": [True, False, None, True], "k": [1, 2, 3, 4],
     }  # fmt: skip
     axes = plots.search_results(values, [0.4, np.nan, 0.2, 30.0], name="cost")
-    assert [ax.get_xlabel() for ax in axes] == ["rate", "hidden", "cell", "on", "k"]
+    assert [ax.get_xlabel() for ax in axes] == ["learning_rate", "hidden", "cell", "on", "k"]
     assert [ax.get_xscale() for ax in axes] == ["log"] + 4 * ["linear"]
     assert {ax.get_yscale() for ax in axes} == {"log"}
     assert [ax.get_ylabel() for ax in axes] == ["cost", "", "", "", "cost"]
@@ -106,7 +108,7 @@ def test_search_results_that_do_not_fit_are_refused():
             plots.search_results(values, [1, 2])
     with pytest.raises(ValueError, match="none of 2 trials has a finite loss"):
         plots.search_results({"a": [1, 2]}, [np.nan, np.inf])
-    with pytest.raises(ValueError, match="there are 0 axes for 1 hyper-parameters"):
+    with pytest.raises(ValueError, match="there are 0 axes for 1 hyperparameters"):
         plots.search_results({"a": [1, 2]}, [1, 2], axes=[])
 
 
@@ -129,7 +131,7 @@ def test_a_map_of_attention_has_the_source_along_x_and_the_target_along_y():
     assert len(ax.figure.axes) == 2
     ax.figure.canvas.draw()
     _, given = plt.subplots()
-    assert plots.attention_map(weights, source, target, given, bar=False) is given
+    assert plots.attention_map(weights, source, target, ax=given, colorbar=False) is given
     assert len(given.figure.axes) == 1
     numbers = plots.attention_map(weights[:1, :2], [10, "\n"], ["y"])  # tokens need not be strings
     assert [label.get_text() for label in numbers.get_xticklabels()] == ["10", "↵"]
@@ -167,21 +169,23 @@ def test_attention_that_does_not_fit_is_refused(draw):
     with pytest.raises(ValueError, match=r"the weights are None: .* has no attention"):
         draw(None, "abc", "de")
     for wrong in (-1, np.nan, np.inf):
-        with pytest.raises(ValueError, match="attention must not be negative, NaN or infinite"):
+        with pytest.raises(
+            ValueError, match="attention weights must not be negative, NaN or infinite"
+        ):
             draw(np.full((2, 3), wrong), "abc", "de")
 
 
 @pytest.mark.parametrize("steps", [[], [2], [-1], [0.5], [[0]], 1])
-def test_steps_that_are_not_there_are_refused(steps):
+def test_steps_outside_the_target_are_refused(steps):
     with pytest.raises(ValueError, match=r"but must be some of 0 to 1$"):
-        plots.attention_strip(np.ones((2, 3)), "abc", "de", steps)
+        plots.attention_strip(np.ones((2, 3)), "abc", "de", steps=steps)
 
 
 def test_a_latent_plane_shows_each_image_at_its_point():
     z, values = np.array([[0.0, 1.0], [-1.0, 0.5]]), [3, 7]
     images = np.zeros((3, 3, 2, 4))
     images[0, 2] = 1  # lowest row, last column: (z_1, z_2) = (1, -1)
-    points, grid = plots.latent_plane(z, values, images, 1.0, "height", limits=(0, 2))
+    points, grid = plots.latent_plane(z, values, images, extent=1.0, label="height", limits=(0, 2))
     np.testing.assert_array_equal(points.collections[0].get_offsets(), z)
     np.testing.assert_array_equal(points.collections[0].get_array(), values)
     (drawn,) = grid.images
@@ -195,7 +199,7 @@ def test_a_latent_plane_shows_each_image_at_its_point():
     assert len(x) == 8
     assert (abs(x - 1) < 0.5).all()
     assert (abs(y + 1) < 0.5).all()
-    np.testing.assert_allclose(plots.latent_grid(3, 1.0), [-1, 0, 1])
+    np.testing.assert_allclose(plots.latent_grid(3, extent=1.0), [-1, 0, 1])
     for v, wrong, axes, message in (
         ([1, 2, 3], images, None, r"z has shape \(2, 2\), values \(3,\)"),
         (values, images[:, :2], None, r"images \(3, 2, 2, 4\), .* a square grid"),
@@ -207,14 +211,14 @@ def test_a_latent_plane_shows_each_image_at_its_point():
             plots.latent_plane(z, v, wrong, axes=axes)
 
 
-def test_the_use_of_a_memory_is_drawn_in_five_panels_with_time_across():
+def test_memory_use_is_drawn_in_five_panels_with_time_across():
     rng = np.random.default_rng(1)
     x, t, w = rng.integers(2, size=(7, 4)), rng.integers(2, size=(3, 3)), rng.random((7, 5))
     p = np.zeros((7, 3))
     p[-3:] = t
     p[-1, 2] = 1 - t[-1, 2]
     axes = plots.memory_use(x, t, p, w, w)
-    labels = ["input", "answer", "said", "slot\nwritten", "slot\nread"]
+    labels = ["input", "target", "prediction", "slot\nwritten", "slot\nread"]
     assert [ax.get_ylabel() for ax in axes] == labels
     np.testing.assert_array_equal(axes[0].images[0].get_array(), x.T)
     np.testing.assert_array_equal(axes[1].images[0].get_array()[:, 4:], t.T)
@@ -251,7 +255,7 @@ def test_a_tree_has_its_root_at_the_top_and_its_leaves_in_order():
 def test_a_map_shows_each_word_once_at_its_point_and_joins_pairs():
     points = np.random.default_rng(1).normal(size=(6, 2))
     words, groups = list("abcdef"), ["one", "one", "two", "two", "three", "three"]
-    ax = plots.word_map(points, words, groups, pairs=[("a", "c"), ("b", "d")])
+    ax = plots.word_map(points, words, groups=groups, pairs=[("a", "c"), ("b", "d")])
     labels = [t for t in ax.texts if t.get_text()]
     assert [t.get_text() for t in labels] == words
     np.testing.assert_array_equal([t.xy for t in labels], points)
@@ -281,6 +285,6 @@ def test_labels_of_a_map_do_not_cover_each_other():
         ({"pairs": [("a", "x")]}, "'x', which has no point"),
     ],
 )
-def test_a_map_of_something_else_is_refused(options, message):
+def test_points_that_do_not_fit_the_words_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         plots.word_map(**{"points": np.zeros((2, 2)), "words": ["a", "b"]} | options)
