@@ -1,6 +1,11 @@
-"""Two modes that start at once: `QUICK`, which compiles nothing, and `FAST`."""
+"""Two modes that start at once: `QUICK`, which compiles nothing, and `FAST`.
 
-from copy import copy
+A mode of PyTensor is a set of rewrites, which improve the graph, and a linker, which makes a
+function of it. Without a compiler each operation is one call of NumPy, which is quick where NumPy
+has a function for it. Where it has none, PyTensor calls Python for every single number of an array.
+So the rewrites of this file replace such operations by those that NumPy has.
+"""
+
 from functools import reduce
 from typing import Any
 
@@ -8,7 +13,7 @@ import pytensor.tensor as pt
 from pytensor.compile.builders import OpFromGraph
 from pytensor.compile.mode import Mode, get_mode, optdb
 from pytensor.graph.basic import Apply
-from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
+from pytensor.graph.rewriting.basic import MergeOptimizer, dfs_rewriter, node_rewriter
 from pytensor.graph.rewriting.db import RewriteDatabaseQuery
 from pytensor.link.vm import VMLinker
 from pytensor.scalar.basic import Add, Mul, Second
@@ -25,7 +30,8 @@ QUICK = Mode(
 )
 """A mode that compiles nothing: each operation is a call of NumPy, inside scans too.
 
-(FAST_COMPILE calls the C compiler for the inside of each scan, for half a second or more.)
+FAST_COMPILE, in contrast, calls the C compiler for the step of each scan, which takes half a second
+or more.
 """
 
 
@@ -70,18 +76,16 @@ def fill_by_alloc(fgraph: Any, node: Apply[Any]) -> Any:
 
 
 @node_rewriter([OpFromGraph])
-def marked_inline(fgraph: Any, node: Apply[Any]) -> Any:
-    """Have a graph in a node, such as a softmax, written out: by itself it would be compiled."""
-    if node.op.is_inline:
-        return False
-    op = copy(node.op)
-    op.is_inline = True
-    return Apply(op, node.inputs, [v.type() for v in node.outputs]).outputs
+def inline(fgraph: Any, node: Apply[Any]) -> Any:
+    """Replace a node that holds a graph, such as a softmax, by its graph, which is compiled else."""
+    # in PyTensor 3.3 the graph within an operation is always a frozen one
+    frozen = getattr(node.op, "_frozen_fgraph", node.op.fgraph)
+    return frozen.bind(dict(zip(frozen.inputs, node.inputs, strict=True)))
 
 
 @node_rewriter([Scan])
 def quick_inside(fgraph: Any, node: Apply[Any]) -> Any:
-    """Use mode QUICK inside a scan too, where a scan left to itself takes the C compiler."""
+    """Compile the step of a scan in mode QUICK too: left alone, a scan calls the C compiler."""
     op = node.op
     if op.mode is QUICK:
         return False
@@ -90,17 +94,33 @@ def quick_inside(fgraph: Any, node: Apply[Any]) -> Any:
     return quick(*node.inputs, return_list=True)
 
 
-# before the place (-0.01) where PyTensor writes out what is marked so
-optdb.register("symrnn_inline", dfs_rewriter(marked_inline), "symrnn_quick", position=-0.015)
-optdb.register("symrnn_sigmoid", dfs_rewriter(sigmoid_by_tanh), "symrnn_quick", position=0.5)
-optdb.register("symrnn_softplus", dfs_rewriter(softplus_by_log1p), "symrnn_quick", position=0.5)
-optdb.register("symrnn_fill", dfs_rewriter(fill_by_alloc), "symrnn_quick", position=0.6)
-optdb.register("symrnn_two_at_a_time", dfs_rewriter(two_at_a_time), "symrnn_quick", position=199)
-optdb.register("symrnn_quick_inside", dfs_rewriter(quick_inside), "symrnn_quick", position=200)
+# At 1.5, "stabilize", PyTensor 3.3 recognises ``exp(x) / sum(exp(x))`` and the like, and makes them
+# a softmax again: inlining comes after it.
+_REWRITES = {
+    "inline": (1.55, dfs_rewriter(inline, ignore_newtrees=False)),
+    "merge": (1.56, MergeOptimizer()),  # a softmax and its logarithm have much in common
+    "sigmoid": (1.6, dfs_rewriter(sigmoid_by_tanh)),
+    "softplus": (1.6, dfs_rewriter(softplus_by_log1p)),
+    "fill": (1.6, dfs_rewriter(fill_by_alloc)),
+    "two_at_a_time": (199, dfs_rewriter(two_at_a_time)),
+    "inside": (200, dfs_rewriter(quick_inside)),
+}
+for _name, (_position, _rewrite) in _REWRITES.items():
+    optdb.register(f"symrnn_quick_{_name}", _rewrite, "symrnn_quick", position=_position)
 
-FAST = get_mode("FAST_COMPILE").including("symrnn_two_at_a_time")
+FAST = get_mode("FAST_COMPILE").including("symrnn_quick_two_at_a_time")
 """FAST_COMPILE, with sums and products of more than two arrays taken two at a time.
 
 NumPy has no product of three arrays, so FAST_COMPILE calls Python for each of their elements.
 Normalisations have such products in their gradients, and train in this mode several times as fast.
 """
+
+
+def as_mode(mode: Any) -> Any:
+    """Return what `pytensor.function` takes for a mode: None and ``"QUICK"`` are `QUICK`.
+
+    ``"FAST"`` is `FAST`; any other mode is returned as it is.
+    """
+    if mode is None:
+        return QUICK
+    return {"QUICK": QUICK, "FAST": FAST}.get(mode, mode) if isinstance(mode, str) else mode
