@@ -71,11 +71,41 @@ def test_make_refuses_a_folder_with_spaces(clone):
 
 def test_make_clean_leaves_only_the_sources(clone):
     before = {p for p in clone.rglob("*") if p.is_file()}
-    for made in ("figures/a.png", "symrnn/__pycache__/a.pyc", ".venv/bin/python", "dist/a.whl"):
+    environments = (".venv/bin/python", ".venv-3.13/bin/python")
+    for made in ("figures/a.png", "symrnn/__pycache__/a.pyc", *environments, "dist/a.whl"):
         (clone / made).parent.mkdir(parents=True)
         (clone / made).touch()
     assert run("make", "clean", cwd=clone).returncode == 0
     assert {p for p in clone.rglob("*") if p.is_file()} == before
+
+
+def python_of(version, folder):
+    """Make something that answers make's three questions as that Python would."""
+    minor = version.split(".")[1]
+    python = folder / f"python-{version}"
+    python.write_text(
+        f'#!/bin/sh\n[ "$1" = --version ] && echo Python {version} && exit 0\n'
+        f"case $2 in *minor*) echo {minor};; *ensurepip*) exit {int(int(minor) > 14)};; esac\n"
+    )
+    python.chmod(0o755)
+    return python
+
+
+def test_make_tests_also_with_the_newest_python_that_fits(clone):
+    found = [python_of(v, clone) for v in ("3.15.0", "3.14.2", "3.13.1", "3.12.4")]
+    usual, newest, tried = found[3], found[1], " ".join(map(str, ["no-such-python", *found]))
+    (clone / ".venv" / "bin").mkdir(parents=True)
+    (clone / ".venv" / "bin" / "python").write_text(f'#!/bin/sh\nexec "{usual}" "$@"\n')
+    (clone / ".venv" / "bin" / "python").chmod(0o755)
+    done = run("make", "--dry-run", "test-newest", f"NEWER={tried}", cwd=clone)
+    assert done.returncode == 0, done.stderr
+    assert f"make test with {newest}, Python 3.14.2, in .venv-3.14" in done.stdout.splitlines()
+    assert ".venv-3.14/bin/python -m pytest" in done.stdout
+    for older in ("no-such-python", str(usual), str(found[0])):
+        done = run("make", "test-newest", f"NEWER={older}", cwd=clone)
+        assert done.returncode == 0, done.stderr
+        assert "none newer than 3.12 was found" in done.stdout
+    assert not (clone / ".venv-3.14").exists()
 
 
 @pytest.mark.slow
