@@ -51,7 +51,7 @@ def symrnn_peer() -> Callable[[str, Sizes], Callable[[], float]]:
     pytensor.config.floatX = "float32"
     cells = {"lstm": LSTMCell, "gru": GRUCell, "elman": ElmanCell}
 
-    def rule(loss: Any, params: list[Any]) -> dict[Any, Any]:
+    def optimizer(loss: Any, params: list[Any]) -> dict[Any, Any]:
         return adam(clip_by_global_norm(pytensor.grad(loss, params), CLIP), params, RATE)
 
     def make(cell: str, sizes: Sizes) -> Callable[[], float]:
@@ -65,7 +65,7 @@ def symrnn_peer() -> Callable[[str, Sizes], Callable[[], float]]:
             cell=cells[cell],
             dropout=DROPOUT,
         )
-        train, draw = model.compile_training(rule, model.carry(batch), "NUMBA"), batches(sizes)
+        train, draw = model.compile_training(optimizer, model.carry(batch), "NUMBA"), batches(sizes)
         return lambda: float(train(*draw()))
 
     return make

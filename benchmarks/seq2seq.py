@@ -73,7 +73,7 @@ def symrnn_peer() -> Callable[[str, str], Callable[[], float]]:
     pytensor.config.floatX = "float32"
     cells = {"lstm": LSTMCell, "gru": GRUCell}
 
-    def rule(loss: Any, params: list[Any]) -> dict[Any, Any]:
+    def optimizer(loss: Any, params: list[Any]) -> dict[Any, Any]:
         return adam(clip_by_global_norm(pytensor.grad(loss, params), CLIP), params, RATE)
 
     def make(cell: str, name: str) -> Callable[[], float]:
@@ -82,7 +82,7 @@ def symrnn_peer() -> Callable[[str, str], Callable[[], float]]:
             case.n_source, case.n_target, case.n_embed, case.n_hidden, np.random.default_rng(1),
             cell=cells[cell], attention=case.attention, feeding=case.feeding,
         )  # fmt: skip
-        train, draw = model.compile_training(rule, "NUMBA"), batches(case)
+        train, draw = model.compile_training(optimizer, "NUMBA"), batches(case)
         return lambda: float(train(*draw()))
 
     return make

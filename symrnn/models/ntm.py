@@ -15,12 +15,12 @@ from pytensor.tensor.variable import TensorVariable
 
 from symrnn._validate import check_whole
 from symrnn.kernels.recurrence import with_ones_of
-from symrnn.models.language.model import Rule
 from symrnn.nn.attention import masked_softmax
 from symrnn.nn.cells import Cell, LSTMCell
 from symrnn.nn.inputs import float_variable
 from symrnn.nn.layers import Dense
 from symrnn.training.losses import binary_cross_entropy
+from symrnn.training.optimizers import Optimizer
 
 TINY = 1e-6  # keeps quotients and logarithms finite
 
@@ -324,11 +324,11 @@ class NeuralTuringMachine:
         """Return the mean binary cross-entropy of the answer, in nats (see `answer_loss`)."""
         return answer_loss(self.run(x, n_slots).logits, t)
 
-    def compile_training(self, rule: Rule, mode: Any = None) -> Any:
+    def compile_training(self, optimizer: Optimizer, mode: Any = None) -> Any:
         """Compile ``(x, t) -> loss``, a step of training; the loss is that before the update."""
         x, t = pt.tensor3("x"), pt.tensor3("t")
         loss = self.loss(x, t)
-        return pytensor.function([x, t], loss, updates=rule(loss, self.params), mode=mode)
+        return pytensor.function([x, t], loss, updates=optimizer(loss, self.params), mode=mode)
 
     def compile_test(self, mode: Any = None, n_slots: Any = None) -> Any:
         """Compile ``(x, t) -> [loss, wrong]``, of an own number of slots if wanted."""

@@ -12,12 +12,12 @@ from pytensor.tensor.variable import TensorVariable
 
 from symrnn._validate import check_whole
 from symrnn.kernels.recurrence import with_ones_of
-from symrnn.models.language.model import Rule
 from symrnn.nn.cells import Gates, HiddenState, LSTMState
 from symrnn.nn.initializers import Random, uniform, xavier_uniform
 from symrnn.nn.layers import Dense
 from symrnn.nn.module import shared_parameter
 from symrnn.training.losses import categorical_cross_entropy
+from symrnn.training.optimizers import Optimizer
 
 
 class TreeCell:
@@ -273,19 +273,19 @@ class RecursiveNet:
             logits = self.node_logits(symbols, children)
             time, batch, _ = logits.shape
             there = pt.arange(time)[:, None] < _roots(roots, time, batch)
-            loss = categorical_cross_entropy(logits, target, there)
+            loss = categorical_cross_entropy(logits, target, mask=there)
         else:
             loss = categorical_cross_entropy(self.logits(symbols, children, roots), target)
         loss.name = "loss"
         return loss
 
-    def compile_training(self, rule: Rule, mode: Any = None, every_node: bool = False) -> Any:
+    def compile_training(self, optimizer: Optimizer, mode: Any = None, every_node: bool = False) -> Any:
         """Compile ``(symbols, children, roots, target) -> loss``, before the update."""
         target = pt.lmatrix("target") if every_node else pt.lvector("target")
         inputs = [*_schedule(), target]
         symbols, children, roots, _ = inputs
         loss = self.loss(symbols, children, roots, target, every_node)
-        return pytensor.function(inputs, loss, updates=rule(loss, self.params), mode=mode)
+        return pytensor.function(inputs, loss, updates=optimizer(loss, self.params), mode=mode)
 
     def compile_classes(self, mode: Any = None) -> Any:
         """Compile ``(symbols, children, roots) -> classes``, the likeliest of each tree."""

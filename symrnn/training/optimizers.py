@@ -1,4 +1,4 @@
-"""Update rules: each turns a loss into a dictionary of updates for `pytensor.function`.
+"""Optimizers: functions from a loss to the updates of one training step.
 
 >>> import numpy as np, pytensor, pytensor.tensor as pt
 >>> w = pytensor.shared(np.array(5.0), name="w")
@@ -7,32 +7,17 @@
 >>> [float(step()) for _ in range(3)]
 [25.0, 6.25, 1.5625]
 
-Every rule has the signature ``rule(loss_or_grads, params, learning_rate, ...) -> dict``:
+All have the signature ``optimizer(loss_or_grads, params, learning_rate, *, ...) -> updates``. The
+result, ``{shared variable: its next value}``, holds the parameters and the optimizer's state:
+shared variables that start at zero and are named after optimizer, letter and parameter, for example
+``adam.m[W_x]``. Merge it with other updates with ``|``.
 
-loss_or_grads
-    A scalar loss, or the list of its gradients, one for each parameter. With gradients one can
-    clip them first: ``adam(clip_by_global_norm(pytensor.grad(loss, params), 5.0), params)``.
-params
-    A list of shared float variables.
-learning_rate
-    A positive number, a shared scalar, or the graph of one (see `symrnn.training.schedules`).
-the result
-    ``{shared variable: its next value}`` for the parameters and for the rule's own memory
-    (accumulators), which starts at zero and is named after rule, letter and parameter, for
-    example ``adam.m[W_x]``. Several such dictionaries can be merged with ``|``.
-
-In the equations p is a parameter, g its gradient, eta the learning rate; all products, roots and
-quotients are elementwise. Every rule raises
-
-TypeError
-    if a parameter is no shared variable or not of a float dtype;
-ValueError
-    if the loss is no scalar, or does not depend on a parameter; if there are not as many gradients
-    as parameters or one has another number of axes; if the rate is not positive, or a coefficient
-    is out of its range.
+In the equations p is a parameter, g its gradient and eta the learning rate; products, quotients and
+square roots are elementwise. Where a gradient is to be changed first, give the list of gradients in
+place of the loss: ``adam(clip_by_global_norm(pytensor.grad(loss, params), 5.0), params)``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,96 +29,183 @@ from pytensor.graph.basic import Variable
 from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.variable import TensorVariable
 
-from symrnn._validate import check_positive
+from symrnn._validate import check_fraction, check_positive
 from symrnn.nn.module import check_parameters, label, zeros_like
 from symrnn.training.clipping import check_same_number, in_dtype_of
 
 Updates = dict[SharedVariable, TensorVariable]
+"""The next values of shared variables, as `pytensor.function` takes them."""
+
+Optimizer = Callable[[TensorVariable, list[Any]], dict[Any, Any]]
+"""A function (loss, params) -> updates: ``lambda loss, params: adam(loss, params, 0.003)``."""
 
 
 def gradient_descent(loss_or_grads: Any, params: Sequence[Any], learning_rate: Any) -> Updates:
     """Gradient descent.
 
     ``p <- p - eta g``
-    """
-    rate = _rate(learning_rate)
-    pairs = _params_and_gradients(loss_or_grads, params)
-    return _in_own_dtype({p: p - in_dtype_of(p, rate) * g for p, g in pairs})
-
-
-def momentum(
-    loss_or_grads: Any, params: Sequence[Any], learning_rate: Any, mu: float = 0.9
-) -> Updates:
-    """Gradient descent with momentum (Polyak, 1964).
-
-    ``v <- mu v + g``, ``p <- p - eta v``
-
-    The rate stands outside the velocity, as in most libraries today: a new rate acts at once.
 
     Parameters
     ----------
-    loss_or_grads, params, learning_rate
-        As for every rule, see `symrnn.training.optimizers`.
-    mu
-        How much of the last velocity is kept, at least 0 and below 1.
+    loss_or_grads
+        The loss, a scalar; or the list of its gradients, one for each parameter.
+    params
+        A list of shared float variables, such as ``model.params``.
+    learning_rate
+        eta: a positive number, a shared scalar, or a graph (see `symrnn.training.schedules`).
+
+    Returns
+    -------
+    dict
+        ``{shared variable: its next value}``, of parameters and state, for ``updates=``.
+
+    Examples
+    --------
+    >>> w = pytensor.shared(np.array(5.0), name="w")
+    >>> updates = gradient_descent(w**2, [w], learning_rate=0.1)
+    >>> step = pytensor.function([], w**2, updates=updates, mode="FAST_COMPILE")
+    >>> [round(float(step()), 3) for _ in range(3)]
+    [25.0, 16.0, 10.24]
     """
-    _check_kept("mu", mu)
-    rate = _rate(learning_rate)
+    eta = _learning_rate(learning_rate)
+    pairs = _params_and_gradients(loss_or_grads, params)
+    return _in_own_dtype({p: p - in_dtype_of(p, eta) * g for p, g in pairs})
+
+
+def momentum(
+    loss_or_grads: Any, params: Sequence[Any], learning_rate: Any, *, mu: float = 0.9
+) -> Updates:
+    """Gradient descent with momentum (Polyak, 1964).
+
+    ``v <- mu v + g``
+
+    ``p <- p - eta v``
+
+    The learning rate stands outside the velocity v, as in torch: a new one acts at once.
+
+    Parameters
+    ----------
+    loss_or_grads
+        The loss, a scalar; or the list of its gradients, one for each parameter.
+    params
+        A list of shared float variables, such as ``model.params``.
+    learning_rate
+        eta: a positive number, a shared scalar, or a graph (see `symrnn.training.schedules`).
+    mu
+        Fraction of the velocity that is kept, in [0, 1).
+
+    Returns
+    -------
+    dict
+        ``{shared variable: its next value}``, of parameters and state, for ``updates=``.
+
+    Examples
+    --------
+    >>> w = pytensor.shared(np.array(5.0), name="w")
+    >>> updates = momentum(w**2, [w], learning_rate=0.1, mu=0.9)
+    >>> step = pytensor.function([], w**2, updates=updates, mode="FAST_COMPILE")
+    >>> [round(float(step()), 3) for _ in range(3)]
+    [25.0, 16.0, 5.29]
+    """
+    check_fraction("mu", mu)
+    eta = _learning_rate(learning_rate)
     updates: Updates = {}
     for p, g in _params_and_gradients(loss_or_grads, params):
-        v = _memory("momentum.v", p)
+        v = _state("momentum.v", p)
         updates[v] = mu * v + g
-        updates[p] = p - in_dtype_of(p, rate) * updates[v]
+        updates[p] = p - in_dtype_of(p, eta) * updates[v]
     return _in_own_dtype(updates)
 
 
 def nesterov_momentum(
-    loss_or_grads: Any, params: Sequence[Any], learning_rate: Any, mu: float = 0.9
+    loss_or_grads: Any, params: Sequence[Any], learning_rate: Any, *, mu: float = 0.9
 ) -> Updates:
-    """Nesterov's accelerated gradient (Nesterov, 1983; rewritten as by Bengio et al., 2013).
+    """Nesterov's accelerated gradient (Nesterov, 1983), in the form of Bengio et al. (2013).
 
-    ``v <- mu v + g``, ``p <- p - eta (g + mu v)``
+    ``v <- mu v + g``
 
-    The rate stands outside the velocity, as in `momentum`.
+    ``p <- p - eta (g + mu v)``
+
+    The learning rate stands outside the velocity v, as in torch: a new one acts at once.
 
     Parameters
     ----------
-    loss_or_grads, params, learning_rate
-        As for every rule, see `symrnn.training.optimizers`.
+    loss_or_grads
+        The loss, a scalar; or the list of its gradients, one for each parameter.
+    params
+        A list of shared float variables, such as ``model.params``.
+    learning_rate
+        eta: a positive number, a shared scalar, or a graph (see `symrnn.training.schedules`).
     mu
-        How much of the last velocity is kept, at least 0 and below 1.
+        Fraction of the velocity that is kept, in [0, 1).
+
+    Returns
+    -------
+    dict
+        ``{shared variable: its next value}``, of parameters and state, for ``updates=``.
+
+    Examples
+    --------
+    >>> w = pytensor.shared(np.array(5.0), name="w")
+    >>> updates = nesterov_momentum(w**2, [w], learning_rate=0.1, mu=0.9)
+    >>> step = pytensor.function([], w**2, updates=updates, mode="FAST_COMPILE")
+    >>> [round(float(step()), 3) for _ in range(3)]
+    [25.0, 9.61, 1.237]
     """
-    _check_kept("mu", mu)
-    rate = _rate(learning_rate)
+    check_fraction("mu", mu)
+    eta = _learning_rate(learning_rate)
     updates: Updates = {}
     for p, g in _params_and_gradients(loss_or_grads, params):
-        v = _memory("nesterov_momentum.v", p)
+        v = _state("nesterov_momentum.v", p)
         updates[v] = mu * v + g
-        updates[p] = p - in_dtype_of(p, rate) * (g + mu * updates[v])
+        updates[p] = p - in_dtype_of(p, eta) * (g + mu * updates[v])
     return _in_own_dtype(updates)
 
 
 def adagrad(
-    loss_or_grads: Any, params: Sequence[Any], learning_rate: Any = 0.01, epsilon: float = 1e-10
+    loss_or_grads: Any,
+    params: Sequence[Any],
+    learning_rate: Any = 0.01,
+    *,
+    epsilon: float = 1e-10,
 ) -> Updates:
     """AdaGrad (Duchi et al., 2011).
 
-    ``G <- G + g^2``, ``p <- p - eta g / (sqrt(G) + epsilon)``
+    ``G <- G + g^2``
+
+    ``p <- p - eta g / (sqrt(G) + epsilon)``
 
     Parameters
     ----------
-    loss_or_grads, params, learning_rate
-        As for every rule, see `symrnn.training.optimizers`.
+    loss_or_grads
+        The loss, a scalar; or the list of its gradients, one for each parameter.
+    params
+        A list of shared float variables, such as ``model.params``.
+    learning_rate
+        eta: a positive number, a shared scalar, or a graph (see `symrnn.training.schedules`).
     epsilon
-        Keeps the quotient finite; positive.
+        Positive; keeps the quotient finite.
+
+    Returns
+    -------
+    dict
+        ``{shared variable: its next value}``, of parameters and state, for ``updates=``.
+
+    Examples
+    --------
+    >>> w = pytensor.shared(np.array(5.0), name="w")
+    >>> updates = adagrad(w**2, [w], learning_rate=0.1)
+    >>> step = pytensor.function([], w**2, updates=updates, mode="FAST_COMPILE")
+    >>> [round(float(step()), 3) for _ in range(3)]
+    [25.0, 24.01, 23.329]
     """
     check_positive("epsilon", epsilon)
-    rate = _rate(learning_rate)
+    eta = _learning_rate(learning_rate)
     updates: Updates = {}
     for p, g in _params_and_gradients(loss_or_grads, params):
-        G = _memory("adagrad.G", p)
+        G = _state("adagrad.G", p)
         updates[G] = G + g**2
-        updates[p] = p - in_dtype_of(p, rate) * g / (pt.sqrt(updates[G]) + epsilon)
+        updates[p] = p - in_dtype_of(p, eta) * g / (pt.sqrt(updates[G]) + epsilon)
     return _in_own_dtype(updates)
 
 
@@ -141,62 +213,80 @@ def rmsprop(
     loss_or_grads: Any,
     params: Sequence[Any],
     learning_rate: Any = 0.001,
+    *,
     rho: float = 0.9,
     epsilon: float = 1e-8,
-    centred: bool = False,
+    centered: bool = False,
     mu: float = 0.0,
     nesterov: bool = False,
     epsilon_in_root: bool = False,
 ) -> Updates:
-    """RMSProp (Tieleman and Hinton, 2012), if wanted centred and with momentum (Graves, 2013).
+    """RMSProp (Tieleman and Hinton, 2012), optionally centered and with momentum (Graves, 2013).
 
     ``n <- rho n + (1 - rho) g^2``
 
-    ``m <- rho m + (1 - rho) g``, if centred, else ``m = 0``
+    ``m <- rho m + (1 - rho) g`` if centered, else ``m = 0``
 
     ``u = g / (sqrt(n - m^2) + epsilon)``, or ``g / sqrt(n - m^2 + epsilon)``
 
     ``v <- mu v + u``
 
-    ``p <- p - eta v``, or Nesterov's ``p <- p - eta (u + mu v)``
+    ``p <- p - eta v``, or with Nesterov's momentum ``p <- p - eta (u + mu v)``
 
     Parameters
     ----------
-    loss_or_grads, params, learning_rate
-        As for every rule, see `symrnn.training.optimizers`.
+    loss_or_grads
+        The loss, a scalar; or the list of its gradients, one for each parameter.
+    params
+        A list of shared float variables, such as ``model.params``.
+    learning_rate
+        eta: a positive number, a shared scalar, or a graph (see `symrnn.training.schedules`).
     rho
-        How much of the last averages is kept, at least 0 and below 1.
+        Decay of the running averages n and m, in [0, 1).
     epsilon
-        Keeps the quotient finite; positive.
-    centred
-        Divide by the gradient's standard deviation in place of its root mean square.
+        Positive; keeps the quotient finite.
+    centered
+        Divide by the gradient's standard deviation instead of its root mean square.
     mu
-        Momentum: how much of the last velocity is kept, at least 0 and below 1.
+        Momentum: fraction of the velocity v that is kept, in [0, 1).
     nesterov
-        Use Nesterov's form of the momentum.
+        Use Nesterov's form of momentum; needs ``mu > 0``.
     epsilon_in_root
-        Add epsilon before the root is taken, as Graves does, and not after it.
+        Add epsilon before taking the square root, as Graves does, and not after it.
+
+    Returns
+    -------
+    dict
+        ``{shared variable: its next value}``, of parameters and state, for ``updates=``.
+
+    Examples
+    --------
+    >>> w = pytensor.shared(np.array(5.0), name="w")
+    >>> updates = rmsprop(w**2, [w], learning_rate=0.1, mu=0.5)
+    >>> step = pytensor.function([], w**2, updates=updates, mode="FAST_COMPILE")
+    >>> [round(float(step()), 3) for _ in range(3)]
+    [25.0, 21.938, 18.52]
     """
-    _check_kept("rho", rho)
-    _check_kept("mu", mu)
+    check_fraction("rho", rho)
+    check_fraction("mu", mu)
     check_positive("epsilon", epsilon)
     if nesterov and not mu:
         raise ValueError("nesterov is a form of momentum: give mu as well, for example mu=0.9")
-    rate = _rate(learning_rate)
+    eta = _learning_rate(learning_rate)
     updates: Updates = {}
     for p, g in _params_and_gradients(loss_or_grads, params):
-        n = _memory("rmsprop.n", p)
+        n = _state("rmsprop.n", p)
         updates[n] = variance = rho * n + (1 - rho) * g**2
-        if centred:
-            m = _memory("rmsprop.m", p)
+        if centered:
+            m = _state("rmsprop.m", p)
             updates[m] = rho * m + (1 - rho) * g
             variance = pt.maximum(variance - updates[m] ** 2, 0)  # rounding can fall below 0
         u = g / (pt.sqrt(variance + epsilon) if epsilon_in_root else pt.sqrt(variance) + epsilon)
         if mu:
-            v = _memory("rmsprop.v", p)
+            v = _state("rmsprop.v", p)
             updates[v] = mu * v + u
             u = u + mu * updates[v] if nesterov else updates[v]
-        updates[p] = p - in_dtype_of(p, rate) * u
+        updates[p] = p - in_dtype_of(p, eta) * u
     return _in_own_dtype(updates)
 
 
@@ -204,6 +294,7 @@ def adadelta(
     loss_or_grads: Any,
     params: Sequence[Any],
     learning_rate: Any = 1.0,
+    *,
     rho: float = 0.9,
     epsilon: float = 1e-6,
 ) -> Updates:
@@ -213,27 +304,46 @@ def adadelta(
 
     ``d = g sqrt(s + epsilon) / sqrt(n + epsilon)``
 
-    ``s <- rho s + (1 - rho) d^2``, ``p <- p - eta d``
+    ``s <- rho s + (1 - rho) d^2``
+
+    ``p <- p - eta d``; the paper has no learning rate, that is ``eta = 1``
 
     Parameters
     ----------
-    loss_or_grads, params, learning_rate
-        As for every rule, see `symrnn.training.optimizers`. The paper has no rate, that is ``eta = 1``.
+    loss_or_grads
+        The loss, a scalar; or the list of its gradients, one for each parameter.
+    params
+        A list of shared float variables, such as ``model.params``.
+    learning_rate
+        eta: a positive number, a shared scalar, or a graph (see `symrnn.training.schedules`).
     rho
-        How much of the last averages is kept, at least 0 and below 1.
+        Decay of the running averages n and s, in [0, 1).
     epsilon
-        Starts the first steps and keeps the quotient finite; positive.
+        Positive; sets the size of the first steps and keeps the quotient finite.
+
+    Returns
+    -------
+    dict
+        ``{shared variable: its next value}``, of parameters and state, for ``updates=``.
+
+    Examples
+    --------
+    >>> w = pytensor.shared(np.array(5.0), name="w")
+    >>> updates = adadelta(w**2, [w], epsilon=0.01)
+    >>> step = pytensor.function([], w**2, updates=updates, mode="FAST_COMPILE")
+    >>> [round(float(step()), 3) for _ in range(3)]
+    [25.0, 21.939, 19.096]
     """
-    _check_kept("rho", rho)
+    check_fraction("rho", rho)
     check_positive("epsilon", epsilon)
-    rate = _rate(learning_rate)
+    eta = _learning_rate(learning_rate)
     updates: Updates = {}
     for p, g in _params_and_gradients(loss_or_grads, params):
-        n, s = _memory("adadelta.n", p), _memory("adadelta.s", p)
+        n, s = _state("adadelta.n", p), _state("adadelta.s", p)
         updates[n] = rho * n + (1 - rho) * g**2
         d = g * pt.sqrt(s + epsilon) / pt.sqrt(updates[n] + epsilon)
         updates[s] = rho * s + (1 - rho) * d**2
-        updates[p] = p - in_dtype_of(p, rate) * d
+        updates[p] = p - in_dtype_of(p, eta) * d
     return _in_own_dtype(updates)
 
 
@@ -241,6 +351,7 @@ def adam(
     loss_or_grads: Any,
     params: Sequence[Any],
     learning_rate: Any = 0.001,
+    *,
     beta_1: float = 0.9,
     beta_2: float = 0.999,
     epsilon: float = 1e-8,
@@ -253,16 +364,37 @@ def adam(
 
     ``v <- beta_2 v + (1 - beta_2) g^2``
 
-    ``p <- p - eta (m / (1 - beta_1^t)) / (sqrt(v / (1 - beta_2^t)) + epsilon)``
+    ``m_hat = m / (1 - beta_1^t)``, ``v_hat = v / (1 - beta_2^t)``
+
+    ``p <- p - eta m_hat / (sqrt(v_hat) + epsilon)``
 
     Parameters
     ----------
-    loss_or_grads, params, learning_rate
-        As for every rule, see `symrnn.training.optimizers`.
+    loss_or_grads
+        The loss, a scalar; or the list of its gradients, one for each parameter.
+    params
+        A list of shared float variables, such as ``model.params``.
+    learning_rate
+        eta: a positive number, a shared scalar, or a graph (see `symrnn.training.schedules`).
     beta_1, beta_2
-        How much of the averages of g and of its square is kept, at least 0 and below 1.
+        Decay of the running averages m and v, in [0, 1).
     epsilon
-        Keeps the quotient finite; positive.
+        Positive; keeps the quotient finite.
+
+    Returns
+    -------
+    dict
+        ``{shared variable: its next value}``, of parameters and state, for ``updates=``.
+
+    Examples
+    --------
+    >>> w = pytensor.shared(np.array(5.0), name="w")
+    >>> updates = adam(w**2, [w], learning_rate=0.1)
+    >>> [variable.name for variable in updates]
+    ['adam.t', 'adam.m[w]', 'adam.v[w]', 'w']
+    >>> step = pytensor.function([], w**2, updates=updates, mode="FAST_COMPILE")
+    >>> [round(float(step()), 3) for _ in range(3)]
+    [25.0, 24.01, 23.041]
     """
     return _adam("adam", loss_or_grads, params, learning_rate, beta_1, beta_2, epsilon, 0.0)
 
@@ -271,24 +403,56 @@ def adamw(
     loss_or_grads: Any,
     params: Sequence[Any],
     learning_rate: Any = 0.001,
+    *,
     beta_1: float = 0.9,
     beta_2: float = 0.999,
     epsilon: float = 1e-8,
-    decay: float = 0.01,
+    weight_decay: float = 0.01,
 ) -> Updates:
     """Adam with decoupled weight decay (Loshchilov and Hutter, 2019).
 
-    ``p <- (1 - eta decay) p``, and then the step of `adam`
+    ``t <- t + 1``
+
+    ``m <- beta_1 m + (1 - beta_1) g``
+
+    ``v <- beta_2 v + (1 - beta_2) g^2``
+
+    ``m_hat = m / (1 - beta_1^t)``, ``v_hat = v / (1 - beta_2^t)``
+
+    ``p <- (1 - eta lambda) p - eta m_hat / (sqrt(v_hat) + epsilon)``
 
     Parameters
     ----------
-    loss_or_grads, params, learning_rate, beta_1, beta_2, epsilon
-        As for `adam`.
-    decay
-        Strength of the decay, at least 0.
+    loss_or_grads
+        The loss, a scalar; or the list of its gradients, one for each parameter.
+    params
+        A list of shared float variables, such as ``model.params``.
+    learning_rate
+        eta: a positive number, a shared scalar, or a graph (see `symrnn.training.schedules`).
+    beta_1, beta_2
+        Decay of the running averages m and v, in [0, 1).
+    epsilon
+        Positive; keeps the quotient finite.
+    weight_decay
+        lambda, at least 0. All of `params` decay, biases too.
+
+    Returns
+    -------
+    dict
+        ``{shared variable: its next value}``, of parameters and state, for ``updates=``.
+
+    Examples
+    --------
+    >>> w = pytensor.shared(np.array(5.0), name="w")
+    >>> updates = adamw(w**2, [w], learning_rate=0.1, weight_decay=0.1)
+    >>> step = pytensor.function([], w**2, updates=updates, mode="FAST_COMPILE")
+    >>> [round(float(step()), 3) for _ in range(3)]
+    [25.0, 23.523, 22.105]
     """
-    check_positive("decay", decay, or_zero=True)
-    return _adam("adamw", loss_or_grads, params, learning_rate, beta_1, beta_2, epsilon, decay)
+    check_positive("weight_decay", weight_decay, or_zero=True)
+    return _adam(
+        "adamw", loss_or_grads, params, learning_rate, beta_1, beta_2, epsilon, weight_decay
+    )
 
 
 def _adam(
@@ -299,32 +463,32 @@ def _adam(
     beta_1: float,
     beta_2: float,
     epsilon: float,
-    decay: float,
+    weight_decay: float,
 ) -> Updates:
-    _check_kept("beta_1", beta_1)
-    _check_kept("beta_2", beta_2)
+    check_fraction("beta_1", beta_1)
+    check_fraction("beta_2", beta_2)
     check_positive("epsilon", epsilon)
-    rate = _rate(learning_rate)
+    eta = _learning_rate(learning_rate)
     pairs = _params_and_gradients(loss_or_grads, params)
     t = pytensor.shared(np.array(0, dtype="int64"), name=f"{name}.t")
     updates: Updates = {t: t + 1}
     # In float64: 1 - beta_2^t has few digits left in float32.
-    decay_1, decay_2 = (pt.constant(b, dtype="float64") ** updates[t] for b in (beta_1, beta_2))
+    power_1, power_2 = (pt.constant(b, dtype="float64") ** updates[t] for b in (beta_1, beta_2))
     for p, g in pairs:
-        m, v = _memory(f"{name}.m", p), _memory(f"{name}.v", p)
+        m, v = _state(f"{name}.m", p), _state(f"{name}.v", p)
         updates[m] = beta_1 * m + (1 - beta_1) * g
         updates[v] = beta_2 * v + (1 - beta_2) * g**2
-        m_hat = updates[m] / in_dtype_of(p, 1 - decay_1)
-        v_hat = updates[v] / in_dtype_of(p, 1 - decay_2)
-        kept = p - in_dtype_of(p, rate) * decay * p if decay else p
-        updates[p] = kept - in_dtype_of(p, rate) * m_hat / (pt.sqrt(v_hat) + epsilon)
+        m_hat = updates[m] / in_dtype_of(p, 1 - power_1)
+        v_hat = updates[v] / in_dtype_of(p, 1 - power_2)
+        decayed = p - in_dtype_of(p, eta) * weight_decay * p if weight_decay else p
+        updates[p] = decayed - in_dtype_of(p, eta) * m_hat / (pt.sqrt(v_hat) + epsilon)
     return _in_own_dtype(updates)
 
 
 def _params_and_gradients(
     loss_or_grads: Any, params: Sequence[Any]
 ) -> list[tuple[SharedVariable, TensorVariable]]:
-    """Pairs of parameter and gradient, checked, the gradients of the parameters' dtypes."""
+    """Pairs of parameter and gradient, checked; each gradient in its parameter's dtype."""
     params = check_parameters(params)
     if isinstance(loss_or_grads, list | tuple):
         gradients = [pt.as_tensor_variable(g) for g in loss_or_grads]
@@ -343,51 +507,45 @@ def _params_and_gradients(
 def _gradients(loss: TensorVariable, params: list[SharedVariable]) -> list[TensorVariable]:
     if not loss.dtype.startswith("float"):
         raise ValueError(
-            f"the loss has dtype {loss.dtype}, and what counts in whole numbers has no slope to "
-            "follow: use a smooth loss (symrnn.training.losses) for training"
+            f"the loss has dtype {loss.dtype}, and a loss that counts is not differentiable: "
+            "train on a smooth one, such as symrnn.categorical_cross_entropy"
         )
     if loss.ndim:
         raise ValueError(
-            f"the loss has {loss.ndim} axes, but must be one number: "
+            f"the loss has {loss.ndim} axes, but must be a scalar: "
             "take its .sum() or .mean() over all samples"
         )
     try:
         return list(pytensor.grad(loss, params))
     except DisconnectedInputError:
-        slopes = pytensor.grad(
+        gradients = pytensor.grad(
             loss, params, disconnected_inputs="ignore", return_disconnected="none"
         )
-        lost = [label(p) for p, slope in zip(params, slopes, strict=True) if slope is None]
+        unused = [label(p) for p, g in zip(params, gradients, strict=True) if g is None]
         raise ValueError(
-            f"the loss does not depend on {', '.join(lost)}: leave it out of params, or use it in "
-            "the graph of the loss"
+            f"the loss does not depend on {', '.join(unused)}: leave it out of params, or use it "
+            "in the graph of the loss"
         ) from None
 
 
-def _memory(name: str, parameter: SharedVariable) -> SharedVariable:
+def _state(name: str, parameter: SharedVariable) -> SharedVariable:
+    """State of an optimizer for one parameter, zero at first, such as ``adam.m[W_x]``."""
     return zeros_like(parameter, f"{name}[{label(parameter)}]")
 
 
-def _rate(rate: Any) -> Any:
-    """Return the learning rate, a number or a scalar variable that refuses negative values."""
-    if not isinstance(rate, Variable):
-        check_positive("the learning rate", rate)
-        return rate
-    if rate.ndim:
-        raise ValueError(f"the learning rate has {rate.ndim} axes, but must be one number")
-    if isinstance(rate, SharedVariable):
-        check_positive("the learning rate", rate.get_value())
+def _learning_rate(learning_rate: Any) -> Any:
+    """Return eta: the positive number, or the scalar variable, which refuses negative values."""
+    if not isinstance(learning_rate, Variable):
+        check_positive("learning_rate", learning_rate)
+        return learning_rate
+    if learning_rate.ndim:
+        raise ValueError(f"learning_rate has {learning_rate.ndim} axes, but must be a scalar")
+    if isinstance(learning_rate, SharedVariable):
+        check_positive("learning_rate", learning_rate.get_value())
     not_negative = CheckAndRaise(ValueError, "the learning rate has become negative or NaN")
-    return not_negative(rate, pt.ge(rate, 0))
+    return not_negative(learning_rate, pt.ge(learning_rate, 0))
 
 
 def _in_own_dtype(updates: Updates) -> Updates:
     """Each next value in the dtype of its variable, as `pytensor.function` demands."""
     return {variable: value.astype(variable.dtype) for variable, value in updates.items()}
-
-
-def _check_kept(name: str, value: float) -> None:
-    """Check how much of a running average is kept."""
-    check_positive(name, value, or_zero=True)
-    if value >= 1:
-        raise ValueError(f"{name} is {value}, but must be below 1")

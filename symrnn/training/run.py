@@ -19,6 +19,7 @@ from symrnn.training import checkpoint
 from symrnn.training.callbacks import EarlyStopping, ReduceOnPlateau
 from symrnn.training.clipping import clip_by_global_norm
 from symrnn.training.loop import History, train
+from symrnn.training.optimizers import Optimizer
 from symrnn.training.schedules import advance, step_counter
 from symrnn.training.settings import (
     RULES,
@@ -63,7 +64,7 @@ class TrainingRun:
         self.settings, self.params = settings, list(params)
         self.t = step_counter(name="step")
         self.rate = pytensor.shared(np.asarray(settings.rate, pytensor.config.floatX), name="rate")
-        self.stopping = EarlyStopping(self.params, settings.patience)
+        self.stopping = EarlyStopping(self.params, patience=settings.patience)
         self.plateau = ReduceOnPlateau(self.rate)
         self.losses: list[dict[str, float]] = []
         self.seconds, self.stopped = 0.0, False
@@ -75,8 +76,8 @@ class TrainingRun:
 
     # what a kind of run defines
 
-    def compile_step(self, rule: Callable[..., Any], mode: Any) -> tuple[Any, list[Any]]:
-        """Compile a step for `rule(loss, params)`; return it, and what it changes besides."""
+    def compile_step(self, optimizer: Optimizer, mode: Any) -> tuple[Any, list[Any]]:
+        """Compile a step for `optimizer(loss, params)`; return it, and what it changes besides."""
         raise NotImplementedError
 
     def batches(self, training: Any, epoch: int) -> Sequence[tuple[Any, ...]]:
@@ -317,7 +318,7 @@ class TrainingRun:
         s, new = self.settings, self._step is None
         if new:
 
-            def rule(loss: Any, params: list[Any]) -> dict[Any, Any]:
+            def optimizer(loss: Any, params: list[Any]) -> dict[Any, Any]:
                 gradients = clip_by_global_norm(pytensor.grad(loss, params), s.clip)
                 updates: dict[Any, Any] = RULES[s.rule](gradients, params, self.rate)
                 updates |= advance(self.t)
@@ -326,7 +327,7 @@ class TrainingRun:
 
             rate = self.rate.get_value()  # plateaus may have brought it to 0, which no rule takes
             self.rate.set_value(np.asarray(s.rate, rate.dtype))
-            self._step, others = self.compile_step(rule, compiled_mode(s.mode))
+            self._step, others = self.compile_step(optimizer, compiled_mode(s.mode))
             self.rate.set_value(rate)
             self._changing += others
         self._scheduled = compile_rate(s, self.t, n_steps)

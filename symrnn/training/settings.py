@@ -109,8 +109,8 @@ def compile_rate(settings: TrainingSettings, t: SharedVariable, n_steps: int) ->
     if settings.schedule not in ("linear", "cosine"):
         return None
     if settings.schedule == "linear":
-        rate = linear_to_zero(t, settings.rate, n_steps, n_last=(n_steps + 1) // 2)
+        rate = linear_to_zero(t, settings.rate, n_steps=n_steps, n_last=(n_steps + 1) // 2)
     else:
-        rate = cosine(t, settings.rate, n_steps)
-    rate = warm_up(t, rate, max(1, min(100, n_steps // 20)))
+        rate = cosine(t, settings.rate, n_steps=n_steps)
+    rate = warm_up(t, rate, n_steps=max(1, min(100, n_steps // 20)))
     return pytensor.function([], rate, mode=QUICK)

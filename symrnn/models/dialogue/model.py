@@ -222,7 +222,7 @@ class DialogueModel(Variational):
         time, turns, batch = replies.shape
         replies, mask = (v.reshape((time, turns * batch)) for v in (replies, mask))
         z = self.decoder.logits(d.reshape((turns * batch, d.shape[2])), replies, training)
-        nats = categorical_cross_entropy(z, replies, mask)
+        nats = categorical_cross_entropy(z, replies, mask=mask)
         n_words, n_replies = mask.sum().astype(nats.dtype), there.sum().astype(nats.dtype)
         return Terms(-nats * n_words / n_replies, kl)
 

@@ -18,9 +18,7 @@ from symrnn.nn.recurrent import stack
 from symrnn.nn.states import CarriedState
 from symrnn.nn.wrappers import VariationalDropout
 from symrnn.training.losses import categorical_cross_entropy
-
-Rule = Callable[[TensorVariable, list[Any]], dict[Any, Any]]
-"""An update rule with its settings: ``lambda loss, params: adam(loss, params, 0.003)``."""
+from symrnn.training.optimizers import Optimizer
 
 
 class LanguageModel:
@@ -182,14 +180,15 @@ class LanguageModel:
         return [CarriedState(cell, batch_size) for cell in self.cells]
 
     def compile_training(
-        self, rule: Rule, carried: Sequence[CarriedState], mode: Any = None
+        self, optimizer: Optimizer, carried: Sequence[CarriedState], mode: Any = None
     ) -> Any:
         """Compile a step of truncated backpropagation through time.
 
         Parameters
         ----------
-        rule
-            Makes updates of the loss and the weights.
+        optimizer
+            A function (loss, params) -> updates, for example
+            ``lambda loss, params: adam(loss, params, 0.003)``.
         carried
             What `carry` returned. The states go on where the last batch ended, but the gradient
             stops there (Williams and Peng, 1990). Reset them where a text begins.
@@ -205,7 +204,7 @@ class LanguageModel:
         others = set(self.noise.updates)  # masks of graphs that were built before
         x, t, loss, updates = self._loss(carried, training=True)
         masks = {rng: after for rng, after in self.noise.updates.items() if rng not in others}
-        updates |= rule(loss, self.params) | masks
+        updates |= optimizer(loss, self.params) | masks
         return pytensor.function([x, t], loss, updates=updates, mode=mode)
 
     def compile_evaluation(self, carried: Sequence[CarriedState], mode: Any = None) -> Any:

@@ -6,7 +6,7 @@ is that of any training, see `symrnn.training.run`.
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Self
 
@@ -17,6 +17,7 @@ from symrnn.models.language.model import LanguageModel, mean_loss
 from symrnn.models.language.settings import CELLS, Settings
 from symrnn.nn.initializers import normal, uniform
 from symrnn.text import Tokenizer, Vocabulary, split, streams, tokenizer_from
+from symrnn.training.optimizers import Optimizer
 from symrnn.training.run import TrainingRun
 from symrnn.training.settings import compiled_mode
 
@@ -109,7 +110,7 @@ class LanguageRun(TrainingRun):
             If it is no such file, or damaged, or was written with another ``floatX``.
         """
         saved, settings = cls.read(path)
-        vocabulary = Vocabulary.from_json(json.dumps(saved.data["vocabulary"]), str(path))
+        vocabulary = Vocabulary.from_json(json.dumps(saved.data["vocabulary"]), source=str(path))
         run = cls(
             settings, tokenizer_from(saved.data["tokenizer"]), vocabulary, saved.data["source"]
         )
@@ -124,15 +125,15 @@ class LanguageRun(TrainingRun):
             "source": self.source,
         }
 
-    def compile_step(self, rule: Callable[..., Any], mode: Any) -> tuple[Any, list[Any]]:
+    def compile_step(self, optimizer: Optimizer, mode: Any) -> tuple[Any, list[Any]]:
         """Compile a step; it changes the carried states and dropout's generators besides."""
-        step = self.model.compile_training(rule, self.carried, mode)
+        step = self.model.compile_training(optimizer, self.carried, mode)
         states = [variable for carried in self.carried for variable in carried.state]
         return step, [*self.model.noise.updates, *states]
 
     def batches(self, training: Tokens, epoch: int) -> Sequence[tuple[Any, ...]]:
         """Return the batches of an epoch: of all the same, in order."""
-        return streams(training, self.settings.batch_size, self.settings.n_steps)
+        return streams(training, batch_size=self.settings.batch_size, n_steps=self.settings.n_steps)
 
     def begin_step(self, place: int) -> None:
         """Set the state of all rows to zeros where an epoch begins, and else that of a few."""
@@ -175,4 +176,4 @@ class LanguageRun(TrainingRun):
     def _in_rows(self, tokens: Tokens) -> tuple[int, Sequence[Any]]:
         s = self.settings
         n_rows = max(1, min(s.batch_size, (len(tokens) - 1) // s.n_steps))
-        return n_rows, streams(tokens, n_rows, s.n_steps)
+        return n_rows, streams(tokens, batch_size=n_rows, n_steps=s.n_steps)

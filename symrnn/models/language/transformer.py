@@ -10,13 +10,13 @@ from pytensor.tensor.variable import TensorVariable
 
 from symrnn._validate import check_whole
 from symrnn.compiling.modes import QUICK
-from symrnn.models.language.model import Rule
 from symrnn.models.seq2seq.transformer import Tokens
 from symrnn.nn.layers import Dense, Dropout, LayerNorm
 from symrnn.nn.module import shared_parameter
 from symrnn.nn.random import Noise
 from symrnn.nn.transformer import TransformerLayer
 from symrnn.training.losses import categorical_cross_entropy
+from symrnn.training.optimizers import Optimizer
 
 
 class TransformerLM:
@@ -154,13 +154,14 @@ class TransformerLM:
         h = h if self.norm is None else self.norm(h)
         return self.tokens.scores(h) + self.b if self.output is None else self.output(h), so_far
 
-    def compile_training(self, rule: Rule, mode: Any = QUICK) -> Any:
+    def compile_training(self, optimizer: Optimizer, mode: Any = QUICK) -> Any:
         """Compile a step of training.
 
         Parameters
         ----------
-        rule
-            Makes updates of the loss and the weights.
+        optimizer
+            A function (loss, params) -> updates, for example
+            ``lambda loss, params: adam(loss, params, 0.003)``.
         mode
             As for `pytensor.function`, but not its default: see `Transformer.compile_training`.
 
@@ -173,7 +174,7 @@ class TransformerLM:
         others = set(self.noise.updates)  # masks of graphs that were built before
         x, t, loss = self._loss(training=True)
         masks = {rng: after for rng, after in self.noise.updates.items() if rng not in others}
-        return pytensor.function([x, t], loss, updates=rule(loss, self.params) | masks, mode=mode)
+        return pytensor.function([x, t], loss, updates=optimizer(loss, self.params) | masks, mode=mode)
 
     def compile_evaluation(self, mode: Any = QUICK) -> Any:
         """Compile ``(x, t) -> loss`` without dropout."""

@@ -12,7 +12,6 @@ from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.variable import TensorVariable
 
 from symrnn._validate import check_whole
-from symrnn.models.language.model import Rule
 from symrnn.nn.attention import Attention
 from symrnn.nn.cells import Cell, LSTMCell
 from symrnn.nn.initializers import Initializer, normal
@@ -20,6 +19,7 @@ from symrnn.nn.layers import Dense, Dropout, Embedding
 from symrnn.nn.random import Noise
 from symrnn.nn.recurrent import stack
 from symrnn.training.losses import categorical_cross_entropy
+from symrnn.training.optimizers import Optimizer
 
 FEEDINGS = ("output", "input", "both")
 LARGE = partial(normal, std=1.0)
@@ -408,17 +408,18 @@ class Seq2Seq:
             As for `logits`.
         """
         logits = self.logits(self.encode(source, source_mask, training), target, training, own)
-        loss = categorical_cross_entropy(logits, target, target_mask)
+        loss = categorical_cross_entropy(logits, target, mask=target_mask)
         loss.name = "loss"
         return loss
 
-    def compile_training(self, rule: Rule, mode: Any = None, own: Any = None) -> Any:
+    def compile_training(self, optimizer: Optimizer, mode: Any = None, own: Any = None) -> Any:
         """Compile a step of training.
 
         Parameters
         ----------
-        rule
-            Makes updates of the loss and the weights.
+        optimizer
+            A function (loss, params) -> updates, for example
+            ``lambda loss, params: adam(loss, params, 0.003)``.
         mode
             As for `pytensor.function`, but not JAX, which needs to know all shapes.
         own
@@ -434,7 +435,7 @@ class Seq2Seq:
         batch = pair_variables()
         loss = self.loss(*batch, training=True, own=own)
         masks = {rng: after for rng, after in self.noise.updates.items() if rng not in others}
-        return pytensor.function([*batch], loss, updates=rule(loss, self.params) | masks, mode=mode)
+        return pytensor.function([*batch], loss, updates=optimizer(loss, self.params) | masks, mode=mode)
 
     def compile_loss(self, mode: Any = None) -> Any:
         """Compile ``(source, source_mask, target, target_mask) -> loss`` without dropout.

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -15,6 +15,7 @@ from symrnn.models.seq2seq.model import FEEDINGS, Seq2Seq
 from symrnn.models.seq2seq.translation import Translator
 from symrnn.nn.attention import SCORES
 from symrnn.text import Pair, PairVocabularies, Vocabulary, pair_batches, tokenizer_from
+from symrnn.training.optimizers import Optimizer
 from symrnn.training.run import TrainingRun
 from symrnn.training.settings import TrainingSettings, compiled_mode
 
@@ -95,7 +96,7 @@ class Seq2SeqRun(TrainingRun):
     --------
     >>> import tempfile, pathlib
     >>> from symrnn.tasks.strings import reversal
-    >>> pairs, others = reversal(np.random.default_rng(1), 200, 20, symbols="ab", lengths=(1, 8))
+    >>> pairs, others = reversal(200, 20, rng=np.random.default_rng(1), symbols="ab", lengths=(1, 8))
     >>> settings = Seq2SeqSettings(n_embed=4, n_hidden=16, batch_size=20, epochs=1, mode="QUICK")
     >>> run = Seq2SeqRun(settings, PairVocabularies.build(pairs))
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "model.safetensors"
@@ -142,7 +143,7 @@ class Seq2SeqRun(TrainingRun):
         """
         saved, settings = cls.read(path)
         source, target = (
-            Vocabulary.from_json(json.dumps(saved.data[name]), str(path))
+            Vocabulary.from_json(json.dumps(saved.data[name]), source=str(path))
             for name in ("source_vocabulary", "target_vocabulary")
         )
         both = PairVocabularies(source, target, tokenizer_from(saved.data["tokenizer"]))
@@ -161,10 +162,10 @@ class Seq2SeqRun(TrainingRun):
             "source": self.source,
         }
 
-    def compile_step(self, rule: Callable[..., Any], mode: Any) -> tuple[Any, list[Any]]:
+    def compile_step(self, optimizer: Optimizer, mode: Any) -> tuple[Any, list[Any]]:
         """Compile a step; it changes the generators of random numbers besides."""
         own = self.own if self.settings.own else None
-        step = self.model.compile_training(rule, mode, own)
+        step = self.model.compile_training(optimizer, mode, own)
         return step, [*self.model.noise.updates]
 
     def batches(self, training: Sequence[Pair], epoch: int) -> Any:
@@ -182,7 +183,7 @@ class Seq2SeqRun(TrainingRun):
                 return batches
         s, both = self.settings, self.vocabularies
         encoded = both.encode(pairs)
-        batches = pair_batches(*encoded, s.batch_size, both.target.eos, by_length=s.by_length)
+        batches = pair_batches(*encoded, batch_size=s.batch_size, eos=both.target.eos, by_length=s.by_length)
         self._batches.append((pairs, batches))
         return batches
 

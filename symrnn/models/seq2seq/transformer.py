@@ -11,7 +11,6 @@ from pytensor.tensor.variable import TensorVariable
 
 from symrnn._validate import check_whole
 from symrnn.compiling.modes import QUICK
-from symrnn.models.language.model import Rule
 from symrnn.models.seq2seq.model import pair_variables
 from symrnn.nn.initializers import normal
 from symrnn.nn.layers import Dense, Dropout, Embedding, LayerNorm
@@ -19,6 +18,7 @@ from symrnn.nn.module import shared_parameter
 from symrnn.nn.random import Noise
 from symrnn.nn.transformer import Drop, Positions, TransformerLayer
 from symrnn.training.losses import categorical_cross_entropy
+from symrnn.training.optimizers import Optimizer
 
 
 class Encoded(NamedTuple):
@@ -259,11 +259,11 @@ class Transformer:
             As for `encode`; or if source and target differ in their batch.
         """
         logits = self.logits(self.encode(source, source_mask, training), target, training)
-        loss = categorical_cross_entropy(logits, target, target_mask)
+        loss = categorical_cross_entropy(logits, target, mask=target_mask)
         loss.name = "loss"
         return loss
 
-    def compile_training(self, rule: Rule, mode: Any = QUICK) -> Any:
+    def compile_training(self, optimizer: Optimizer, mode: Any = QUICK) -> Any:
         """Compile a step of training, ``(source, source_mask, target, target_mask) -> loss``.
 
         The tokens are int64 arrays, the masks bool (``mask == 1`` makes one of numbers), each
@@ -271,8 +271,9 @@ class Transformer:
 
         Parameters
         ----------
-        rule
-            Makes updates of the loss and the weights.
+        optimizer
+            A function (loss, params) -> updates, for example
+            ``lambda loss, params: adam(loss, params, 0.003)``.
         mode
             As for `pytensor.function`; not its default. The graph has no loop, but thousands of
             operations, and `symrnn.compiling.modes.QUICK`, which calls NumPy for each, trains well. Mode
@@ -283,7 +284,7 @@ class Transformer:
         batch = pair_variables()
         loss = self.loss(*batch, training=True)
         masks = {rng: after for rng, after in self.noise.updates.items() if rng not in others}
-        return pytensor.function([*batch], loss, updates=rule(loss, self.params) | masks, mode=mode)
+        return pytensor.function([*batch], loss, updates=optimizer(loss, self.params) | masks, mode=mode)
 
     def compile_loss(self, mode: Any = QUICK) -> Any:
         """Compile ``(source, source_mask, target, target_mask) -> loss`` without dropout.

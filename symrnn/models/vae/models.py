@@ -253,7 +253,7 @@ class SequenceVAE(Variational):
         mask = padding_last(pt.as_tensor_variable(mask))
         q = self.encode(tokens, mask)
         z = q.at(self._epsilon(epsilon, q.mean))
-        nats = categorical_cross_entropy(self.decoder.logits(z, tokens, training), tokens, mask)
+        nats = categorical_cross_entropy(self.decoder.logits(z, tokens, training), tokens, mask=mask)
         there = pt.neq(mask, 0).any(axis=0)
         n_words, n_sequences = mask.sum(), pt.maximum(there.sum(), 1)
         each = n_words.astype(nats.dtype) / n_sequences.astype(nats.dtype)

@@ -11,10 +11,10 @@ from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.variable import TensorVariable
 
 from symrnn.compiling.modes import QUICK
-from symrnn.models.language.model import Rule
 from symrnn.nn.inputs import may_equal
 from symrnn.nn.layers import Dense
 from symrnn.nn.random import Noise
+from symrnn.training.optimizers import Optimizer
 
 
 class Gaussian(NamedTuple):
@@ -121,19 +121,20 @@ class Variational:
         log_likelihood, kl = self.terms(*batch, epsilon=epsilon)
         return log_likelihood - kl
 
-    def compile_training(self, rule: Rule, mode: Any = QUICK, kl_weight: Any = 1.0) -> Any:
+    def compile_training(self, optimizer: Optimizer, mode: Any = QUICK, kl_weight: Any = 1.0) -> Any:
         """Compile a step of training.
 
         Parameters
         ----------
-        rule
-            Makes updates of the loss and the weights.
+        optimizer
+            A function (loss, params) -> updates, for example
+            ``lambda loss, params: adam(loss, params, 0.003)``.
         mode
             As for `pytensor.function`; not its default. `symrnn.compiling.modes.QUICK`, which compiles
             nothing, trains at once; mode NUMBA compiles a dialogue model for one to two minutes.
         kl_weight
             w: a number, a shared variable, or a graph such as ``warm_up(t, 1.0, n_steps)`` of
-            `symrnn.training.schedules`; then `rule` returns ``advance(t)`` among its updates.
+            `symrnn.training.schedules`; then `optimizer` returns ``advance(t)`` among its updates.
 
         Returns
         -------
@@ -154,7 +155,7 @@ class Variational:
         loss = pt.as_tensor_variable(kl_weight).astype(kl.dtype) * kl - log_likelihood
         loss.name = "loss"
         draws = {rng: after for rng, after in self.noise.updates.items() if rng not in others}
-        updates = rule(loss, self.params) | draws
+        updates = optimizer(loss, self.params) | draws
         return pytensor.function(batch, [loss, log_likelihood, kl], updates=updates, mode=mode)
 
     def compile_elbo(self, mode: Any = QUICK) -> Any:
