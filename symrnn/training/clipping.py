@@ -1,4 +1,4 @@
-"""What is done to gradients before an optimizer sees them: clipping, weight decay."""
+"""Clipping and weight decay: what is done to gradients before an optimizer gets them."""
 
 import functools
 from collections.abc import Sequence
@@ -15,62 +15,93 @@ from symrnn.nn.module import check_parameters
 
 
 def clip_by_value(gradients: Sequence[Any], limit: float) -> list[TensorVariable]:
-    """Gradients with every element held between `-limit` and `limit`.
+    """Clip every element of the gradients to ``[-limit, limit]``.
 
     ``g <- min(max(g, -limit), limit)``
+
+    The direction of the gradient may change; `clip_by_global_norm` keeps it.
 
     Parameters
     ----------
     gradients
-        A list of gradients of any shapes, as `pytensor.grad` gives it.
+        A list of gradients of any shapes, as `pytensor.grad` returns it.
     limit
         Positive.
 
-    Raises
-    ------
-    ValueError
-        If `limit` is not positive.
+    Returns
+    -------
+    list of TensorVariable
+        The clipped gradients, to be given to an optimizer in place of the loss.
+
+    Examples
+    --------
+    >>> (clipped,) = clip_by_value([pt.constant([5.0, 0.1, -7.0])], 0.35)
+    >>> clipped.eval(mode="FAST_COMPILE").tolist()
+    [0.35, 0.1, -0.35]
     """
     check_positive("limit", limit)
     return [pt.clip(g, in_dtype_of(g, -limit), in_dtype_of(g, limit)) for g in gradients]
 
 
 def clip_by_global_norm(gradients: Sequence[Any], max_norm: Any) -> list[TensorVariable]:
-    """Gradients scaled together so that their norm is at most `max_norm` (Pascanu et al., 2013).
+    """Scale all gradients together so that their norm is at most `max_norm` (Pascanu et al., 2013).
 
     ``g <- g max_norm / max(norm, max_norm)``
 
-    Their direction stays the same; `global_norm` is the norm over all of them. Where a gradient is
-    infinite or NaN it has no direction, and all results are NaN: training then stops at once.
+    with the `global_norm` over all of them, so that the direction of the step stays the same. If an
+    element is infinite or NaN, all results are NaN: `symrnn.train` then stops at once.
 
     Parameters
     ----------
     gradients
-        A list of gradients of any shapes, as `pytensor.grad` gives it.
+        A list of gradients of any shapes, as `pytensor.grad` returns it.
     max_norm
-        A positive number, or the graph of one, such as an input of the compiled function.
+        A positive number, or a scalar variable, such as an input of the compiled function.
 
-    Raises
-    ------
-    ValueError
-        If `max_norm` is not positive; of a graph, when the function is called.
+    Returns
+    -------
+    list of TensorVariable
+        The clipped gradients, to be given to an optimizer in place of the loss.
+
+    Examples
+    --------
+    >>> (clipped,) = clip_by_global_norm([pt.constant([3.0, -4.0])], 1.0)
+    >>> clipped.eval(mode="FAST_COMPILE").round(3).tolist()
+    [0.6, -0.8]
     """
     if isinstance(max_norm, Variable):
         if max_norm.ndim:
-            raise ValueError(f"max_norm has {max_norm.ndim} axes, but must be one number")
+            raise ValueError(f"max_norm has {max_norm.ndim} axes, but must be a scalar")
         positive = CheckAndRaise(ValueError, "max_norm must be a positive number, not infinite")
         max_norm = positive(max_norm, pt.gt(max_norm, 0) & pt.lt(max_norm, np.inf))
     else:
         check_positive("max_norm", max_norm)
-    size, relative_norm = _norm(gradients)
-    scale = max_norm / pt.maximum(relative_norm, max_norm / size) / size  # 1 if within max_norm
+    largest, relative_norm = _norm(gradients)
+    scale = max_norm / pt.maximum(relative_norm, max_norm / largest) / largest  # 1 within max_norm
     return [g * in_dtype_of(g, scale) for g in gradients]
 
 
 def global_norm(gradients: Sequence[Any]) -> TensorVariable:
-    """Euclidean norm of all gradients together, ``sqrt(sum of all g^2)``; a scalar."""
-    size, relative_norm = _norm(gradients)
-    return size * relative_norm
+    """Euclidean norm of all gradients together, ``sqrt(sum of all g^2)``.
+
+    Parameters
+    ----------
+    gradients
+        A list of gradients of any shapes, as `pytensor.grad` returns it.
+
+    Returns
+    -------
+    TensorVariable
+        A scalar.
+
+    Examples
+    --------
+    >>> gradients = [pt.constant([3.0, 0.0]), pt.constant(-4.0)]
+    >>> float(global_norm(gradients).eval(mode="FAST_COMPILE"))
+    5.0
+    """
+    largest, relative_norm = _norm(gradients)
+    return largest * relative_norm
 
 
 def _norm(gradients: Sequence[Any]) -> tuple[TensorVariable, TensorVariable]:
@@ -79,29 +110,42 @@ def _norm(gradients: Sequence[Any]) -> tuple[TensorVariable, TensorVariable]:
     If all elements are 0, the first is 1 and the second 0.
     """
     gradients = [pt.as_tensor_variable(g) for g in gradients]
-    size = functools.reduce(pt.maximum, [abs(g).max() for g in gradients])
-    size = pt.switch(pt.eq(size, 0), pt.ones_like(size), size)
-    return size, pt.sqrt(sum(((g / in_dtype_of(g, size)) ** 2).sum() for g in gradients))
+    largest = functools.reduce(pt.maximum, [abs(g).max() for g in gradients])
+    largest = pt.switch(pt.eq(largest, 0), pt.ones_like(largest), largest)
+    return largest, pt.sqrt(sum(((g / in_dtype_of(g, largest)) ** 2).sum() for g in gradients))
 
 
-def weight_decay(gradients: Sequence[Any], params: Sequence[Any], strength: float) -> list[Any]:
-    """Gradients of the loss plus ``strength / 2`` times the sum of squared weights.
+def weight_decay(
+    gradients: Sequence[Any], params: Sequence[Any], strength: float
+) -> list[TensorVariable]:
+    """Add the gradient of an L2 penalty, ``strength / 2`` times the sum of squared weights.
 
     ``g <- g + strength p``
 
-    Give only the weights that shall decay, as a rule not the biases, and join the lists.
+    As a rule biases do not decay: give only the weights that shall, and join the lists. For decay
+    that does not pass through the optimizer's running averages see `symrnn.adamw`.
 
     Parameters
     ----------
-    gradients, params
-        A list of shared float variables and the list of their gradients, in the same order.
+    gradients
+        A list of gradients, one for each of `params`.
+    params
+        A list of shared float variables.
     strength
         At least 0.
 
-    Raises
-    ------
-    ValueError
-        If `strength` is negative or there are not as many gradients as parameters.
+    Returns
+    -------
+    list of TensorVariable
+        The gradients of loss and penalty, to be given to an optimizer in place of the loss.
+
+    Examples
+    --------
+    >>> import pytensor
+    >>> w = pytensor.shared(np.array(5.0), name="w")
+    >>> (decayed,) = weight_decay([pytensor.grad(3 * w, w)], [w], 0.1)
+    >>> float(decayed.eval(mode="FAST_COMPILE"))
+    3.5
     """
     check_positive("strength", strength, or_zero=True)
     params = check_parameters(params)
