@@ -53,15 +53,15 @@ class Net:
         rng, start = np.random.default_rng(1), partial(normal, std=1.0)
         self.x = pt.tensor("x", shape=(8, batch, 2), dtype="float64")
         self.t = pt.tensor("t", shape=(8, batch, 1), dtype="float64")
-        cell = ElmanCell(2, 16, rng, "sigmoid", W_x=start, W_h=start, bias=False)
-        output = Dense(16, 1, rng, W=start, bias=False, name="output")
+        cell = ElmanCell(2, 16, rng=rng, activation="sigmoid", W_x=start, W_h=start, bias=False)
+        output = Dense(16, 1, rng=rng, W=start, bias=False)
         self.params = [*cell.params, *output.params]
         self.start = [p.get_value() for p in self.params]
         y = pt.sigmoid(output(unroll(cell, self.x)[0]))
         # the mean over the batch, so that one rate does for all sizes
         self.cost = sum_squared_error(y, self.t) / 2 / batch
         self.updates = gradient_descent(self.cost, self.params, RATE)
-        sums = binary_addition(np.random.default_rng(2), N_SUMS)
+        sums = binary_addition(N_SUMS, rng=np.random.default_rng(2))
         self.data = [a.reshape(8, -1, batch, a.shape[2]).swapaxes(0, 1).copy() for a in sums]
 
     def weights(self) -> list[Any]:

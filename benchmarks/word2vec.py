@@ -65,9 +65,11 @@ def symrnn_peer(shared: bool = False) -> Callable[..., Callable[[], float]]:
         train = model.compile_negative_sampling(RATE * BATCH, K if shared else None, "NUMBA")
 
         def epoch() -> float:
-            for words, contexts in skip_gram_batches(tokens, WINDOW, BATCH, rng, end=n_words):
+            for words, contexts in skip_gram_batches(
+                tokens, window=WINDOW, batch_size=BATCH, rng=rng, end=n_words
+            ):
                 shape = SHARED if shared else (len(words), K)
-                loss = train(words, contexts, noise.draw(rng, shape))
+                loss = train(words, contexts, noise.draw(shape, rng=rng))
             return float(loss)
 
         return epoch

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 
 def adding(
-    rng: Generator | RandomState, n_samples: int = 1, n_steps: int = 100
+    n_samples: int = 1, n_steps: int = 100, *, rng: Generator | RandomState
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Make sequences of numbers, two of them marked, and the sums of the marked ones.
 
@@ -39,7 +39,7 @@ def adding(
 
     Examples
     --------
-    >>> x, t = adding(np.random.default_rng(1), n_samples=1, n_steps=6)
+    >>> x, t = adding(n_samples=1, n_steps=6, rng=np.random.default_rng(1))
     >>> x[:, 0, 0].round(2).tolist()
     [0.51, 0.95, 0.14, 0.95, 0.31, 0.42]
     >>> x[:, 0, 1].astype(int).tolist(), t.round(2).tolist()

@@ -20,7 +20,7 @@ class Bars(NamedTuple):
     """The bar's height in pixels, ``(samples,)``."""
 
 
-def bars(rng: Generator, n_samples: int, size: int = 8, width: int = 3) -> Bars:
+def bars(n_samples: int, *, rng: Generator, size: int = 8, width: int = 3) -> Bars:
     """Draw images of one bar that stands on the lower edge, each equally likely.
 
     There are ``(size - width + 1) * size`` different images, so no model can give them a mean log
@@ -42,7 +42,7 @@ def bars(rng: Generator, n_samples: int, size: int = 8, width: int = 3) -> Bars:
 
     Examples
     --------
-    >>> images, place, height = bars(np.random.default_rng(1), 1, size=5, width=2)
+    >>> images, place, height = bars(1, rng=np.random.default_rng(1), size=5, width=2)
     >>> images[0].astype(int)
     array([[0, 0, 0, 0, 0],
            [0, 0, 0, 0, 0],
@@ -66,7 +66,7 @@ def bars(rng: Generator, n_samples: int, size: int = 8, width: int = 3) -> Bars:
     return Bars(images.astype(float), place, height)
 
 
-def best_log_likelihood(size: int = 8, width: int = 3) -> float:
+def best_log_likelihood(*, size: int = 8, width: int = 3) -> float:
     """Return the mean log probability of the images under what they are drawn from, in nats.
 
     Examples

@@ -6,7 +6,7 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def binary_addition(
-    rng: Generator | RandomState, n_samples: int = 1, n_bits: int = 8
+    n_samples: int = 1, n_bits: int = 8, *, rng: Generator | RandomState
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Make pairs of random numbers and their sums, as bits, the least significant first.
 
@@ -34,7 +34,7 @@ def binary_addition(
 
     Examples
     --------
-    >>> x, t = binary_addition(np.random.default_rng(1), n_samples=3, n_bits=5)
+    >>> x, t = binary_addition(n_samples=3, n_bits=5, rng=np.random.default_rng(1))
     >>> from_bits(x[:, :, 0]).tolist(), from_bits(x[:, :, 1]).tolist()
     ([7, 8, 12], [15, 0, 2])
     >>> from_bits(t[:, :, 0]).tolist()

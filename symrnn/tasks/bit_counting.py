@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 
 def bit_counting(
-    rng: Generator | RandomState, n_samples: int = 20, n_steps: int = 10
+    n_samples: int = 20, n_steps: int = 10, *, rng: Generator | RandomState
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Make random bits and their counts.
 
@@ -34,7 +34,7 @@ def bit_counting(
 
     Examples
     --------
-    >>> X, t = bit_counting(np.random.RandomState(1), n_samples=3, n_steps=4)
+    >>> X, t = bit_counting(n_samples=3, n_steps=4, rng=np.random.RandomState(1))
     >>> X.T.astype(int).tolist(), t.astype(int).tolist()
     ([[0, 1, 0, 0], [0, 0, 0, 0], [0, 1, 0, 1]], [1, 0, 2])
     """

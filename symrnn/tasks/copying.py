@@ -16,7 +16,7 @@ Batch = tuple[NDArray[Any], NDArray[Any]]
 
 
 def copying(
-    rng: Generator, length: int, n_samples: int = 1, n_bits: int = 8, dtype: Any = "float64"
+    length: int, *, rng: Generator, n_samples: int = 1, n_bits: int = 8, dtype: Any = "float64"
 ) -> Batch:
     """Make random vectors that are to be copied once a mark has come.
 
@@ -43,7 +43,7 @@ def copying(
 
     Examples
     --------
-    >>> x, t = copying(np.random.default_rng(1), length=2, n_bits=3)
+    >>> x, t = copying(length=2, rng=np.random.default_rng(1), n_bits=3)
     >>> x[:, 0].astype(int).tolist()
     [[0, 1, 1, 0], [1, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0], [0, 0, 0, 0]]
     >>> t[:, 0].astype(int).tolist()
@@ -55,9 +55,10 @@ def copying(
 
 
 def repeat_copying(
-    rng: Generator,
     length: int,
     repeats: int,
+    *,
+    rng: Generator,
     n_samples: int = 1,
     n_bits: int = 8,
     dtype: Any = "float64",
@@ -86,7 +87,7 @@ def repeat_copying(
 
     Examples
     --------
-    >>> x, t = repeat_copying(np.random.default_rng(1), length=1, repeats=3, n_bits=3)
+    >>> x, t = repeat_copying(length=1, repeats=3, rng=np.random.default_rng(1), n_bits=3)
     >>> x[:2, 0].tolist()
     [[0.0, 1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 3.0]]
     >>> t[:, 0].astype(int).tolist()
@@ -103,9 +104,10 @@ def repeat_copying(
 
 
 def copying_batches(
-    rng: Generator,
     n_batches: int,
+    *,
     batch_size: int,
+    rng: Generator,
     lengths: tuple[int, int] = (1, 20),
     repeats: tuple[int, int] | None = None,
     n_bits: int = 8,
@@ -132,7 +134,7 @@ def copying_batches(
 
     Examples
     --------
-    >>> batches = copying_batches(np.random.default_rng(1), 3, batch_size=16)
+    >>> batches = copying_batches(3, rng=np.random.default_rng(1), batch_size=16)
     >>> [t.shape for _, t in batches]
     [(10, 16, 8), (16, 16, 8), (16, 16, 8)]
     """
@@ -145,9 +147,11 @@ def copying_batches(
     def batch() -> Batch:
         length = int(rng.integers(lengths[0], lengths[1] + 1))
         if repeats is None:
-            return copying(rng, length, batch_size, n_bits, dtype)
+            return copying(length, rng=rng, n_samples=batch_size, n_bits=n_bits, dtype=dtype)
         times = int(rng.integers(repeats[0], repeats[1] + 1))
-        return repeat_copying(rng, length, times, batch_size, n_bits, dtype)
+        return repeat_copying(
+            length, times, rng=rng, n_samples=batch_size, n_bits=n_bits, dtype=dtype
+        )
 
     return (batch() for _ in range(n_batches))
 

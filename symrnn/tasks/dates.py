@@ -43,7 +43,7 @@ WEEKDAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", 
 
 
 def dates(
-    rng: Generator, n_train: int = 45_000, n_test: int = 5_000, formats: Sequence[str] = FORMATS
+    n_train: int = 45_000, n_test: int = 5_000, *, rng: Generator, formats: Sequence[str] = FORMATS
 ) -> TrainAndTest:
     """Make dates from 1900-01-01 to 2100-12-31 in many formats, and the same in ISO 8601.
 
@@ -76,7 +76,7 @@ def dates(
     Examples
     --------
     >>> import numpy as np
-    >>> train, test = dates(np.random.default_rng(1), n_train=6, n_test=1)
+    >>> train, test = dates(n_train=6, n_test=1, rng=np.random.default_rng(1))
     >>> for source, target in train:
     ...     print(f"{target}  {source}")
     2071-08-29  20710829
@@ -105,7 +105,7 @@ def dates(
         if len(found) == n_train + n_test:
             break
     check_counts(rng, n_train, n_test, len(found), what)
-    return split_pairs(found.items(), n_test, rng)
+    return split_pairs(found.items(), n_test, rng=rng)
 
 
 def write_date(day: date, template: str) -> str:

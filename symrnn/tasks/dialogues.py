@@ -44,7 +44,7 @@ REPLIES = {
 """Of each subject, all replies that are right."""
 
 
-def memory_dialogues(rng: Generator, n_dialogues: int) -> list[Dialogue]:
+def memory_dialogues(n_dialogues: int, *, rng: Generator) -> list[Dialogue]:
     """Make dialogues whose last reply was said three or more turns before.
 
     One speaker tells a name and the colour of a thing, in either order, may chat once in between or
@@ -73,7 +73,7 @@ def memory_dialogues(rng: Generator, n_dialogues: int) -> list[Dialogue]:
     Examples
     --------
     >>> import numpy as np
-    >>> for utterance in memory_dialogues(np.random.default_rng(2), 1)[0]:
+    >>> for utterance in memory_dialogues(1, rng=np.random.default_rng(2))[0]:
     ...     print(utterance)
     my name is Tom .
     hello .
@@ -116,7 +116,7 @@ def chance_without_memory() -> float:
     return sum(0.5 / len(answers) for answers in FACTS.values())
 
 
-def choice_dialogues(rng: Generator, n_dialogues: int) -> list[Dialogue]:
+def choice_dialogues(n_dialogues: int, *, rng: Generator) -> list[Dialogue]:
     """Make dialogues whose last reply may be any of six, all equally likely.
 
     The subject is named in the first utterance, and the last one asks for a sentence about it;
@@ -134,7 +134,7 @@ def choice_dialogues(rng: Generator, n_dialogues: int) -> list[Dialogue]:
     Examples
     --------
     >>> import numpy as np
-    >>> for utterance in choice_dialogues(np.random.default_rng(2), 1)[0]:
+    >>> for utterance in choice_dialogues(1, rng=np.random.default_rng(2))[0]:
     ...     print(utterance)
     let us talk about jobs .
     good idea .

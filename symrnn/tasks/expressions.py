@@ -137,8 +137,9 @@ def parse(text: str) -> Expression:
 
 
 def expressions(
-    rng: Generator,
     n: int,
+    *,
+    rng: Generator,
     depths: tuple[int, int] = (1, 3),
     without: Collection[Expression] = (),
 ) -> list[Expression]:
@@ -167,10 +168,10 @@ def expressions(
     Examples
     --------
     >>> rng = np.random.default_rng(1)
-    >>> train = expressions(rng, 3)
+    >>> train = expressions(3, rng=rng)
     >>> [str(tree) for tree in train]
     ['(8+(7+5))', '(8*4)', '(6+4)']
-    >>> [str(tree) for tree in expressions(rng, 2, depths=(2, 2), without=train)]
+    >>> [str(tree) for tree in expressions(2, rng=rng, depths=(2, 2), without=train)]
     ['((8*0)+(8*3))', '(4+(4+1))']
     """
     check_rng(rng)
@@ -280,7 +281,7 @@ def schedule(trees: Sequence[Expression]) -> Schedule:
     return Schedule(symbols, children, np.array([len(n) for n in nodes]))
 
 
-def node_values(trees: Sequence[Expression], modulus: int | None = None) -> NDArray[np.int64]:
+def node_values(trees: Sequence[Expression], *, modulus: int | None = None) -> NDArray[np.int64]:
     """Return what the tree below each node is worth, to train a net at every node.
 
     Parameters

@@ -82,7 +82,7 @@ class Grammar:
     >>> grammar = Grammar({1: {"a": (0.5, 1), "b": (0.5, 2)}, 2: {"a": (1, 1)}}, start=1)
     >>> grammar.stationary.round(3), f"{grammar.entropy_rate / np.log(2):.3f} bits"
     (array([0.667, 0.333]), '0.667 bits')
-    >>> grammar.decode(grammar.sample(np.random.default_rng(1), 8))
+    >>> grammar.decode(grammar.sample(8, rng=np.random.default_rng(1)))
     ['b', 'a', 'a', 'b', 'a', 'a', 'b', 'a']
     >>> grammar.next_words(["a", "b"])
     {'a': 1.0}
@@ -170,7 +170,7 @@ class Grammar:
             found.append(chances @ _entropy(beliefs @ self.probabilities))
         return np.array(found)
 
-    def sample(self, rng: Generator, n_words: int) -> NDArray[np.int64]:
+    def sample(self, n_words: int, *, rng: Generator) -> NDArray[np.int64]:
         """Make a text that begins in the state `start`.
 
         Parameters

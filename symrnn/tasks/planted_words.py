@@ -60,7 +60,7 @@ class PlantedWords:
     >>> planted = english_words()
     >>> len(planted.class_of), len(planted.questions()), len(planted.relations)
     (142, 1008, 3)
-    >>> text = planted.sample(np.random.default_rng(2), n_sentences=2)
+    >>> text = planted.sample(n_sentences=2, rng=np.random.default_rng(2))
     >>> " ".join(text)
     'the sound of the harp is loud <eos> the carpenter lost a hammer <eos>'
     """
@@ -69,6 +69,7 @@ class PlantedWords:
         self,
         classes: Mapping[str, WordClass],
         relations: Sequence[tuple[str, str]] = (),
+        *,
         zipf: float = 0.5,
     ) -> None:
         self.classes, self.relations, self.zipf = dict(classes), [*relations], zipf
@@ -99,7 +100,7 @@ class PlantedWords:
                     "and word k of the one a sign in common with word k of the other"
                 )
 
-    def sample(self, rng: Generator, n_sentences: int) -> list[str]:
+    def sample(self, n_sentences: int, *, rng: Generator) -> list[str]:
         """Return the words of random sentences, ``<eos>`` after each.
 
         A class is drawn, as often as it has words, then one of its sentences, its word, and a sign.
@@ -140,7 +141,7 @@ class PlantedWords:
         """Return the pairs of two parallel classes."""
         return list(zip(self.classes[one].words, self.classes[other].words, strict=True))
 
-    def judgements(self, rng: Generator, n: int = 100) -> list[tuple[str, str, float]]:
+    def judgements(self, n: int = 100, *, rng: Generator) -> list[tuple[str, str, float]]:
         """Return pairs of planted words with how similar they are meant to be, in random order.
 
         2 for words of one class, 1 for partners in parallel classes, 0 for all others: random pairs
@@ -176,7 +177,7 @@ def english_words() -> PlantedWords:
     return PlantedWords(classes, list(PARALLEL))
 
 
-def numbered_words(n_classes: int, n_words: int, n_relations: int = 0) -> PlantedWords:
+def numbered_words(n_classes: int, n_words: int, *, n_relations: int = 0) -> PlantedWords:
     """Made-up classes of any number and size: class 3 has the words ``c3w0``, ``c3w1``, ...
 
     Each class has four words of its own (``c3near0``, ...) that stand near its words, two at a

@@ -14,7 +14,12 @@ TURNS = (-2, -1, 1, 2)
 
 
 def rotation(
-    rng: Generator, n_samples: int, n_steps: int = 10, noise: float = 0.6, wrong: float = 0.0
+    n_samples: int,
+    n_steps: int = 10,
+    *,
+    rng: Generator,
+    noise: float = 0.6,
+    label_noise: float = 0.0,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Make noisy rotations and their classes.
 
@@ -29,9 +34,9 @@ def rotation(
         look the same. The start a_0 is anywhere on the circle.
     noise
         Standard deviation of what is added to each of the two coordinates, at least 0.
-    wrong
-        Which part of the labels shall be wrong, within [0, 1]: each by this probability, and then
-        one of the other three.
+    label_noise
+        Probability that a label is wrong, within [0, 1]; a wrong label is one of the other three
+        classes.
 
     Returns
     -------
@@ -47,7 +52,7 @@ def rotation(
 
     Examples
     --------
-    >>> x, t = rotation(np.random.default_rng(1), n_samples=3, n_steps=8, noise=0)
+    >>> x, t = rotation(n_samples=3, n_steps=8, rng=np.random.default_rng(1), noise=0)
     >>> x.shape, t.tolist(), np.hypot(*x[0].T).round(3).tolist()
     ((8, 3, 2), [1, 2, 3], [1.0, 1.0, 1.0])
     """
@@ -56,10 +61,10 @@ def rotation(
             f"n_samples is {n_samples} and n_steps {n_steps}, but there must be at least 1 sample, "
             "and at least 5 steps"
         )
-    if not 0 <= noise < np.inf or not 0 <= wrong <= 1:
+    if not 0 <= noise < np.inf or not 0 <= label_noise <= 1:
         raise ValueError(
-            f"noise is {noise} and wrong {wrong}, but noise must be 0 or positive, and wrong from "
-            "0 to 1"
+            f"noise is {noise} and label_noise {label_noise}, but noise must be 0 or positive, and "
+            "label_noise from 0 to 1"
         )
     t = rng.integers(len(TURNS), size=n_samples)
     start = rng.uniform(0, 2 * np.pi, n_samples)
@@ -67,7 +72,7 @@ def rotation(
     x = np.stack([np.cos(angle), np.sin(angle)], axis=2)
     x += noise * rng.normal(size=x.shape)
     another = (t + rng.integers(1, len(TURNS), size=n_samples)) % len(TURNS)
-    return x, np.where(rng.random(n_samples) < wrong, another, t)
+    return x, np.where(rng.random(n_samples) < label_noise, another, t)
 
 
 def best_guess(x: ArrayLike) -> NDArray[np.int64]:
@@ -84,7 +89,7 @@ def best_guess(x: ArrayLike) -> NDArray[np.int64]:
 
     Examples
     --------
-    >>> x, t = rotation(np.random.default_rng(1), n_samples=1000)
+    >>> x, t = rotation(n_samples=1000, rng=np.random.default_rng(1))
     >>> float((best_guess(x) == t).mean())
     0.998
     """

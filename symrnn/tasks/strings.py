@@ -19,7 +19,12 @@ TrainAndTest = tuple[list[Pair], list[Pair]]
 
 
 def decimal_addition(
-    rng: Generator, n_train: int = 45_000, n_test: int = 5_000, digits: int = 3, operands: int = 2
+    n_train: int = 45_000,
+    n_test: int = 5_000,
+    *,
+    rng: Generator,
+    digits: int = 3,
+    operands: int = 2,
 ) -> TrainAndTest:
     """Make sums of decimal numbers, ``16+75``, and their results, ``91``.
 
@@ -52,7 +57,7 @@ def decimal_addition(
 
     Examples
     --------
-    >>> train, test = decimal_addition(np.random.default_rng(1), n_train=3, n_test=2)
+    >>> train, test = decimal_addition(n_train=3, n_test=2, rng=np.random.default_rng(1))
     >>> train
     [('679+594', '1273'), ('4+2', '6'), ('0+0', '0')]
     >>> test
@@ -81,13 +86,14 @@ def decimal_addition(
     numbers = rng.permuted(sums[:, None] // powers % base, axis=1)
     sources = ["+".join(map(str, row)) for row in numbers.tolist()]
     results = map(str, numbers.sum(axis=1).tolist())
-    return split_pairs(zip(sources, results, strict=True), n_test, rng)
+    return split_pairs(zip(sources, results, strict=True), n_test, rng=rng)
 
 
 def copying(
-    rng: Generator,
     n_train: int = 5_000,
     n_test: int = 500,
+    *,
+    rng: Generator,
     symbols: str = "abcdefghij",
     lengths: tuple[int, int] = (1, 10),
 ) -> TrainAndTest:
@@ -119,16 +125,17 @@ def copying(
 
     Examples
     --------
-    >>> copying(np.random.default_rng(5), n_train=2, n_test=1, lengths=(2, 4))
+    >>> copying(n_train=2, n_test=1, rng=np.random.default_rng(5), lengths=(2, 4))
     ([('ja', 'ja'), ('gia', 'gia')], [('efg', 'efg')])
     """
     return _strings(rng, n_train, n_test, symbols, lengths, lambda s: s)
 
 
 def reversal(
-    rng: Generator,
     n_train: int = 5_000,
     n_test: int = 500,
+    *,
+    rng: Generator,
     symbols: str = "abcdefghij",
     lengths: tuple[int, int] = (1, 10),
 ) -> TrainAndTest:
@@ -138,16 +145,17 @@ def reversal(
 
     Examples
     --------
-    >>> reversal(np.random.default_rng(5), n_train=2, n_test=1, lengths=(2, 4))
+    >>> reversal(n_train=2, n_test=1, rng=np.random.default_rng(5), lengths=(2, 4))
     ([('ja', 'aj'), ('gia', 'aig')], [('efg', 'gfe')])
     """
     return _strings(rng, n_train, n_test, symbols, lengths, lambda s: s[::-1])
 
 
 def sorting(
-    rng: Generator,
     n_train: int = 5_000,
     n_test: int = 500,
+    *,
+    rng: Generator,
     symbols: str = "abcdefghij",
     lengths: tuple[int, int] = (1, 10),
 ) -> TrainAndTest:
@@ -157,7 +165,7 @@ def sorting(
 
     Examples
     --------
-    >>> sorting(np.random.default_rng(5), n_train=2, n_test=1, lengths=(2, 4))
+    >>> sorting(n_train=2, n_test=1, rng=np.random.default_rng(5), lengths=(2, 4))
     ([('ja', 'aj'), ('gia', 'agi')], [('efg', 'efg')])
     """
     return _strings(
@@ -189,7 +197,7 @@ def _strings(
         return drawn.view(f"U{longest}")[:, 0]  # the characters of a row as one string
 
     sources = _distinct(draw, n_train + n_test, rng).tolist()
-    return split_pairs([(s, answer(s)) for s in sources], n_test, rng)
+    return split_pairs([(s, answer(s)) for s in sources], n_test, rng=rng)
 
 
 def _distinct(draw: Callable[[int], NDArray[Any]], n: int, rng: Generator) -> NDArray[Any]:

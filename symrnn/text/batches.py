@@ -59,7 +59,7 @@ def split(tokens: Tokens, fractions: Sequence[float] = (0.8, 0.1, 0.1)) -> tuple
     return parts
 
 
-def streams(tokens: Tokens, batch_size: int, n_steps: int) -> "Streams":
+def streams(tokens: Tokens, *, batch_size: int, n_steps: int) -> "Streams":
     """Make batches for truncated backpropagation through time (Williams and Peng, 1990).
 
     The corpus is cut into `batch_size` rows that follow one another, each of
@@ -99,13 +99,13 @@ def streams(tokens: Tokens, batch_size: int, n_steps: int) -> "Streams":
     [[0, 1, 2], [5, 6, 7]] [[1, 2, 3], [6, 7, 8]]
     [[3, 4], [8, 9]] [[4, 5], [9, 10]]
     """
-    return Streams(tokens, batch_size, n_steps)
+    return Streams(tokens, batch_size=batch_size, n_steps=n_steps)
 
 
 class Streams(Sequence[Batch]):
     """The batches that `streams` returns; each is made when it is asked for."""
 
-    def __init__(self, tokens: Tokens, batch_size: int, n_steps: int) -> None:
+    def __init__(self, tokens: Tokens, *, batch_size: int, n_steps: int) -> None:
         tokens = checked_tokens(tokens, batch_size=batch_size, n_steps=n_steps)
         self.n_steps, self.row_length = n_steps, (len(tokens) - 1) // batch_size
         if self.row_length < n_steps:
@@ -134,7 +134,7 @@ class Streams(Sequence[Batch]):
         return _batch(self._x[:, steps], self._t[:, steps])
 
 
-def windows(tokens: Tokens, n_samples: int, n_steps: int, rng: Generator) -> Batch:
+def windows(tokens: Tokens, *, n_samples: int, n_steps: int, rng: Generator) -> Batch:
     """Draw random windows of a corpus, each start equally likely.
 
     Parameters
@@ -169,7 +169,7 @@ def windows(tokens: Tokens, n_samples: int, n_steps: int, rng: Generator) -> Bat
 
 
 def shuffled_windows(
-    tokens: Tokens, batch_size: int, n_steps: int, rng: Generator
+    tokens: Tokens, *, batch_size: int, n_steps: int, rng: Generator
 ) -> Iterator[Batch]:
     """Cut a corpus into windows and yield them all once, in random order: one epoch.
 
@@ -197,7 +197,7 @@ def shuffled_windows(
 
     Examples
     --------
-    >>> batches = shuffled_windows(np.arange(11), 2, n_steps=3, rng=np.random.default_rng(1))
+    >>> batches = shuffled_windows(np.arange(11), batch_size=2, n_steps=3, rng=np.random.default_rng(1))
     >>> [x.T.tolist() for x, t in batches]
     [[[0, 1, 2], [3, 4, 5]], [[6, 7, 8]]]
     """
@@ -210,7 +210,7 @@ def shuffled_windows(
     )
 
 
-def documents(tokens: Tokens, end: int | None, rng: Generator | None = None) -> list[Tokens]:
+def documents(tokens: Tokens, end: int | None, *, rng: Generator | None = None) -> list[Tokens]:
     """Cut a corpus after every token `end`, such as ``<eos>``; shuffle the parts if asked to.
 
     Parameters

@@ -39,7 +39,7 @@ class AliasSampler:
     Examples
     --------
     >>> sampler = AliasSampler([3, 0, 1])
-    >>> sampler.draw(np.random.default_rng(1), (2, 5))
+    >>> sampler.draw((2, 5), rng=np.random.default_rng(1))
     array([[0, 0, 0, 0, 0],
            [0, 2, 0, 0, 0]])
     >>> sampler.probabilities()
@@ -71,7 +71,7 @@ class AliasSampler:
     def __len__(self) -> int:
         return len(self._part)
 
-    def draw(self, rng: Generator, shape: int | Sequence[int]) -> Ids:
+    def draw(self, shape: int | Sequence[int], *, rng: Generator) -> Ids:
         """Return numbers of the given shape, int64."""
         where = rng.random(shape) * len(self)
         box = where.astype(np.int64)
@@ -83,7 +83,7 @@ class AliasSampler:
         return (self._part + np.bincount(self._alias, 1 - self._part, minlength=n)) / n
 
 
-def keep_probabilities(counts: ArrayLike, threshold: float = 1e-3) -> NDArray[np.float64]:
+def keep_probabilities(counts: ArrayLike, *, threshold: float = 1e-3) -> NDArray[np.float64]:
     """How probably an occurrence of each word is kept, ``min(1, sqrt(threshold / f))``.
 
     f is the word's share of the text. Frequent words say little about their neighbours, and take
@@ -119,7 +119,7 @@ def keep_probabilities(counts: ArrayLike, threshold: float = 1e-3) -> NDArray[np
 
 
 def skip_gram_pairs(
-    tokens: NDArray[Any], window: int, rng: Generator, end: int | None = None
+    tokens: NDArray[Any], *, window: int, rng: Generator, end: int | None = None
 ) -> tuple[Ids, Ids]:
     """Return each word with each word near it, shape ``(pairs,)`` both.
 
@@ -149,7 +149,7 @@ def skip_gram_pairs(
 
     Examples
     --------
-    >>> skip_gram_pairs(np.array([5, 6, 7]), 1, np.random.default_rng(1))
+    >>> skip_gram_pairs(np.array([5, 6, 7]), window=1, rng=np.random.default_rng(1))
     (array([5, 6, 6, 7]), array([6, 7, 5, 6]))
     """
     t, sentence, reach = _with_reaches(tokens, window, rng, end)
@@ -164,7 +164,7 @@ def skip_gram_pairs(
 
 
 def cbow_contexts(
-    tokens: NDArray[Any], window: int, rng: Generator, end: int | None = None
+    tokens: NDArray[Any], *, window: int, rng: Generator, end: int | None = None
 ) -> tuple[Ids, Ids]:
     """Return each word with all words near it.
 
@@ -179,7 +179,7 @@ def cbow_contexts(
 
     Examples
     --------
-    >>> cbow_contexts(np.array([5, 6, 7]), 1, np.random.default_rng(1))
+    >>> cbow_contexts(np.array([5, 6, 7]), window=1, rng=np.random.default_rng(1))
     (array([[-1,  6],
            [ 5,  7],
            [ 6, -1]]), array([5, 6, 7]))
@@ -196,6 +196,7 @@ def cbow_contexts(
 
 def skip_gram_batches(
     tokens: NDArray[Any],
+    *,
     window: int,
     batch_size: int,
     rng: Generator,
@@ -233,6 +234,7 @@ def skip_gram_batches(
 
 def cbow_batches(
     tokens: NDArray[Any],
+    *,
     window: int,
     batch_size: int,
     rng: Generator,
@@ -283,7 +285,7 @@ def _in_batches(
             piece = piece[rng.random(len(piece)) < keep[piece]]
         if not len(piece):
             continue
-        a, b = make(piece, window, rng, end)
+        a, b = make(piece, window=window, rng=rng, end=end)
         order = rng.permutation(len(b))
         a, b = np.concatenate([*first, a[order]]), np.concatenate([*second, b[order]])
         whole = len(b) - len(b) % batch_size

@@ -20,7 +20,7 @@ from symrnn.text.vocabulary import Vocabulary
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
-def text_files(paths: Paths, endings: Sequence[str] = (".txt",)) -> list[Path]:
+def text_files(paths: Paths, *, endings: Sequence[str] = (".txt",)) -> list[Path]:
     """List the text files of a corpus.
 
     Parameters
@@ -70,6 +70,7 @@ def text_files(paths: Paths, endings: Sequence[str] = (".txt",)) -> list[Path]:
 
 def read_pieces(
     paths: Paths,
+    *,
     encoding: str = "utf-8",
     endings: Sequence[str] = (".txt",),
     piece_size: int = 2**20,
@@ -109,7 +110,7 @@ def read_pieces(
     if piece_size < 1:
         raise ValueError(f"piece_size is {piece_size}, but must be at least 1")
     end = "\n"
-    for file in text_files(paths, endings):
+    for file in text_files(paths, endings=endings):
         if end not in "\r\n":
             yield "\n"
         for piece in _read_file(file, encoding, piece_size):
@@ -152,9 +153,9 @@ def _read_file(file: Path, encoding: str, piece_size: int) -> Iterator[str]:
         raise ValueError(f"{file} is empty")
 
 
-def read_text(paths: Paths, encoding: str = "utf-8", endings: Sequence[str] = (".txt",)) -> str:
+def read_text(paths: Paths, *, encoding: str = "utf-8", endings: Sequence[str] = (".txt",)) -> str:
     """Read text files as one string; see `read_pieces`."""
-    return "".join(read_pieces(paths, encoding, endings))
+    return "".join(read_pieces(paths, encoding=encoding, endings=endings))
 
 
 def count_tokens(pieces: Iterable[str], tokenizer: Tokenizer) -> Counter[str]:
@@ -183,6 +184,7 @@ def encode_files(
     paths: Paths,
     tokenizer: Tokenizer,
     vocabulary: Vocabulary,
+    *,
     cache: str | os.PathLike[str],
     encoding: str = "utf-8",
     endings: Sequence[str] = (".txt",),
@@ -216,7 +218,7 @@ def encode_files(
     UnknownTokenError
         If a token is unknown and the vocabulary has no ``<unk>``.
     """
-    files = text_files(paths, endings)
+    files = text_files(paths, endings=endings)
     made_by = ["symrnn tokens 1", unicodedata.unidata_version, tokenizer.settings()]
     digest = hashlib.sha256(json.dumps([*made_by, vocabulary.tokens, encoding]).encode())
     for file in files:
@@ -231,7 +233,7 @@ def encode_files(
     n_tokens = 0
     with replacing(path) as out:
         out.write(_npy_header(vocabulary.dtype, 0))
-        for tokens in tokenizer.tokenize_pieces(read_pieces(files, encoding)):
+        for tokens in tokenizer.tokenize_pieces(read_pieces(files, encoding=encoding)):
             ids = vocabulary.encode(tokens, first=n_tokens)
             out.write(ids.astype(vocabulary.dtype).tobytes())
             n_tokens += len(ids)

@@ -6,7 +6,7 @@
 >>> counts = cooccurrences(vocabulary.encode(words), len(vocabulary), window=1)
 >>> float(cosines(counts)[vocabulary["you"], vocabulary["i"]])  # 0.70710678...
 0.7071067811865475
->>> vectors = svd_vectors(ppmi(counts), 2, np.random.default_rng(1))
+>>> vectors = svd_vectors(ppmi(counts), 2, rng=np.random.default_rng(1))
 >>> vectors.shape
 (7, 2)
 
@@ -32,6 +32,7 @@ PIECE = 2**22  # tokens that are counted at a time
 def cooccurrences(
     tokens: NDArray[Any],
     n_tokens: int,
+    *,
     window: int = 5,
     end: int | None = None,
     falling: bool = False,
@@ -93,7 +94,7 @@ def cooccurrences(
     return (counts + counts.T).tocsr()
 
 
-def ppmi(counts: Any, power: float = 1.0, shift: float = 0.0) -> Any:
+def ppmi(counts: Any, *, power: float = 1.0, shift: float = 0.0) -> Any:
     """Positive pointwise mutual information of words and contexts.
 
     ``M[i, j] = max(0, log(C_ij N / (r_i c_j)) - shift)``
@@ -151,7 +152,7 @@ def ppmi(counts: Any, power: float = 1.0, shift: float = 0.0) -> Any:
 
 
 def svd_vectors(
-    matrix: Any, n_features: int, rng: Generator, power: float = 0.5
+    matrix: Any, n_features: int, *, rng: Generator, power: float = 0.5
 ) -> NDArray[np.float64]:
     """Short vectors for the rows of a sparse matrix, by truncated singular value decomposition.
 

@@ -24,7 +24,7 @@ class DialogueBatch(NamedTuple):
     """Where there are tokens, ``<eos>`` among them, ``(time, turns, batch)``."""
 
 
-def padded_dialogues(dialogues: Sequence[Sequence[ArrayLike]], eos: int) -> DialogueBatch:
+def padded_dialogues(dialogues: Sequence[Sequence[ArrayLike]], *, eos: int) -> DialogueBatch:
     """Put dialogues side by side, with zeros below shorter utterances and after the last turns.
 
     Parameters
@@ -66,6 +66,7 @@ def padded_dialogues(dialogues: Sequence[Sequence[ArrayLike]], eos: int) -> Dial
 
 def dialogue_batches(
     dialogues: Sequence[Sequence[ArrayLike]],
+    *,
     batch_size: int,
     eos: int,
     rng: Generator | None = None,
@@ -112,7 +113,9 @@ def dialogue_batches(
     >>> batches[0].words[0].T.tolist()  # the first word of each turn of both pieces
     [[1, 2, 3], [3, 4, 0]]
     """
-    return DialogueBatches(dialogues, batch_size, eos, rng, most_turns)
+    return DialogueBatches(
+        dialogues, batch_size=batch_size, eos=eos, rng=rng, most_turns=most_turns
+    )
 
 
 class DialogueBatches(Sequence[DialogueBatch]):
@@ -121,6 +124,7 @@ class DialogueBatches(Sequence[DialogueBatch]):
     def __init__(
         self,
         dialogues: Sequence[Sequence[ArrayLike]],
+        *,
         batch_size: int,
         eos: int,
         rng: Generator | None = None,
@@ -166,7 +170,7 @@ class DialogueBatches(Sequence[DialogueBatch]):
         if isinstance(numbers, range):
             return [self[k] for k in numbers]
         part = self._order[numbers * self.batch_size :][: self.batch_size]
-        return padded_dialogues([self._pieces[k] for k in part], self.eos)
+        return padded_dialogues([self._pieces[k] for k in part], eos=self.eos)
 
 
 def _check_eos(eos: Any) -> None:

@@ -34,7 +34,7 @@ Utterances = list[str]
 
 
 def read_dialogues(
-    path: str | os.PathLike[str], separator: str | None = None, encoding: str = "utf-8"
+    path: str | os.PathLike[str], *, separator: str | None = None, encoding: str = "utf-8"
 ) -> list[Utterances]:
     r"""Read dialogues from a text file: one utterance a line, a blank line between dialogues.
 
@@ -76,7 +76,7 @@ def read_dialogues(
             f"the separator is {separator!r}, but must be something else than spaces, which are "
             "left out around utterances: for example '\\t'"
         )
-    text = read_text(path, encoding).replace("\r\n", "\n").replace("\r", "\n")
+    text = read_text(path, encoding=encoding).replace("\r\n", "\n").replace("\r", "\n")
     found: list[tuple[int, Utterances]] = []  # the line where each begins
     going_on = False
     for k, line in enumerate(text.split("\n"), 1):
@@ -171,6 +171,7 @@ class DialogueVocabulary:
     def build(
         cls,
         dialogues: Iterable[Sequence[str]],
+        *,
         tokenizer: Tokenizer | None = None,
         min_count: int = 1,
     ) -> "DialogueVocabulary":
@@ -213,7 +214,7 @@ class DialogueVocabulary:
         return self.vocabulary.eos
 
     def encode(
-        self, dialogues: Iterable[Sequence[str]], longest: int | None = None
+        self, dialogues: Iterable[Sequence[str]], *, longest: int | None = None
     ) -> list[list[NDArray[np.int64]]]:
         """Return the token numbers of each utterance of each dialogue, without ``<eos>``.
 

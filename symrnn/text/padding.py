@@ -31,7 +31,7 @@ class PairBatch(NamedTuple):
 
 
 def padded(
-    sequences: Sequence[ArrayLike], dtype: DTypeLike = np.int64
+    sequences: Sequence[ArrayLike], *, dtype: DTypeLike = np.int64
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Put sequences of differing length side by side, with zeros below the shorter ones.
 
@@ -87,6 +87,7 @@ def padded(
 def pair_batches(
     sources: Sequence[ArrayLike],
     targets: Sequence[ArrayLike],
+    *,
     batch_size: int,
     eos: int | None,
     rng: Generator | None = None,
@@ -137,7 +138,9 @@ def pair_batches(
     [[5, 6, 7], [8, 0, 0]] [[1, 0, 0], [2, 3, 0]]
     [3, 1] [2, 3]
     """
-    return PairBatches(sources, targets, batch_size, eos, rng, by_length)
+    return PairBatches(
+        sources, targets, batch_size=batch_size, eos=eos, rng=rng, by_length=by_length
+    )
 
 
 class PairBatches(Sequence[PairBatch]):
@@ -147,6 +150,7 @@ class PairBatches(Sequence[PairBatch]):
         self,
         sources: Sequence[ArrayLike],
         targets: Sequence[ArrayLike],
+        *,
         batch_size: int,
         eos: int | None,
         rng: Generator | None = None,

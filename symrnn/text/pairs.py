@@ -6,12 +6,12 @@ r"""Pairs of texts, a source and its target: from a file to batches for sequence
 >>> file = pathlib.Path(folder.name) / "sums.txt"
 >>> _ = file.write_text("16+75  _91  \n52+607 _659 \n75+22  _97  \n")
 >>> pairs = read_pairs(file)
->>> train, test = split_pairs(pairs, 1, np.random.default_rng(1))
+>>> train, test = split_pairs(pairs, 1, rng=np.random.default_rng(1))
 >>> train, test
 ([('52+607', '659'), ('75+22', '97')], [('16+75', '91')])
 >>> both = PairVocabularies.build(pairs)
 >>> sources, targets = both.encode(train)
->>> batches = pair_batches(sources, targets, 128, eos=both.target.eos)
+>>> batches = pair_batches(sources, targets, batch_size=128, eos=both.target.eos)
 >>> [array.shape for array in batches[0]]
 [(6, 2), (6, 2), (4, 2), (4, 2)]
 >>> both.answer(batches[0].target[:, 0])
@@ -37,7 +37,7 @@ Pair = tuple[str, str]
 
 
 def read_pairs(
-    path: str | os.PathLike[str], separator: str | None = None, encoding: str = "utf-8"
+    path: str | os.PathLike[str], *, separator: str | None = None, encoding: str = "utf-8"
 ) -> list[Pair]:
     r"""Read pairs from a text file with one pair a line: source, separator, target.
 
@@ -79,7 +79,7 @@ def read_pairs(
             f"the separator is {separator!r}, but must be something else than spaces, which are "
             "left out around source and target: for example '\\t' or ';'"
         )
-    text = read_text(path, encoding).replace("\r\n", "\n").replace("\r", "\n")
+    text = read_text(path, encoding=encoding).replace("\r\n", "\n").replace("\r", "\n")
     lines = [(k, line) for k, line in enumerate(text.split("\n"), 1) if line.strip(" ")]
     if not lines:
         raise ValueError(f"{path} holds only blank lines, and no pair")
@@ -114,7 +114,7 @@ def _short(line: str) -> str:
 
 
 def split_pairs(
-    pairs: Iterable[Pair], n_test: int, rng: Generator
+    pairs: Iterable[Pair], n_test: int, *, rng: Generator
 ) -> tuple[list[Pair], list[Pair]]:
     """Draw pairs for a test; all pairs with the same source are on the same side.
 
@@ -141,7 +141,7 @@ def split_pairs(
     Examples
     --------
     >>> pairs = [("a", "A"), ("b", "B"), ("c", "C"), ("a", "A")]
-    >>> split_pairs(pairs, 2, np.random.default_rng(0))
+    >>> split_pairs(pairs, 2, rng=np.random.default_rng(0))
     ([('a', 'A'), ('a', 'A')], [('b', 'B'), ('c', 'C')])
     """
     pairs = list(pairs)
@@ -208,7 +208,7 @@ class PairVocabularies:
 
     @classmethod
     def build(
-        cls, pairs: Iterable[Pair], tokenizer: Tokenizer | None = None, min_count: int = 1
+        cls, pairs: Iterable[Pair], *, tokenizer: Tokenizer | None = None, min_count: int = 1
     ) -> "PairVocabularies":
         """Make both vocabularies of pairs.
 

@@ -33,7 +33,7 @@ class PennTreebank(NamedTuple):
 
 
 def penn_treebank(
-    folder: str | os.PathLike[str], fetch: bool = False, url: str = URL
+    folder: str | os.PathLike[str], *, fetch: bool = False, url: str = URL
 ) -> PennTreebank:
     """Read the Penn Treebank (Marcus et al., 1993; as prepared by Mikolov et al., 2010).
 
@@ -69,7 +69,7 @@ def penn_treebank(
     folder = Path(folder)
     for name, checksum in CHECKSUMS.items():
         if fetch:
-            download(url + name, folder / name, checksum)
+            download(url + name, folder / name, checksum=checksum)
         elif not (folder / name).exists():
             raise FileNotFoundError(
                 f"there is no {name} in {folder}: name the folder where your copy is, or "
@@ -87,6 +87,7 @@ def penn_treebank(
 def download(
     url: str,
     path: str | os.PathLike[str],
+    *,
     checksum: str | None = None,
     attempts: int = 3,
     timeout: float = 30,

@@ -17,7 +17,7 @@ PUNCTUATION = ("separate", "drop", "keep")
 LINE_ENDS = ("drop", "keep", "eos")
 
 
-def normalize(text: str, form: str | None = "NFC", lower: bool = False) -> str:
+def normalize(text: str, *, form: str | None = "NFC", lower: bool = False) -> str:
     r"""Write the same text always with the same characters.
 
     Line ends become ``\n``, also ``\r\n`` and ``\r``. An accented letter becomes one character
@@ -48,7 +48,7 @@ def normalize(text: str, form: str | None = "NFC", lower: bool = False) -> str:
     --------
     >>> normalize("Cafe\u0301\r\n", lower=True)
     'café\n'
-    >>> normalize("\ufb01ne"), normalize("\ufb01ne", "NFKC")
+    >>> normalize("\ufb01ne"), normalize("\ufb01ne", form="NFKC")
     ('ﬁne', 'fine')
     """
     _check_choice("form", form, FORMS)
@@ -71,7 +71,7 @@ class Tokenizer(ABC):
     def __post_init__(self) -> None:
         _check_choice("form", self.form, FORMS)
 
-    def tokenize(self, text: str, unfinished: bool = False) -> Sequence[str]:
+    def tokenize(self, text: str, *, unfinished: bool = False) -> Sequence[str]:
         """Return the tokens of a text.
 
         Parameters
@@ -95,7 +95,7 @@ class Tokenizer(ABC):
         if not isinstance(text, str):
             raise TypeError(f"the text is a {type(text).__name__}, but must be a string")
         text = text if unfinished else self._ended(text)
-        return self._tokens(normalize(text, self.form, self.lower))
+        return self._tokens(normalize(text, form=self.form, lower=self.lower))
 
     def tokenize_pieces(self, pieces: Iterable[str]) -> Iterator[Sequence[str]]:
         r"""Yield the tokens of a text that comes in pieces, exactly those of the whole text.
@@ -113,7 +113,9 @@ class Tokenizer(ABC):
             if cut is None:
                 waiting.append(piece)
                 continue
-            yield self._tokens(normalize("".join([*waiting, piece[:cut]]), self.form, self.lower))
+            yield self._tokens(
+                normalize("".join([*waiting, piece[:cut]]), form=self.form, lower=self.lower)
+            )
             waiting = [piece[cut:]]
         yield self.tokenize("".join([*waiting, newlines.decode("", final=True)]))
 

@@ -82,7 +82,7 @@ class Vocabulary:
     array([2, 3, 0, 1])
     """
 
-    def __init__(self, tokens: Iterable[str], counts: ArrayLike | None = None) -> None:
+    def __init__(self, tokens: Iterable[str], *, counts: ArrayLike | None = None) -> None:
         self.tokens = tuple(tokens)
         self._ids = _numbered(self.tokens)
         given = np.zeros(len(self.tokens), np.int64) if counts is None else np.asarray(counts)
@@ -102,6 +102,7 @@ class Vocabulary:
     def build(
         cls,
         tokens: Iterable[str] | Mapping[str, int],
+        *,
         max_size: int | None = None,
         min_count: int = 1,
         specials: Sequence[str] = (UNK,),
@@ -159,9 +160,9 @@ class Vocabulary:
                     f"min_count={min_count}, and nothing stands for them: give specials=({UNK!r},)"
                 )
             kept[UNK] += left_out
-        return cls(kept, list(kept.values()))
+        return cls(kept, counts=list(kept.values()))
 
-    def encode(self, tokens: Iterable[str], first: int = 0) -> NDArray[np.int64]:
+    def encode(self, tokens: Iterable[str], *, first: int = 0) -> NDArray[np.int64]:
         """Return the numbers of tokens.
 
         Parameters
@@ -265,7 +266,7 @@ class Vocabulary:
         )
 
     @classmethod
-    def from_json(cls, text: str, source: str = "the text") -> "Vocabulary":
+    def from_json(cls, text: str, *, source: str = "the text") -> "Vocabulary":
         """Make a vocabulary from what `to_json` returned.
 
         Raises
@@ -283,7 +284,7 @@ class Vocabulary:
         if not isinstance(tokens, list) or not isinstance(counts, list):
             raise ValueError(f'{source} must have a list of "tokens" and one of "counts"')
         try:
-            return cls(tokens, np.array(counts))
+            return cls(tokens, counts=np.array(counts))
         except (TypeError, ValueError) as error:
             raise ValueError(f"{source} holds no vocabulary: {error}") from error
 
@@ -307,7 +308,7 @@ class Vocabulary:
             text = Path(path).read_text("utf-8")
         except UnicodeDecodeError as error:
             raise ValueError(f"{path} is no JSON: {error}") from error
-        return cls.from_json(text, str(path))
+        return cls.from_json(text, source=str(path))
 
     def _code_points(self) -> NDArray[np.int64] | None:
         """Return each code point's number, and last that of all others; None if these are words."""

@@ -11,10 +11,10 @@ From a text to vectors (here a tiny one; `symrnn.text` tells how files become to
 >>> model, noise = SkipGram(len(vocabulary), 8, rng), AliasSampler(vocabulary.counts**0.75)
 >>> step = model.compile_negative_sampling(learning_rate=1.0, mode="FAST_COMPILE")
 >>> for _ in range(10):
-...     for word, context in skip_gram_batches(tokens, 2, 32, rng, end):
-...         loss = step(word, context, noise.draw(rng, (len(word), 5)))
+...     for word, context in skip_gram_batches(tokens, window=2, batch_size=32, rng=rng, end=end):
+...         loss = step(word, context, noise.draw((len(word), 5), rng=rng))
 >>> vectors = WordVectors(vocabulary.tokens, model.W_in.get_value())
->>> vectors.nearest("cat", 1)[0][0], vectors.nearest("car", 1)[0][0]
+>>> vectors.nearest("cat", n=1)[0][0], vectors.nearest("car", n=1)[0][0]
 ('dog', 'bus')
 """
 
@@ -84,9 +84,9 @@ class WordVectors:
     Examples
     --------
     >>> w = WordVectors(["man", "woman", "king", "queen"], [[1.0, 0], [1, 1], [3, 0], [3, 1]])
-    >>> w.nearest("man", 2)
+    >>> w.nearest("man", n=2)
     [('king', 1.0), ('queen', 0.9486832980505138)]
-    >>> [word for word, _ in w.analogy("man", "woman", "king", 1)]  # as king is to ...
+    >>> [word for word, _ in w.analogy("man", "woman", "king", n=1)]  # as king is to ...
     ['queen']
     >>> w.similarity("man", "kings")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
@@ -127,7 +127,7 @@ class WordVectors:
         """Return the cosine of the angle between two words, from -1 to 1."""
         return _within_one(self.unit[self._id(a)] @ self.unit[self._id(b)])
 
-    def nearest(self, word: str | ArrayLike, n: int = 10) -> list[tuple[str, float]]:
+    def nearest(self, word: str | ArrayLike, *, n: int = 10) -> list[tuple[str, float]]:
         """Return the n words with the largest cosines to a word, which is not among them.
 
         In place of a word one may give a vector of shape ``(features,)``, of finite numbers.
@@ -145,7 +145,7 @@ class WordVectors:
             raise ValueError(f"the vector has shape {vector.shape}, not {self.unit.shape[1:]}")
         return self._best(unit_rows(vector[None])[0], n, set())
 
-    def analogy(self, a: str, b: str, c: str, n: int = 10) -> list[tuple[str, float]]:
+    def analogy(self, a: str, b: str, c: str, *, n: int = 10) -> list[tuple[str, float]]:
         """Return the n best words x for "a is to b as c is to x".
 
         The words nearest to ``b - a + c``, each of length 1 (Mikolov et al., 2013c), without a, b
@@ -189,7 +189,7 @@ class WordVectors:
             right[k : k + BLOCK] = answered & (scores.argmax(axis=1) == d)
         return right
 
-    def correlation(self, path: str | os.PathLike[str], column: int = 3) -> Correlation:
+    def correlation(self, path: str | os.PathLike[str], *, column: int = 3) -> Correlation:
         """Compare cosines with people's judgements of how similar two words are.
 
         Parameters
@@ -213,7 +213,7 @@ class WordVectors:
         from scipy.stats import spearmanr  # takes longer to import than all the rest
 
         ours, theirs, missing = [], [], []
-        for a, b, score in read_similarities(path, column):
+        for a, b, score in read_similarities(path, column=column):
             if a in self and b in self:
                 ours.append(self.similarity(a, b))
                 theirs.append(score)
@@ -264,7 +264,7 @@ class WordVectors:
 
     @classmethod
     def load(
-        cls, path: str | os.PathLike[str], max_words: int | None = None, dtype: DTypeLike = "f4"
+        cls, path: str | os.PathLike[str], *, max_words: int | None = None, dtype: DTypeLike = "f4"
     ) -> "WordVectors":
         """Read a text file in word2vec's format (not the binary one).
 
@@ -356,7 +356,7 @@ class WordVectors:
 
 
 def read_similarities(
-    path: str | os.PathLike[str], column: int = 3
+    path: str | os.PathLike[str], *, column: int = 3
 ) -> Iterator[tuple[str, str, float]]:
     """Yield the pairs of words of a file and people's judgement: see `WordVectors.correlation`."""
     if column < 3:
@@ -382,7 +382,9 @@ def read_similarities(
         yield fields[0], fields[1], score
 
 
-def read_analogies(path: str | os.PathLike[str], lower: bool = False) -> dict[str, list[Question]]:
+def read_analogies(
+    path: str | os.PathLike[str], *, lower: bool = False
+) -> dict[str, list[Question]]:
     r"""Read questions "a is to b as c is to d", such as word2vec's questions-words.txt.
 
     Parameters

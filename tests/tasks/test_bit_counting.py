@@ -11,7 +11,7 @@ def test_data_are_those_of_the_published_run():
     w_x, w_rec = rng.uniform(-0.1, 0.1), rng.uniform(-0.1, 0.1)
 
     ours = np.random.RandomState(1)
-    X, t = bit_counting(ours)
+    X, t = bit_counting(rng=ours)
     np.testing.assert_array_equal(X.T, rows)
     np.testing.assert_array_equal(t, rows.sum(axis=1))
     assert (ours.uniform(-0.1, 0.1), ours.uniform(-0.1, 0.1)) == (w_x, w_rec)
@@ -19,7 +19,7 @@ def test_data_are_those_of_the_published_run():
 
 
 def test_new_generators_work_as_well():
-    X, t = bit_counting(np.random.default_rng(0), n_samples=7, n_steps=30)
+    X, t = bit_counting(n_samples=7, n_steps=30, rng=np.random.default_rng(0))
     assert X.shape == (30, 7)
     assert set(np.unique(X)) == {0, 1}
     np.testing.assert_array_equal(X.sum(axis=0), t)
@@ -29,10 +29,10 @@ def test_new_generators_work_as_well():
 @pytest.mark.parametrize("sizes", [{"n_samples": 0}, {"n_steps": 0}])
 def test_empty_data_are_not_made(sizes):
     with pytest.raises(ValueError, match="at least 1"):
-        bit_counting(np.random.default_rng(0), **sizes)
+        bit_counting(rng=np.random.default_rng(0), **sizes)
 
 
-X, T = bit_counting(np.random.RandomState(1))
+X, T = bit_counting(rng=np.random.RandomState(1))
 HOLES = np.where(np.arange(20) == 3, np.nan, T)
 
 

@@ -5,7 +5,7 @@ from symrnn.tasks.copying import copying, copying_batches, repeat_copying
 
 
 def test_a_copy_is_due_after_the_mark():
-    x, t = copying(np.random.default_rng(1), 5, n_samples=3, n_bits=4)
+    x, t = copying(5, rng=np.random.default_rng(1), n_samples=3, n_bits=4)
     assert (x.shape, t.shape) == ((11, 3, 5), (5, 3, 4))
     np.testing.assert_array_equal(x[:5, :, :4], t)
     np.testing.assert_array_equal(x[:, 0, 4], np.arange(11) == 5)
@@ -14,7 +14,7 @@ def test_a_copy_is_due_after_the_mark():
 
 
 def test_a_repeated_copy_ends_with_a_mark():
-    x, t = repeat_copying(np.random.default_rng(1), 2, repeats=3, n_samples=4, n_bits=6)
+    x, t = repeat_copying(2, repeats=3, rng=np.random.default_rng(1), n_samples=4, n_bits=6)
     assert (x.shape, t.shape) == ((2 + 1 + 6 + 1, 4, 7), (7, 4, 7))
     for k in range(3):
         np.testing.assert_array_equal(t[2 * k : 2 * k + 2, :, :6], x[:2, :, :6])
@@ -27,7 +27,11 @@ def test_a_repeated_copy_ends_with_a_mark():
 def test_batches_have_all_lengths_and_are_reproducible(repeats):
     def draw(seed):
         rng = np.random.default_rng(seed)
-        return list(copying_batches(rng, 100, 2, (1, 4), repeats, dtype="float32"))
+        return list(
+            copying_batches(
+                100, rng=rng, batch_size=2, lengths=(1, 4), repeats=repeats, dtype="float32"
+            )
+        )
 
     once, again, other = draw(1), draw(1), draw(2)
     for (x, t), (x_2, t_2) in zip(once, again, strict=True):
@@ -44,20 +48,23 @@ def test_batches_have_all_lengths_and_are_reproducible(repeats):
 def test_what_makes_no_sequence_is_refused():
     rng = np.random.default_rng(1)
     for call, message in (
-        (lambda: copying(rng, 0), "length is 0"),
-        (lambda: copying(rng, 1, 0), "n_samples is 0"),
-        (lambda: copying(rng, 1, n_bits=0), "n_bits is 0"),
-        (lambda: repeat_copying(rng, 1, 0), "repeats is 0"),
-        (lambda: copying_batches(rng, 1, 1, (0, 2)), r"lengths is \(0, 2\)"),
-        (lambda: copying_batches(rng, 1, 1, 5), "lengths is 5"),
-        (lambda: copying_batches(rng, 1, 1, (1.5, 2)), r"lengths is \(1.5, 2\)"),
-        (lambda: copying_batches(rng, 1, 1, repeats=(3, 2)), r"repeats is \(3, 2\)"),
-        (lambda: copying_batches(rng, 0, 1), "n_batches is 0"),
-        (lambda: copying_batches(rng, 1, 0), "batch_size is 0"),
+        (lambda: copying(0, rng=rng), "length is 0"),
+        (lambda: copying(1, rng=rng, n_samples=0), "n_samples is 0"),
+        (lambda: copying(1, rng=rng, n_bits=0), "n_bits is 0"),
+        (lambda: repeat_copying(1, 0, rng=rng), "repeats is 0"),
+        (lambda: copying_batches(1, rng=rng, batch_size=1, lengths=(0, 2)), r"lengths is \(0, 2\)"),
+        (lambda: copying_batches(1, rng=rng, batch_size=1, lengths=5), "lengths is 5"),
+        (
+            lambda: copying_batches(1, rng=rng, batch_size=1, lengths=(1.5, 2)),
+            r"lengths is \(1.5, 2\)",
+        ),
+        (lambda: copying_batches(1, rng=rng, batch_size=1, repeats=(3, 2)), r"repeats is \(3, 2\)"),
+        (lambda: copying_batches(0, rng=rng, batch_size=1), "n_batches is 0"),
+        (lambda: copying_batches(1, rng=rng, batch_size=0), "batch_size is 0"),
     ):
         with pytest.raises(ValueError, match=message):
             call()
     with pytest.raises(TypeError, match="rng is None"):
-        copying(None, 1)
+        copying(1, rng=None)
     with pytest.raises(TypeError, match="dtype is bool, but the mark is a number"):
-        repeat_copying(rng, 1, 3, dtype=bool)
+        repeat_copying(1, 3, rng=rng, dtype=bool)

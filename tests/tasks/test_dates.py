@@ -108,7 +108,7 @@ def _shape(source):
 
 
 def test_no_string_of_the_test_is_in_training_and_all_formats_are_in_both():
-    train, test = dates(np.random.default_rng(0), 9000, 1000)
+    train, test = dates(9000, 1000, rng=np.random.default_rng(0))
     assert (len(train), len(test)) == (9000, 1000)
     assert len({source for source, _ in train + test}) == 10_000
     for source, target in train + test:
@@ -124,26 +124,26 @@ def test_no_string_of_the_test_is_in_training_and_all_formats_are_in_both():
 
 
 def test_the_same_seed_makes_the_same_dates():
-    once, again, other = (dates(np.random.default_rng(k), 30, 3) for k in (1, 1, 2))
+    once, again, other = (dates(30, 3, rng=np.random.default_rng(k)) for k in (1, 1, 2))
     assert once == again != other
 
 
 def test_formats_of_ones_own_are_written_until_there_is_nothing_left():
-    train, _ = dates(np.random.default_rng(0), 9, 1, formats="{yy} {month} {dd}")
+    train, _ = dates(9, 1, rng=np.random.default_rng(0), formats="{yy} {month} {dd}")
     assert all(re.fullmatch(r"\d\d [a-z]+ \d\d", source) for source, _ in train)
     both = ["{Month} {d} {yy}", "{Mon} {d} {yy}"]  # the same in May
     n = 2 * 36_525 - 3100
     with pytest.raises(ValueError, match=f"{n + 1} in all, but there are only {n} dates in the fo"):
-        dates(np.random.default_rng(0), n, 1, formats=both)
+        dates(n, 1, rng=np.random.default_rng(0), formats=both)
     with pytest.raises(ValueError, match="at least 1"):
-        dates(np.random.default_rng(0), 1, 0)
+        dates(1, 0, rng=np.random.default_rng(0))
     with pytest.raises(ValueError, match="only 0 dates"):
-        dates(np.random.default_rng(0), 1, 1, formats=[])
+        dates(1, 1, rng=np.random.default_rng(0), formats=[])
 
 
 def test_a_string_that_would_mean_two_dates_is_refused():
     with pytest.raises(ValueError, match=r"means .* in one of the formats, and .* in '\{[dm]\}/"):
-        dates(np.random.default_rng(0), 9000, 1, formats=["{d}/{m}/{yyyy}", "{m}/{d}/{yyyy}"])
+        dates(9000, 1, rng=np.random.default_rng(0), formats=["{d}/{m}/{yyyy}", "{m}/{d}/{yyyy}"])
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_a_string_that_would_mean_two_dates_is_refused():
 def test_formats_that_make_no_date_are_refused(template, message):
     for make in (
         lambda: write_date(date(2000, 1, 1), template),
-        lambda: dates(np.random.default_rng(0), 1, 1, formats=[template]),
+        lambda: dates(1, 1, rng=np.random.default_rng(0), formats=[template]),
     ):
         with pytest.raises(ValueError, match=message):
             make()

@@ -31,7 +31,7 @@ def test_expressions_are_read_as_python_reads_them(text, tree, value):
 
 
 def test_random_expressions_have_pythons_values_and_are_read_back():
-    for tree in expressions(np.random.default_rng(1), 200, depths=(0, 5)):
+    for tree in expressions(200, rng=np.random.default_rng(1), depths=(0, 5)):
         text = str(tree)
         assert parse(text) == tree
         assert tree.value() == eval(text)
@@ -59,7 +59,7 @@ def test_what_is_no_expression_is_refused_with_the_position(text, message):
 
 
 def test_a_schedule_computes_values():
-    trees = expressions(np.random.default_rng(2), 30, depths=(0, 4))
+    trees = expressions(30, rng=np.random.default_rng(2), depths=(0, 4))
     plan = schedule(trees)
     time, batch = plan.symbols.shape
     table = np.zeros((batch, time + 1), dtype=np.int64)
@@ -81,16 +81,16 @@ def test_a_schedule_computes_values():
 
 def test_expressions_differ_and_leave_out_what_they_shall():
     rng = np.random.default_rng(3)
-    train = expressions(rng, 500, depths=(0, 2))
+    train = expressions(500, rng=rng, depths=(0, 2))
     assert len(set(train)) == 500
     assert {tree.depth for tree in train} == {0, 1, 2}
-    test = expressions(rng, 100, depths=(1, 1), without=train)
+    test = expressions(100, rng=rng, depths=(1, 1), without=train)
     assert not set(test) & set(train)
     assert {tree.depth for tree in test} == {1}
-    everything = expressions(rng, 310, depths=(0, 1))
+    everything = expressions(310, rng=rng, depths=(0, 1))
     assert len(set(everything)) == 310
-    again, other = (expressions(np.random.default_rng(k), 5) for k in (1, 2))
-    assert expressions(np.random.default_rng(1), 5) == again != other
+    again, other = (expressions(5, rng=np.random.default_rng(k)) for k in (1, 2))
+    assert expressions(5, rng=np.random.default_rng(1)) == again != other
 
 
 def test_text_tokens_are_those_of_the_texts():
@@ -104,14 +104,17 @@ def test_text_tokens_are_those_of_the_texts():
 def test_what_cannot_be_drawn_or_scheduled_is_refused():
     rng = np.random.default_rng(1)
     for call, message in (
-        (lambda: expressions(rng, 301, (1, 1)), "there are only 300 expressions"),
-        (lambda: expressions(rng, 300, (1, 1), [parse("1+1"), parse("1")]), "1 of which are not"),
-        (lambda: expressions(rng, 0), "n is 0"),
-        (lambda: expressions(rng, 1, (2, 1)), r"depths is \(2, 1\)"),
-        (lambda: expressions(rng, 1, (1, 11)), r"depths is \(1, 11\)"),
+        (lambda: expressions(301, rng=rng, depths=(1, 1)), "there are only 300 expressions"),
+        (
+            lambda: expressions(300, rng=rng, depths=(1, 1), without=[parse("1+1"), parse("1")]),
+            "1 of which are not",
+        ),
+        (lambda: expressions(0, rng=rng), "n is 0"),
+        (lambda: expressions(1, rng=rng, depths=(2, 1)), r"depths is \(2, 1\)"),
+        (lambda: expressions(1, rng=rng, depths=(1, 11)), r"depths is \(1, 11\)"),
         (lambda: schedule([]), "a list of at least one expression"),
         (lambda: schedule(parse("1+1")), "a list of at least one expression"),
-        (lambda: expressions(rng, 1, 3), "depths is 3"),
+        (lambda: expressions(1, rng=rng, depths=3), "depths is 3"),
         (lambda: schedule([Expression("12")]), "'12' with 0 sides is no expression"),
         (lambda: schedule([Expression("/", *2 * [parse("1")])]), "'/' with 2 sides"),
         (lambda: schedule([Expression("-", None, parse("1"))]), "'-' with 1 sides"),
@@ -119,8 +122,8 @@ def test_what_cannot_be_drawn_or_scheduled_is_refused():
         with pytest.raises(ValueError, match=message):
             call()
     with pytest.raises(TypeError, match="rng is 1"):
-        expressions(1, 1)
-    for call in (lambda: schedule(["1+2"]), lambda: expressions(rng, 1, without=["1+2"])):
+        expressions(1, rng=1)
+    for call in (lambda: schedule(["1+2"]), lambda: expressions(1, rng=rng, without=["1+2"])):
         with pytest.raises(TypeError, match=r"'1\+2' is no Expression: parse"):
             call()
 

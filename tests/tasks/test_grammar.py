@@ -22,7 +22,7 @@ def grammar():
 
 @pytest.fixture(scope="module")
 def text(grammar):
-    return grammar.sample(np.random.default_rng(0), 300_000)
+    return grammar.sample(300_000, rng=np.random.default_rng(0))
 
 
 def _texts(rules, state, length):
@@ -116,7 +116,7 @@ def test_counted_bigrams_come_near_the_bigram_entropy(grammar, text):
 
 def test_words_are_drawn_with_their_probabilities():
     grammar = Grammar(TINY, "A")
-    ids = grammar.sample(np.random.default_rng(0), 100_000)
+    ids = grammar.sample(100_000, rng=np.random.default_rng(0))
     wanted = grammar.stationary @ grammar.probabilities
     np.testing.assert_allclose(np.bincount(ids) / len(ids), wanted, atol=0.01)
 
@@ -127,7 +127,7 @@ def test_the_largest_random_number_draws_the_last_word():
             return np.full(n, 1 - 2.0**-53)
 
     grammar = Grammar({0: dict.fromkeys("abcdefghij", (0.1, 0))}, 0)
-    assert grammar.decode(grammar.sample(Largest(), 3)) == ["j"] * 3
+    assert grammar.decode(grammar.sample(3, rng=Largest())) == ["j"] * 3
 
 
 def test_a_bigram_is_much_worse_than_the_best_model(grammar):
@@ -217,7 +217,7 @@ def test_who_knows_the_grammar_lets_verbs_agree_and_no_words_between_are_one_or_
 
 
 def test_the_same_seed_makes_the_same_text(grammar):
-    once, again, other = (grammar.sample(np.random.default_rng(seed), 50) for seed in (1, 1, 2))
+    once, again, other = (grammar.sample(50, rng=np.random.default_rng(seed)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(once, again)
     assert (once != other).any()
     assert once.dtype == np.int64
@@ -250,7 +250,7 @@ def test_rules_that_make_no_endless_text_are_refused(rules, start, message):
         (lambda g: g.log_probabilities([0.5]), "must be whole numbers"),
         (lambda g: g.decode([52]), "from 52 to 52, but there are 0 to 51"),
         (lambda g: g.decode([[1]]), "with one axis"),
-        (lambda g: g.sample(np.random.default_rng(0), 0), "n_words is 0"),
+        (lambda g: g.sample(0, rng=np.random.default_rng(0)), "n_words is 0"),
         (lambda g: g.entropies(-1), "n_words is -1, but must be 0 or more"),
         (lambda g: g.follow(g.encode(["dog"])), "word 0 is 'dog', which cannot"),
         (lambda g: agreement(g, [g.encode(["the"])[0]] * 2, 0), "word 1 is 'the'"),

@@ -11,7 +11,7 @@ OTHER = WordClass(("c", "d"), ("y {} {sign}",), (("p",), ("q",)))
 
 @pytest.mark.parametrize("planted", [english_words(), numbered_words(5, 4, n_relations=2)])
 def test_each_sentence_has_one_planted_word_and_belongs_to_its_class(planted):
-    text = " ".join(planted.sample(np.random.default_rng(1), 3000)).split(" <eos>")
+    text = " ".join(planted.sample(3000, rng=np.random.default_rng(1))).split(" <eos>")
     assert text.pop() == ""
     assert len(text) == 3000
     counts = Counter()
@@ -27,7 +27,7 @@ def test_each_sentence_has_one_planted_word_and_belongs_to_its_class(planted):
 
 def test_words_are_as_frequent_as_said():
     planted, n = english_words(), 40_000
-    counts = Counter(planted.sample(np.random.default_rng(1), n))
+    counts = Counter(planted.sample(n, rng=np.random.default_rng(1)))
     for c in planted.classes.values():
         share = 1 / np.sqrt(np.arange(1, len(c.words) + 1))
         expected = n * len(c.words) / len(planted.class_of) * share / share.sum()
@@ -36,7 +36,7 @@ def test_words_are_as_frequent_as_said():
 
 
 def test_a_seed_gives_the_same_text_again():
-    one, two, other = (english_words().sample(np.random.default_rng(s), 50) for s in (1, 1, 2))
+    one, two, other = (english_words().sample(50, rng=np.random.default_rng(s)) for s in (1, 1, 2))
     assert one == two != other
 
 
@@ -46,10 +46,10 @@ def test_questions_are_all_ordered_pairs_both_ways():
         ("a", "c", "b", "d"), ("b", "d", "a", "c"), ("c", "a", "d", "b"), ("d", "b", "c", "a"),
     }  # fmt: skip
     rng = np.random.default_rng(1)
-    assert {(a, b): s for a, b, s in planted.judgements(rng)} == {
+    assert {(a, b): s for a, b, s in planted.judgements(rng=rng)} == {
         ("a", "b"): 2, ("a", "c"): 1, ("b", "c"): 0, ("a", "d"): 0, ("b", "d"): 1, ("c", "d"): 2,
     }  # fmt: skip
-    assert sorted(s for *_, s in english_words().judgements(rng, 50)) == [
+    assert sorted(s for *_, s in english_words().judgements(50, rng=rng)) == [
         *50 * [0],
         *40 * [1],
         *50 * [2],
@@ -105,7 +105,7 @@ def test_signs_are_shared_by_partners_alone():
         ),
         (lambda: numbered_words(3, 2, n_relations=2), "2 relations need 4 classes"),
         (lambda: numbered_words(0, 2), "n_classes is 0"),
-        (lambda: english_words().sample(np.random.default_rng(1), 0), "n_sentences is 0"),
+        (lambda: english_words().sample(0, rng=np.random.default_rng(1)), "n_sentences is 0"),
     ],
 )
 def test_what_cannot_be_planted_is_told(make, message):

@@ -5,7 +5,7 @@ from symrnn.tasks.rotation import TURNS, best_guess, rotation
 
 
 def test_a_rotation_without_noise_turns_as_its_class_says():
-    x, t = rotation(np.random.default_rng(0), 50, n_steps=9, noise=0)
+    x, t = rotation(50, n_steps=9, rng=np.random.default_rng(0), noise=0)
     assert (x.shape, t.shape, t.dtype) == ((9, 50, 2), (50,), np.int64)
     assert set(t) == {0, 1, 2, 3}
     np.testing.assert_allclose(np.hypot(x[:, :, 0], x[:, :, 1]), 1)
@@ -14,25 +14,25 @@ def test_a_rotation_without_noise_turns_as_its_class_says():
 
 
 def test_noise_has_its_size():
-    clean, _ = rotation(np.random.default_rng(0), 2000, noise=0)
-    noisy, _ = rotation(np.random.default_rng(0), 2000, noise=0.6)
+    clean, _ = rotation(2000, rng=np.random.default_rng(0), noise=0)
+    noisy, _ = rotation(2000, rng=np.random.default_rng(0), noise=0.6)
     assert np.std(noisy - clean) == pytest.approx(0.6, rel=0.02)
 
 
 def test_a_share_of_the_labels_is_wrong_and_nothing_else_changes():
-    x, t = rotation(np.random.default_rng(0), 10_000)
-    same_x, labels = rotation(np.random.default_rng(0), 10_000, wrong=0.2)
+    x, t = rotation(10_000, rng=np.random.default_rng(0))
+    same_x, labels = rotation(10_000, rng=np.random.default_rng(0), label_noise=0.2)
     np.testing.assert_array_equal(x, same_x)
     assert (labels != t).mean() == pytest.approx(0.2, abs=0.01)
     away = np.bincount((labels - t) % 4, minlength=4)[1:]
     np.testing.assert_allclose(away / away.sum(), 1 / 3, atol=0.03)
-    assert (rotation(np.random.default_rng(0), 100, wrong=1.0)[1] != t[:100]).all()
+    assert (rotation(100, rng=np.random.default_rng(0), label_noise=1.0)[1] != t[:100]).all()
 
 
 def test_the_best_guess_is_the_most_probable_class():
     """By integrating the probability of x over all starts."""
     rng, noise = np.random.default_rng(0), 1.5
-    x, t = rotation(rng, 200, noise=noise)
+    x, t = rotation(200, rng=rng, noise=noise)
     starts = np.linspace(0, 2 * np.pi, 200, endpoint=False)
     angle = starts + 2 * np.pi * np.array(TURNS)[:, None, None] * np.arange(10)[:, None] / 10
     circles = np.stack([np.cos(angle), np.sin(angle)], axis=-1)  # (class, time, start, 2)
@@ -45,8 +45,9 @@ def test_the_best_guess_is_the_most_probable_class():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"n_samples": 0}, {"n_steps": 4}, {"noise": -1}, {"noise": np.nan}, {"wrong": 1.1}]
+    "wrong",
+    [{"n_samples": 0}, {"n_steps": 4}, {"noise": -1}, {"noise": np.nan}, {"label_noise": 1.1}],
 )
 def test_numbers_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} "):
-        rotation(np.random.default_rng(0), **{"n_samples": 5, **wrong})
+        rotation(rng=np.random.default_rng(0), **{"n_samples": 5, **wrong})

@@ -20,7 +20,7 @@ def mapped(tmp_path):
 @pytest.mark.parametrize("n_steps", [1, 2, 3])
 def test_streams_predict_every_token_once_and_in_order(n_tokens, batch_size, n_steps):
     tokens = np.arange(n_tokens, dtype=np.uint8)
-    batches = streams(tokens, batch_size, n_steps)
+    batches = streams(tokens, batch_size=batch_size, n_steps=n_steps)
     length = (n_tokens - 1) // batch_size
     x = np.concatenate([x for x, _ in batches])
     t = np.concatenate([t for _, t in batches])
@@ -34,7 +34,7 @@ def test_streams_predict_every_token_once_and_in_order(n_tokens, batch_size, n_s
 
 
 def test_streams_are_a_sequence():
-    batches = streams(np.arange(100), 3, 5)
+    batches = streams(np.arange(100), batch_size=3, n_steps=5)
     assert len(batches) == len(list(batches)) == len(list(batches)) == 7
     np.testing.assert_array_equal(batches[-1][0], batches[6][0])
     assert [x[0, 0] for x, _ in batches[2:4]] == [10, 15]
@@ -46,9 +46,9 @@ def test_batches_are_int64_and_time_comes_first(mapped):
     tokens = mapped(np.arange(200, dtype=np.uint8))
     rng = np.random.default_rng(0)
     for x, t in (
-        streams(tokens, 4, 7)[0],
-        windows(tokens, 4, 7, rng),
-        next(shuffled_windows(tokens, 4, 7, rng)),
+        streams(tokens, batch_size=4, n_steps=7)[0],
+        windows(tokens, n_samples=4, n_steps=7, rng=rng),
+        next(shuffled_windows(tokens, batch_size=4, n_steps=7, rng=rng)),
     ):
         for array in (x, t):
             assert (type(array), array.dtype, array.shape) == (np.ndarray, np.int64, (7, 4))
@@ -61,7 +61,7 @@ def test_a_split_of_a_file_stays_in_the_file(mapped):
     parts = split(tokens, (0.9, 0.05, 0.05))
     assert [len(part) for part in parts] == [900, 50, 50]
     np.testing.assert_array_equal(np.concatenate(parts), tokens)
-    for array in (*parts, *documents(tokens, 500), streams(tokens, 4, 7)._x):
+    for array in (*parts, *documents(tokens, 500), streams(tokens, batch_size=4, n_steps=7)._x):
         assert np.shares_memory(array, tokens)
 
 
@@ -76,13 +76,15 @@ def test_a_split_leaves_nothing_out(n, fractions):
 
 
 def test_random_windows_start_anywhere():
-    x, t = windows(np.arange(8), 10_000, 5, np.random.default_rng(0))
+    x, t = windows(np.arange(8), n_samples=10_000, n_steps=5, rng=np.random.default_rng(0))
     np.testing.assert_array_equal(t, x + 1)
     np.testing.assert_allclose(np.bincount(x[0]) / 10_000, [1 / 3] * 3, atol=0.02)
 
 
 def test_shuffled_windows_are_all_windows_once():
-    batches = list(shuffled_windows(np.arange(102), 4, 10, np.random.default_rng(0)))
+    batches = list(
+        shuffled_windows(np.arange(102), batch_size=4, n_steps=10, rng=np.random.default_rng(0))
+    )
     assert [x.shape for x, _ in batches] == [(10, 4), (10, 4), (10, 2)]
     starts = np.concatenate([x[0] for x, _ in batches])
     assert sorted(starts) == list(range(0, 100, 10))
@@ -105,7 +107,7 @@ def test_documents_end_with_their_token():
 def test_shuffled_documents_are_the_same_in_another_order():
     tokens = np.array([1, 0, 2, 2, 0, 3, 0, 4, 4, 4, 0])
     in_order = [part.tolist() for part in documents(tokens, 0)]
-    shuffled = [part.tolist() for part in documents(tokens, 0, np.random.default_rng(0))]
+    shuffled = [part.tolist() for part in documents(tokens, 0, rng=np.random.default_rng(0))]
     assert sorted(shuffled) == sorted(in_order)
     assert shuffled != in_order
 
@@ -113,9 +115,9 @@ def test_shuffled_documents_are_the_same_in_another_order():
 def test_the_same_seed_draws_the_same():
     tokens = np.arange(1000)
     for draw in (
-        lambda rng: windows(tokens, 5, 10, rng)[0],
-        lambda rng: next(shuffled_windows(tokens, 5, 10, rng))[0],
-        lambda rng: np.concatenate(documents(tokens % 7, 0, rng)),
+        lambda rng: windows(tokens, n_samples=5, n_steps=10, rng=rng)[0],
+        lambda rng: next(shuffled_windows(tokens, batch_size=5, n_steps=10, rng=rng))[0],
+        lambda rng: np.concatenate(documents(tokens % 7, 0, rng=rng)),
     ):
         once, again, other = (draw(np.random.default_rng(seed)) for seed in (1, 1, 2))
         np.testing.assert_array_equal(once, again)
@@ -128,18 +130,54 @@ RNG = np.random.default_rng(0)
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: streams(np.arange(10), 0, 3), ValueError, "batch_size is 0, but must be a whole"),
-        (lambda: streams(np.arange(10), 1.5, 3), ValueError, "batch_size is 1.5"),
-        (lambda: streams(np.arange(10), 1, 0), ValueError, "n_steps is 0"),
-        (lambda: streams(np.arange(10), 3, 4), ValueError, "10 tokens in 3 rows give 3 steps each"),
-        (lambda: streams(np.arange(1), 1, 1), ValueError, "give 0 steps each, fewer than the 1"),
-        (lambda: windows(np.arange(5), 1, 5, RNG), ValueError, "5 tokens, but .* need 6"),
-        (lambda: windows(np.arange(5), 0, 2, RNG), ValueError, "n_samples is 0"),
-        (lambda: windows(np.arange(5), 1, 2, 1), TypeError, "rng is 1, but must be a generator"),
-        (lambda: shuffled_windows(np.arange(5), 1, 5, RNG), ValueError, "need 6"),
-        (lambda: streams([1, 2, 3], 1, 1), TypeError, "the tokens are list"),
-        (lambda: streams(np.ones(9), 1, 1), TypeError, "the tokens are float64"),
-        (lambda: streams(np.ones((3, 3), int), 1, 1), ValueError, r"shape \(3, 3\)"),
+        (
+            lambda: streams(np.arange(10), batch_size=0, n_steps=3),
+            ValueError,
+            "batch_size is 0, but must be a whole",
+        ),
+        (
+            lambda: streams(np.arange(10), batch_size=1.5, n_steps=3),
+            ValueError,
+            "batch_size is 1.5",
+        ),
+        (lambda: streams(np.arange(10), batch_size=1, n_steps=0), ValueError, "n_steps is 0"),
+        (
+            lambda: streams(np.arange(10), batch_size=3, n_steps=4),
+            ValueError,
+            "10 tokens in 3 rows give 3 steps each",
+        ),
+        (
+            lambda: streams(np.arange(1), batch_size=1, n_steps=1),
+            ValueError,
+            "give 0 steps each, fewer than the 1",
+        ),
+        (
+            lambda: windows(np.arange(5), n_samples=1, n_steps=5, rng=RNG),
+            ValueError,
+            "5 tokens, but .* need 6",
+        ),
+        (
+            lambda: windows(np.arange(5), n_samples=0, n_steps=2, rng=RNG),
+            ValueError,
+            "n_samples is 0",
+        ),
+        (
+            lambda: windows(np.arange(5), n_samples=1, n_steps=2, rng=1),
+            TypeError,
+            "rng is 1, but must be a generator",
+        ),
+        (
+            lambda: shuffled_windows(np.arange(5), batch_size=1, n_steps=5, rng=RNG),
+            ValueError,
+            "need 6",
+        ),
+        (lambda: streams([1, 2, 3], batch_size=1, n_steps=1), TypeError, "the tokens are list"),
+        (lambda: streams(np.ones(9), batch_size=1, n_steps=1), TypeError, "the tokens are float64"),
+        (
+            lambda: streams(np.ones((3, 3), int), batch_size=1, n_steps=1),
+            ValueError,
+            r"shape \(3, 3\)",
+        ),
         (lambda: documents(np.ones(0, int), 1), ValueError, "not be empty"),
         (lambda: documents(np.arange(9), None), TypeError, "end is None, but must be the number"),
         (lambda: split(np.arange(9), (0.5, 0.6)), ValueError, "positive and their sum 1"),

@@ -11,17 +11,17 @@ NASTY = "You say “goodbye”,\r\nand I say: e\u0301 naïve Καλημέρα, �
 
 
 def _encoded(paths, tokenizer, vocabulary, cache, **options):
-    return np.array(text.encode_files(paths, tokenizer, vocabulary, cache, **options))
+    return np.array(text.encode_files(paths, tokenizer, vocabulary, cache=cache, **options))
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32-be", "gb18030"])
 @pytest.mark.parametrize("piece_size", [1, 2, 3, 5, 1000])
 def test_pieces_of_any_size_make_the_whole_text(tmp_path, encoding, piece_size):
     (tmp_path / "a.txt").write_bytes(NASTY.encode(encoding))
-    pieces = list(text.read_pieces(tmp_path / "a.txt", encoding, piece_size=piece_size))
+    pieces = list(text.read_pieces(tmp_path / "a.txt", encoding=encoding, piece_size=piece_size))
     assert "".join(pieces) == NASTY
     assert max(map(len, pieces)) <= piece_size
-    assert text.read_text(tmp_path / "a.txt", encoding) == NASTY
+    assert text.read_text(tmp_path / "a.txt", encoding=encoding) == NASTY
 
 
 def test_the_mark_of_some_editors_is_no_part_of_the_text(tmp_path):
@@ -67,7 +67,7 @@ def test_what_is_no_text_is_refused_with_the_place(tmp_path, content, encoding, 
     # in tiny pieces the wrong first byte of a picture comes before a zero
     for piece_size in (1000,) if b"PNG" in content else (1, 2, 1000):
         with pytest.raises(ValueError, match=message):
-            list(text.read_pieces(tmp_path / "a.txt", encoding, piece_size=piece_size))
+            list(text.read_pieces(tmp_path / "a.txt", encoding=encoding, piece_size=piece_size))
 
 
 def test_a_wrong_byte_far_behind_is_found_at_its_place(tmp_path):
@@ -96,7 +96,7 @@ def test_encoded_files_hold_the_tokens_of_the_whole(tmp_path, tokenizer):
     vocabulary = Vocabulary.build(counts)
     assert vocabulary == Vocabulary.build(whole)
     assert vocabulary.counts.tolist() == Vocabulary.build(whole).counts.tolist()
-    tokens = text.encode_files(tmp_path, tokenizer, vocabulary, tmp_path / "cache")
+    tokens = text.encode_files(tmp_path, tokenizer, vocabulary, cache=tmp_path / "cache")
     assert isinstance(tokens, np.memmap)
     assert not tokens.flags.writeable
     assert tokens.dtype == vocabulary.dtype == np.uint8

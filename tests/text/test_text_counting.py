@@ -29,16 +29,16 @@ def by_loop(tokens, n, window, end=None, falling=False):
 @pytest.mark.parametrize("end", [None, 5])
 @pytest.mark.parametrize("falling", [False, True])
 def test_counts_equal_a_loop_over_places(window, end, falling):
-    counts = cooccurrences(TOKENS, 6, window, end, falling)
+    counts = cooccurrences(TOKENS, 6, window=window, end=end, falling=falling)
     assert sp.issparse(counts)
     np.testing.assert_allclose(counts.toarray(), by_loop(TOKENS, 6, window, end, falling))
 
 
 @pytest.mark.parametrize("piece", [1, 7, 199, 200])
 def test_counts_do_not_depend_on_the_pieces_that_are_taken(monkeypatch, piece):
-    whole = cooccurrences(TOKENS, 6, 4, end=2).toarray()
+    whole = cooccurrences(TOKENS, 6, window=4, end=2).toarray()
     monkeypatch.setattr(counting, "PIECE", piece)
-    np.testing.assert_array_equal(cooccurrences(TOKENS, 6, 4, end=2).toarray(), whole)
+    np.testing.assert_array_equal(cooccurrences(TOKENS, 6, window=4, end=2).toarray(), whole)
 
 
 def test_the_sentence_of_seven_words():
@@ -58,18 +58,22 @@ def test_ppmi_equals_its_equation():
             pmi = np.log(counts * columns.sum() / np.outer(rows, columns))
         expected = np.maximum(pmi - shift, 0)
         assert (expected > 0).any()
-        np.testing.assert_allclose(ppmi(counts, power, shift).toarray(), expected, atol=1e-14)
-        assert ppmi(sp.csr_array(counts), power, shift).nnz == np.count_nonzero(expected)
+        np.testing.assert_allclose(
+            ppmi(counts, power=power, shift=shift).toarray(), expected, atol=1e-14
+        )
+        assert ppmi(sp.csr_array(counts), power=power, shift=shift).nnz == np.count_nonzero(
+            expected
+        )
 
 
 def test_the_truncated_svd_equals_the_first_columns_of_the_full_one():
-    m = ppmi(cooccurrences(RNG.integers(40, size=3000), 40, 3))
+    m = ppmi(cooccurrences(RNG.integers(40, size=3000), 40, window=3))
     u, s, _ = np.linalg.svd(m.toarray())
     for power in (0, 0.5, 1):
-        x = svd_vectors(m, 5, np.random.default_rng(3), power)
+        x = svd_vectors(m, 5, rng=np.random.default_rng(3), power=power)
         np.testing.assert_allclose(np.abs(x), np.abs(u[:, :5] * s[:5] ** power), atol=1e-10)
         assert (x[np.abs(x).argmax(axis=0), range(5)] > 0).all()
-        other_start = svd_vectors(m, 5, np.random.default_rng(4), power)
+        other_start = svd_vectors(m, 5, rng=np.random.default_rng(4), power=power)
         np.testing.assert_allclose(x, other_start, atol=1e-10)
 
 
@@ -100,7 +104,7 @@ def test_cosines_stay_within_one_so_that_they_are_those_of_angles(dtype):
 @pytest.mark.parametrize("power", [0, 0.5])
 def test_columns_beyond_the_rank_are_zero(power):
     a = RNG.normal(size=(8, 2)) @ RNG.normal(size=(2, 6))
-    x = svd_vectors(a, 4, np.random.default_rng(1), power)
+    x = svd_vectors(a, 4, rng=np.random.default_rng(1), power=power)
     assert (x[:, 2:] == 0).all()
     assert x[:, :2].any(axis=0).all()
 
@@ -108,7 +112,7 @@ def test_columns_beyond_the_rank_are_zero(power):
 def test_columns_of_equal_singular_values_turn_with_the_start_but_cosines_do_not():
     u, v = np.linalg.qr(RNG.normal(size=(2, 3, 3)))[0]
     m = u * [3, 3, 1] @ v
-    one, two = (svd_vectors(m, 2, np.random.default_rng(seed)) for seed in (1, 2))
+    one, two = (svd_vectors(m, 2, rng=np.random.default_rng(seed)) for seed in (1, 2))
     assert np.abs(one - two).max() > 1e-3
     np.testing.assert_allclose(cosines(one), cosines(two), atol=1e-12)
 
@@ -127,12 +131,12 @@ def test_columns_of_equal_singular_values_turn_with_the_start_but_cosines_do_not
         (lambda: ppmi([[1, -1], [1, 1]]), "none below 0"),
         (lambda: ppmi(np.ones((2, 2)), power=0), "power is 0"),
         (lambda: ppmi(np.ones((2, 2)), shift=-1), "shift -1"),
-        (lambda: svd_vectors(np.ones((3, 3)), 3, RNG), "must be below 3"),
-        (lambda: svd_vectors(np.ones((3, 3)), 0, RNG), "n_features is 0"),
-        (lambda: svd_vectors(np.zeros((3, 3)), 1, RNG), "not only 0"),
-        (lambda: svd_vectors(np.diag([1, 2, np.nan]), 1, RNG), "finite numbers"),
-        (lambda: svd_vectors(np.diag([1, 2, np.inf]), 1, RNG), "finite numbers"),
-        (lambda: svd_vectors(np.ones((3, 3)), 1, RNG, power=2), "power is 2"),
+        (lambda: svd_vectors(np.ones((3, 3)), 3, rng=RNG), "must be below 3"),
+        (lambda: svd_vectors(np.ones((3, 3)), 0, rng=RNG), "n_features is 0"),
+        (lambda: svd_vectors(np.zeros((3, 3)), 1, rng=RNG), "not only 0"),
+        (lambda: svd_vectors(np.diag([1, 2, np.nan]), 1, rng=RNG), "finite numbers"),
+        (lambda: svd_vectors(np.diag([1, 2, np.inf]), 1, rng=RNG), "finite numbers"),
+        (lambda: svd_vectors(np.ones((3, 3)), 1, rng=RNG, power=2), "power is 2"),
         (lambda: cosines(np.ones((2, 3)), np.ones((2, 2))), "3 and 2 features"),
         (lambda: cosines(np.ones(3)), r"not shape \(3,\)"),
         (lambda: cosines([[1, np.nan]]), "must be finite"),
@@ -146,7 +150,7 @@ def test_bad_input_is_told(call, message):
 
 def test_a_seed_is_no_generator_and_a_word_no_number():
     with pytest.raises(TypeError, match="default_rng"):
-        svd_vectors(np.ones((3, 3)), 1, 1)
+        svd_vectors(np.ones((3, 3)), 1, rng=1)
     with pytest.raises(TypeError, match="end is '<eos>'"):
         cooccurrences(TOKENS, 6, end="<eos>")
 
@@ -158,7 +162,7 @@ def test_a_hundred_thousand_words_need_no_dense_square():
     tokens = np.minimum(rng.zipf(1.2, 1_000_000) - 1, n - 1)
     tracemalloc.start()
     counts = cooccurrences(tokens, n, window=2)
-    vectors = svd_vectors(ppmi(counts), 50, rng)
+    vectors = svd_vectors(ppmi(counts), 50, rng=rng)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert vectors.shape == (n, 50)

@@ -31,11 +31,11 @@ def test_blank_lines_stand_between_dialogues(file):
 
 
 def test_a_dialogue_may_stand_in_one_line(file):
-    assert read_dialogues(file("Hi\tHello\n\nA \t B\tC\t\n"), "\t") == [
+    assert read_dialogues(file("Hi\tHello\n\nA \t B\tC\t\n"), separator="\t") == [
         ["Hi", "Hello"],
         ["A", "B", "C"],
     ]
-    assert read_dialogues(file("Hi __eou__ Yes __eou__\n"), "__eou__") == [["Hi", "Yes"]]
+    assert read_dialogues(file("Hi __eou__ Yes __eou__\n"), separator="__eou__") == [["Hi", "Yes"]]
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_a_dialogue_may_stand_in_one_line(file):
 )  # fmt: skip
 def test_what_is_no_dialogue_is_told_with_its_line(file, content, separator, message):
     with pytest.raises(ValueError, match=message):
-        read_dialogues(file(content), separator)
+        read_dialogues(file(content), separator=separator)
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path):
@@ -122,7 +122,9 @@ def test_padding_is_after_utterances_and_after_dialogues():
 @pytest.mark.parametrize("most_turns", [None, 2, np.int64(3), 4, 9])
 def test_every_utterance_but_the_first_is_a_reply_once_however_dialogues_are_cut(most_turns):
     dialogues = [[[10 * k + n] for n in range(1, length + 1)] for k, length in enumerate((2, 5, 7))]
-    batches = dialogue_batches(dialogues, 2, 0, np.random.default_rng(1), most_turns)
+    batches = dialogue_batches(
+        dialogues, batch_size=2, eos=0, rng=np.random.default_rng(1), most_turns=most_turns
+    )
     replies = []
     for words, mask in batches:
         assert words.shape[1] <= (most_turns or 7)
@@ -138,7 +140,7 @@ def test_batches_come_in_a_new_order_each_time_and_the_same_from_a_seed():
     dialogues = [[[k], [k]] for k in range(1, 30)]
     orders = []
     for seed in (1, 1, 2):
-        batches = dialogue_batches(dialogues, 4, 0, np.random.default_rng(seed))
+        batches = dialogue_batches(dialogues, batch_size=4, eos=0, rng=np.random.default_rng(seed))
         assert len(batches) == 8
         for _ in range(2):
             orders.append([w for words, _ in batches for w in words[0, 0].tolist()])
@@ -173,5 +175,5 @@ def test_what_makes_no_batch_is_refused(dialogues, options, error, message):
 
 
 def test_characters_may_be_tokens():
-    words = DialogueVocabulary.build([["ab", "b"]], Characters())
+    words = DialogueVocabulary.build([["ab", "b"]], tokenizer=Characters())
     assert words.text(words.encode([["ba"]])[0][0]) == "ba"

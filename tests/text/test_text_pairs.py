@@ -88,7 +88,7 @@ def test_files_that_are_not_there_are_named(tmp_path):
 def test_a_split_leaves_nothing_out_and_no_source_is_on_both_sides(n_test):
     pairs = [(f"source {k // 3 if k < 9 else k}", f"target {k % 5}") for k in range(50)]
     for seed in range(20):
-        train, test = text.split_pairs(pairs, n_test, np.random.default_rng(seed))
+        train, test = text.split_pairs(pairs, n_test, rng=np.random.default_rng(seed))
         assert Counter(train) + Counter(test) == Counter(pairs)
         assert {s for s, _ in train}.isdisjoint(s for s, _ in test)
         assert len(test) == n_test
@@ -98,22 +98,24 @@ def test_a_split_leaves_nothing_out_and_no_source_is_on_both_sides(n_test):
 
 def test_a_split_is_drawn_at_random_and_the_same_with_the_same_seed():
     pairs = [(str(k), "") for k in range(1000)]
-    splits = [text.split_pairs(pairs, 100, np.random.default_rng(seed))[1] for seed in (0, 0, 1)]
+    splits = [
+        text.split_pairs(pairs, 100, rng=np.random.default_rng(seed))[1] for seed in (0, 0, 1)
+    ]
     assert splits[0] == splits[1] != splits[2]
     assert 300 < np.mean([int(source) for source, _ in splits[0]]) < 700
 
 
 def test_a_split_that_cannot_be_made_is_refused():
     rng, pairs = np.random.default_rng(0), [("a", "b"), ("a", "c"), ("d", "e"), ("d", "e")]
-    assert [len(part) for part in text.split_pairs(pairs, 3, rng)] == [2, 2]
+    assert [len(part) for part in text.split_pairs(pairs, 3, rng=rng)] == [2, 2]
     with pytest.raises(ValueError, match="n_test is 1, but every source occurs more"):
-        text.split_pairs(pairs, 1, rng)
+        text.split_pairs(pairs, 1, rng=rng)
     with pytest.raises(ValueError, match="n_test is 4, but there are 4 pairs, and one"):
-        text.split_pairs(pairs, 4, rng)
+        text.split_pairs(pairs, 4, rng=rng)
     with pytest.raises(ValueError, match="n_test is 0, but must be a whole number"):
-        text.split_pairs(pairs, 0, rng)
+        text.split_pairs(pairs, 0, rng=rng)
     with pytest.raises(TypeError, match="rng is 5, but must be a generator"):
-        text.split_pairs(pairs, 2, 5)
+        text.split_pairs(pairs, 2, rng=5)
 
 
 def test_vocabularies_hold_the_characters_of_their_side():
@@ -133,7 +135,7 @@ def test_vocabularies_hold_the_characters_of_their_side():
 
 def test_vocabularies_of_words_have_a_token_for_rare_ones():
     pairs = [("Say hello.", "Dis bonjour."), ("Say goodbye.", "Dis au revoir.")]
-    both = PairVocabularies.build(pairs, Words(lower=True), min_count=2)
+    both = PairVocabularies.build(pairs, tokenizer=Words(lower=True), min_count=2)
     assert both.source.tokens == ("<unk>", ".", "say")
     assert both.target.tokens == ("<eos>", "<unk>", ".", "dis")
     (source,), (target,) = both.encode([("Say yes.", "Dis oui.")])
@@ -148,7 +150,7 @@ def test_padding_is_zero_and_outside_the_mask():
     np.testing.assert_array_equal(array, [[1, 4, 5], [2, 0, 6], [3, 0, 0]])
     np.testing.assert_array_equal(mask, [[1, 1, 1], [1, 0, 1], [1, 0, 0]])
     assert (array.dtype, mask.dtype) == (np.int64, bool)
-    array, mask = text.padded([np.array([0.5]), np.array([])], "float32")
+    array, mask = text.padded([np.array([0.5]), np.array([])], dtype="float32")
     assert (array.dtype, array.tolist(), mask.tolist()) == (np.float32, [[0.5, 0]], [[True, False]])
     for wrong in ([], [3], [[[1]]]):
         with pytest.raises(ValueError, match=r"each must have shape \(time,\)"):
@@ -171,7 +173,7 @@ def test_batches_are_padded_time_first_and_targets_end():
 def test_every_pair_is_in_one_batch(n, seed, by_length):
     sources, targets = _random_pairs(n)
     rng = None if seed is None else np.random.default_rng(seed)
-    batches = pair_batches(sources, targets, 10, 0, rng, by_length)
+    batches = pair_batches(sources, targets, batch_size=10, eos=0, rng=rng, by_length=by_length)
     wanted = [(tuple(s.tolist()), (*t.tolist(), 0)) for s, t in zip(sources, targets, strict=True)]
     for _ in range(2):
         found = list(batches)
@@ -192,7 +194,9 @@ def test_every_time_the_order_is_a_new_one_and_the_same_with_the_same_seed(by_le
     pairs = _random_pairs(200)
     runs = []
     for _ in range(2):
-        batches = pair_batches(*pairs, 10, 0, np.random.default_rng(0), by_length)
+        batches = pair_batches(
+            *pairs, batch_size=10, eos=0, rng=np.random.default_rng(0), by_length=by_length
+        )
         runs.append([_contents(batches) for _ in range(2)])
         assert _contents(batches[:]) == runs[-1][-1]  # an index means the order of the last time
         np.testing.assert_array_equal(batches[-1].source, batches[19].source)
@@ -203,7 +207,7 @@ def test_every_time_the_order_is_a_new_one_and_the_same_with_the_same_seed(by_le
 
 
 def test_a_new_round_leaves_one_that_is_going_on_alone():
-    batches = pair_batches(*_random_pairs(200), 10, 0, np.random.default_rng(0))
+    batches = pair_batches(*_random_pairs(200), batch_size=10, eos=0, rng=np.random.default_rng(0))
     found = []
     for batch in batches:
         found += _contents([batch])
@@ -215,7 +219,9 @@ def test_pairs_of_similar_length_need_less_padding_and_come_in_random_order():
     pairs = _random_pairs(3000)
     waste, lengths = {}, []
     for by_length in (False, True):
-        batches = pair_batches(*pairs, 10, 0, np.random.default_rng(0), by_length)
+        batches = pair_batches(
+            *pairs, batch_size=10, eos=0, rng=np.random.default_rng(0), by_length=by_length
+        )
         waste[by_length] = 1 - np.mean(np.concatenate([b.source_mask.ravel() for b in batches]))
         lengths = [len(batch.source) for batch in batches]
     assert waste[False] > 0.4
@@ -224,20 +230,20 @@ def test_pairs_of_similar_length_need_less_padding_and_come_in_random_order():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("sources", "targets", "options", "message"),
     [
-        (([[1]], [], 1, 0), "there are 1 sources and 0 targets"),
-        (([], [], 1, 0), "there are 0 sources and 0 targets"),
-        (([[1], []], [[1], [1]], 1, 0), "source 1 is empty"),
-        (([[1], [2]], [[1], [1, 0]], 1, 0), "target 1 holds 0, the number of <eos>"),
-        (([[[1]]], [[1]], 1, 0), r"source 0 has shape \(1, 1\), but must have shape \(time,\)"),
-        (([[1]], [[0.5]], 1, 0), "target 0 is float64, but must be whole numbers: vocabulary.enc"),
-        (([[1]], ["ab"], 1, 0), r"target 0 has shape \(\)"),
-        (([[1]], [[1]], 0, 0), "batch_size is 0, but must be a whole number"),
-        (([[1]], [[1]], 1, None), "eos is None, but must be the number of <eos>"),
-        (([[1]], [[1]], 1, 0, 7), "rng is 7, but must be a generator"),
+        ([[1]], [], {}, "there are 1 sources and 0 targets"),
+        ([], [], {}, "there are 0 sources and 0 targets"),
+        ([[1], []], [[1], [1]], {}, "source 1 is empty"),
+        ([[1], [2]], [[1], [1, 0]], {}, "target 1 holds 0, the number of <eos>"),
+        ([[[1]]], [[1]], {}, r"source 0 has shape \(1, 1\), but must have shape \(time,\)"),
+        ([[1]], [[0.5]], {}, "target 0 is float64, but must be whole numbers: vocabulary.enc"),
+        ([[1]], ["ab"], {}, r"target 0 has shape \(\)"),
+        ([[1]], [[1]], {"batch_size": 0}, "batch_size is 0, but must be a whole number"),
+        ([[1]], [[1]], {"eos": None}, "eos is None, but must be the number of <eos>"),
+        ([[1]], [[1]], {"rng": 7}, "rng is 7, but must be a generator"),
     ],
 )
-def test_batches_that_cannot_be_made_are_refused(arguments, message):
+def test_batches_that_cannot_be_made_are_refused(sources, targets, options, message):
     with pytest.raises((TypeError, ValueError), match=message):
-        pair_batches(*arguments)
+        pair_batches(sources, targets, **{"batch_size": 1, "eos": 0, **options})

@@ -72,16 +72,16 @@ def server():
 
 def test_a_file_is_downloaded_once(server, tmp_path):
     file = tmp_path / "new" / "file"
-    assert download(server.url + "/data", file, MD5) == file
+    assert download(server.url + "/data", file, checksum=MD5) == file
     assert file.read_bytes() == CONTENT
-    download(server.url + "/data", file, MD5)
+    download(server.url + "/data", file, checksum=MD5)
     assert server.ranges == [None]
     assert list(file.parent.iterdir()) == [file]
 
 
 def test_a_broken_connection_goes_on_where_it_broke(server, tmp_path):
     server.break_after = [100_000, 150_000]
-    download(server.url + "/data", tmp_path / "file", MD5)
+    download(server.url + "/data", tmp_path / "file", checksum=MD5)
     assert (tmp_path / "file").read_bytes() == CONTENT
     assert server.ranges == [None, "bytes=100000-", "bytes=250000-"]
 
@@ -89,43 +89,43 @@ def test_a_broken_connection_goes_on_where_it_broke(server, tmp_path):
 def test_a_later_call_goes_on_too(server, tmp_path):
     server.break_after = [100_000]
     with pytest.raises(ConnectionError, match="connection broke after 100000 of 300000 bytes"):
-        download(server.url + "/data", tmp_path / "file", MD5, attempts=1)
+        download(server.url + "/data", tmp_path / "file", checksum=MD5, attempts=1)
     assert [file.name for file in tmp_path.iterdir()] == ["file.part"]
-    download(server.url + "/data", tmp_path / "file", MD5)
+    download(server.url + "/data", tmp_path / "file", checksum=MD5)
     assert (tmp_path / "file").read_bytes() == CONTENT
     assert server.ranges == [None, "bytes=100000-"]
 
 
 def test_a_server_that_knows_no_ranges_begins_anew(server, tmp_path):
     server.knows_ranges, server.break_after = False, [100_000]
-    download(server.url + "/data", tmp_path / "file", MD5)
+    download(server.url + "/data", tmp_path / "file", checksum=MD5)
     assert (tmp_path / "file").read_bytes() == CONTENT
 
 
 def test_a_part_that_is_whole_is_kept_and_one_that_is_too_long_is_not(server, tmp_path):
     (tmp_path / "file.part").write_bytes(CONTENT)
-    download(server.url + "/data", tmp_path / "file", MD5)
+    download(server.url + "/data", tmp_path / "file", checksum=MD5)
     assert server.ranges == ["bytes=300000-"]
     (tmp_path / "other.part").write_bytes(CONTENT + b"more")
-    download(server.url + "/data", tmp_path / "other", MD5)
+    download(server.url + "/data", tmp_path / "other", checksum=MD5)
     assert (tmp_path / "other").read_bytes() == CONTENT
 
 
 def test_a_file_of_unknown_length_is_checked_by_its_sum(server, tmp_path):
     server.tells_length = False
-    download(server.url + "/data", tmp_path / "file", MD5)
+    download(server.url + "/data", tmp_path / "file", checksum=MD5)
     server.break_after = [100_000]
     with pytest.raises(ValueError, match="has the checksum md5:"):
-        download(server.url + "/data", tmp_path / "other", MD5)
+        download(server.url + "/data", tmp_path / "other", checksum=MD5)
 
 
 def test_a_file_with_another_checksum_is_refused_and_deleted(server, tmp_path):
     server.files["/data"] = CONTENT[:-1] + b"?"
     with pytest.raises(ValueError, match=f"but should have {MD5}"):
-        download(server.url + "/data", tmp_path / "file", MD5)
+        download(server.url + "/data", tmp_path / "file", checksum=MD5)
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ValueError, match="'crc:123' is no checksum"):
-        download(server.url + "/data", tmp_path / "file", "crc:123")
+        download(server.url + "/data", tmp_path / "file", checksum="crc:123")
 
 
 def test_a_file_that_is_not_there_is_asked_for_once(server, tmp_path):

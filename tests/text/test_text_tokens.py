@@ -92,7 +92,7 @@ def test_line_ends_are_those_of_unix():
 
 
 def test_small_letters_are_normalised_again():
-    text = normalize("\u03d3 H\u0331", "NFKC", lower=True)
+    text = normalize("\u03d3 H\u0331", form="NFKC", lower=True)
     assert text == unicodedata.normalize("NFKC", text) == text.lower()
 
 
@@ -172,7 +172,7 @@ def test_settings_make_the_same_tokeniser(tokenizer):
         (lambda: Words(punctuation="dropped"), "punctuation is 'dropped', but must be one of"),
         (lambda: Words(line_ends=None), "line_ends is None, but must be one of"),
         (lambda: Characters(form="nfc"), "form is 'nfc', but must be one of 'NFC', 'NFKC', None"),
-        (lambda: normalize("a", "NFD"), "form is 'NFD'"),
+        (lambda: normalize("a", form="NFD"), "form is 'NFD'"),
         (lambda: tokenizer_from({}), "tokens is None, but must be one of 'characters', 'words'"),
         (lambda: tokenizer_from({"tokens": "words", "depth": 2}), "are not those of words"),
     ],

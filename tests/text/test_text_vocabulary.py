@@ -64,7 +64,7 @@ def test_it_is_a_collection_of_tokens():
     assert "b" in vocabulary
     assert "c" not in vocabulary
     assert (vocabulary["b"], vocabulary["c"]) == (1, 2)
-    assert vocabulary == Vocabulary(["a", "b", UNK], [3, 2, 1])
+    assert vocabulary == Vocabulary(["a", "b", UNK], counts=[3, 2, 1])
     assert vocabulary != Vocabulary(["b", "a", UNK])
     assert vocabulary != ("a", "b", UNK)
     assert len({vocabulary, Vocabulary(["a", "b", UNK])}) == 1
@@ -120,20 +120,20 @@ def test_numbers_that_no_token_has_are_refused(ids, error, message):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "error", "message"),
+    ("tokens", "counts", "error", "message"),
     [
-        (([],), ValueError, "at least one token"),
-        ((["a", "b", "a"],), ValueError, "token 2 is 'a', as is token 0"),
-        ((["a", 1],), TypeError, "token 1 is 1, but must be a string"),
-        ((["a", ""],), ValueError, "token 1 is an empty string"),
-        ((["a"], [1, 2]), ValueError, "one each"),
-        ((["a"], [-1]), ValueError, "0 or more"),
-        ((["a"], [0.5]), TypeError, "counts are float64"),
+        ([], None, ValueError, "at least one token"),
+        (["a", "b", "a"], None, ValueError, "token 2 is 'a', as is token 0"),
+        (["a", 1], None, TypeError, "token 1 is 1, but must be a string"),
+        (["a", ""], None, ValueError, "token 1 is an empty string"),
+        (["a"], [1, 2], ValueError, "one each"),
+        (["a"], [-1], ValueError, "0 or more"),
+        (["a"], [0.5], TypeError, "counts are float64"),
     ],
 )
-def test_tokens_and_counts_that_make_no_vocabulary_are_refused(arguments, error, message):
+def test_tokens_and_counts_that_make_no_vocabulary_are_refused(tokens, counts, error, message):
     with pytest.raises(error, match=message):
-        Vocabulary(*arguments)
+        Vocabulary(tokens, counts=counts)
 
 
 @pytest.mark.parametrize(

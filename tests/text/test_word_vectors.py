@@ -41,10 +41,10 @@ def test_nearest_words_are_those_with_the_largest_cosines(w):
     del scores["w3"]
     expected = sorted(scores, key=scores.get, reverse=True)
     for n in (1, 5, 29, 100):
-        found = w.nearest("w3", n)
+        found = w.nearest("w3", n=n)
         assert [word for word, _ in found] == expected[:n]
         np.testing.assert_allclose([c for _, c in found], [scores[x] for x in expected[:n]])
-    assert [word for word, _ in w.nearest(3 * VECTORS[3], 3)] == ["w3", *expected[:2]]
+    assert [word for word, _ in w.nearest(3 * VECTORS[3], n=3)] == ["w3", *expected[:2]]
 
 
 def test_analogies_leave_out_what_was_asked(w):
@@ -54,19 +54,19 @@ def test_analogies_leave_out_what_was_asked(w):
     wanted = unit("2") - unit("1") + unit("7")
     scores = {word: cosine(wanted, w[word]) for word in WORDS if word not in ("w1", "w2", "w7")}
     expected = sorted(scores, key=scores.get, reverse=True)
-    found = w.analogy("w1", "w2", "w7", 3)
+    found = w.analogy("w1", "w2", "w7", n=3)
     assert [word for word, _ in found] == expected[:3]
     np.testing.assert_allclose([c for _, c in found], [scores[x] for x in expected[:3]])
-    assert len(w.analogy("w1", "w2", "w7", 100)) == 27
+    assert len(w.analogy("w1", "w2", "w7", n=100)) == 27
 
 
 def test_questions_are_solved_where_the_best_answer_is_right(w):
     rng = np.random.default_rng(1)
     asked = [tuple(np.array(WORDS)[rng.choice(30, 3, replace=False)].tolist()) for _ in range(600)]
-    best = [w.analogy(*q, 1)[0][0] for q in asked]
+    best = [w.analogy(*q, n=1)[0][0] for q in asked]
     right = rng.integers(2, size=600).astype(bool)
     answers = [
-        b if ok else w.analogy(*q, 2)[1][0] for q, b, ok in zip(asked, best, right, strict=True)
+        b if ok else w.analogy(*q, n=2)[1][0] for q, b, ok in zip(asked, best, right, strict=True)
     ]
     questions = [(*q, d) for q, d in zip(asked, answers, strict=True)]
     np.testing.assert_array_equal(w.solves(questions), right)
@@ -123,7 +123,7 @@ def test_questions_with_unknown_words_can_be_left_out(w):
 def test_cosines_are_never_above_one():
     w = WordVectors(words := [f"w{k}" for k in range(300)], RNG.normal(size=(300, 7)))
     assert max(w.similarity(word, word) for word in words) == 1
-    assert max(w.nearest(w[word], 1)[0][1] for word in words) == 1
+    assert max(w.nearest(w[word], n=1)[0][1] for word in words) == 1
 
 
 def test_among_many_words_an_unknown_one_is_told_soon():
@@ -296,7 +296,7 @@ def test_vectors_and_numbers_that_do_not_fit_are_told(w):
         (lambda: w.nearest([1.0, 2.0]), r"shape \(2,\), not \(4,\)"),
         (lambda: w.nearest([1.0, 2.0, np.nan, 1.0]), "must be finite"),
         (lambda: w.nearest(["w1", "w2"]), "one word at a time"),
-        (lambda: w.nearest("w1", 0), "n is 0"),
+        (lambda: w.nearest("w1", n=0), "n is 0"),
         (lambda: w.solves([]), "at least one"),
         (lambda: w.solves([("w1", "w2", "w3", "w4"), ("w1", "w2", "w3")]), "tuples of four words"),
         (lambda: w.solves(["abcd"]), "tuples of four words"),
@@ -320,10 +320,10 @@ def test_gensim_reads_what_we_write_and_we_what_it_writes(w, tmp_path):
     theirs = keyed.load_word2vec_format(str(tmp_path / "ours.txt"))
     np.testing.assert_array_equal(theirs.vectors, VECTORS.astype("f4"))
     assert [word for word, _ in theirs.most_similar("w3", topn=5)] == [
-        word for word, _ in w.nearest("w3", 5)
+        word for word, _ in w.nearest("w3", n=5)
     ]
     answers = theirs.most_similar(positive=["w2", "w7"], negative=["w1"], topn=5)
-    assert [word for word, _ in answers] == [word for word, _ in w.analogy("w1", "w2", "w7", 5)]
+    assert [word for word, _ in answers] == [word for word, _ in w.analogy("w1", "w2", "w7", n=5)]
     theirs.save_word2vec_format(str(tmp_path / "theirs.txt"))
     again = WordVectors.load(tmp_path / "theirs.txt")
     assert again.words == w.words

@@ -24,7 +24,7 @@ START = (0.0900, 0.0113)
 
 @pytest.fixture
 def bits():
-    return lesson.bit_counting(np.random.RandomState(1))
+    return lesson.bit_counting(rng=np.random.RandomState(1))
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def test_the_second_version_adds(quick):
 
 def test_the_gradient_by_hand_equals_finite_differences():
     rng = np.random.default_rng(0)
-    x, t = binary_addition(rng, n_samples=2, n_bits=4)
+    x, t = binary_addition(n_samples=2, n_bits=4, rng=rng)
     weights = [rng.normal(size=s) for s in ((2, 3), (3, 3), (3, 1))]
     _, *gradients = lesson.by_hand(x, t, *weights)
     for w, g in zip(weights, gradients, strict=True):
@@ -62,7 +62,7 @@ def test_after_10000_sums_the_last_1000_are_right(seed, tmp_path):
 @pytest.mark.parametrize("legacy", [False, True])
 def test_sums_are_right_and_have_room(legacy):
     rng = np.random.RandomState(0) if legacy else np.random.default_rng(0)
-    x, t = binary_addition(rng, 200, n_bits=8)
+    x, t = binary_addition(200, n_bits=8, rng=rng)
     assert (x.shape, t.shape) == ((8, 200, 2), (8, 200, 1))
     a, b = from_bits(x[:, :, 0]), from_bits(x[:, :, 1])
     assert max(a.max(), b.max()) < 128
@@ -74,7 +74,7 @@ def test_sizes_and_numbers_that_do_not_fit_are_refused():
     rng = np.random.default_rng(0)
     for sizes in ({"n_samples": 0}, {"n_bits": 1}, {"n_bits": 63}):
         with pytest.raises(ValueError, match="must be at least 1 sample"):
-            binary_addition(rng, **sizes)
+            binary_addition(rng=rng, **sizes)
     for number in (-1, 16):
         with pytest.raises(ValueError, match="from 0 to 15 have 4 bits"):
             to_bits([number], 4)

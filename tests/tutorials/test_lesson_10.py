@@ -17,7 +17,7 @@ lesson = load_lesson("10")
 
 @pytest.fixture(scope="module")
 def bits():
-    X, t = bit_counting(np.random.RandomState(1))
+    X, t = bit_counting(rng=np.random.RandomState(1))
     return X, t, lesson.bit_counting_surface(X, t, QUICK)
 
 

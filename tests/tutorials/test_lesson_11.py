@@ -62,7 +62,7 @@ def test_the_cross_entropy_is_that_of_the_library():
 
 def test_nobody_can_have_a_lower_expected_loss_than_the_floor():
     rng = np.random.default_rng(0)
-    x, t = lesson.rotation(rng, 50_000, noise=0, wrong=lesson.WRONG)
+    x, t = lesson.rotation(50_000, rng=rng, noise=0, label_noise=lesson.WRONG)
     q = np.full((50_000, 4), lesson.WRONG / 3)
     q[np.arange(50_000), lesson.best_guess(x)] = 1 - lesson.WRONG
     assert lesson.cross_entropy(q, t) == pytest.approx(lesson.FLOOR, abs=0.01)
@@ -111,8 +111,8 @@ def test_early_stopping_ends_with_the_best_weights_and_their_curve_goes_on(data,
 
 
 def test_scalers_do_to_the_training_set_what_they_say_and_the_same_to_others():
-    X = lesson.raw_readings(lesson.rotation(np.random.default_rng(0), 100)[0])
-    other = lesson.raw_readings(lesson.rotation(np.random.default_rng(1), 50)[0])
+    X = lesson.raw_readings(lesson.rotation(100, rng=np.random.default_rng(0))[0])
+    other = lesson.raw_readings(lesson.rotation(50, rng=np.random.default_rng(1))[0])
     scaled = {name: fit(X)(X).reshape(-1, 2) for name, fit in lesson.SCALERS.items()}
     np.testing.assert_array_equal(scaled["as they are"], X.reshape(-1, 2))
     np.testing.assert_array_equal(scaled["min-max"].min(axis=0), 0)

@@ -42,7 +42,7 @@ def test_the_loss_of_an_untrained_net_is_that_of_a_loop_in_numpy():
     config["mode"] = "QUICK"
     rng = np.random.default_rng(3)
     W_x, W_h, W = (rng.normal(0, 0.7, shape) for shape in ((2, 4), (4, 4), (4, 1)))
-    x, t = binary_addition(np.random.default_rng(0), 500)
+    x, t = binary_addition(500, rng=np.random.default_rng(0))
     h, costs = np.zeros((500, 4)), []
     for x_t, t_t in zip(x, t, strict=True):
         h = np.tanh(x_t @ W_x + h @ W_h)

@@ -87,7 +87,7 @@ def test_words_between_fall_into_the_groups_with_their_names():
 def test_a_row_is_read_to_its_end_and_each_row_begins_with_zeros():
     with pytensor.config.change_flags(floatX="float32"):
         net = lesson.Net(52, 16, np.random.default_rng(1), lesson.QUICK)
-    ids = english().sample(np.random.default_rng(2), 241)
+    ids = english().sample(241, rng=np.random.default_rng(2))
     whole, pieces = net.says(ids, 60), net.says(ids, 20)
     assert whole.shape == (240, 52)
     np.testing.assert_allclose(whole[60:80], pieces[60:80], rtol=1e-5)
@@ -98,7 +98,7 @@ def test_a_row_is_read_to_its_end_and_each_row_begins_with_zeros():
 def test_every_training_begins_with_the_same_weights_and_a_reset_changes_it():
     with pytensor.config.change_flags(floatX="float32"):
         net = lesson.Net(52, 16, np.random.default_rng(1), lesson.QUICK)
-    ids = english().sample(np.random.default_rng(2), 241)
+    ids = english().sample(241, rng=np.random.default_rng(2))
     once, other = net.train(ids, 4, 20, epochs=2), net.train(ids, 2, 5, epochs=1)
     again, reset = net.train(ids, 4, 20, epochs=2), net.train(ids, 4, 20, epochs=2, reset=True)
     np.testing.assert_array_equal(once, again)

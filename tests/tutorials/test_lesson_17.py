@@ -70,7 +70,7 @@ def test_places_are_where_year_month_and_day_are_written(k):
 
 
 def test_every_date_is_in_exactly_one_format():
-    _, test = dates(np.random.default_rng(2), 10, 3000)
+    _, test = dates(10, 3000, rng=np.random.default_rng(2))
     counts = Counter(lesson.places(source)[0] for source, _ in test)
     assert sum(counts.values()) == 3000
     assert set(counts) == set(range(len(FORMATS)))

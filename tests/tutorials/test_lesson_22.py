@@ -45,7 +45,7 @@ def test_figures_and_the_table_are_made(quick):
 
 def test_the_entropy_of_characters_is_that_of_a_text_which_is_counted():
     grammar = lesson.english()
-    ids = grammar.sample(np.random.default_rng(1), 100_000)
+    ids = grammar.sample(100_000, rng=np.random.default_rng(1))
     text = lesson.as_characters(grammar, np.random.default_rng(1), 100_000)
     nats = -grammar.log_probabilities(ids).sum() / len(text)
     assert nats == pytest.approx(lesson.entropy_of_characters(grammar), rel=0.01)
@@ -56,7 +56,7 @@ def test_losses_by_place_are_minus_log_p():
     z = rng.normal(size=(8, 100, 5)) * 50
     tokens = rng.integers(5, size=300)
     losses = lesson.losses_by_place(lambda x: z, tokens, 8, 1)
-    _, t = lesson.windows(tokens, 100, 8, np.random.default_rng(1))
+    _, t = lesson.windows(tokens, n_samples=100, n_steps=8, rng=np.random.default_rng(1))
     one = z[3] - np.logaddexp.reduce(z[3], axis=1, keepdims=True)
     assert losses[3] == pytest.approx(-one[np.arange(100), t[3]].mean(), rel=1e-12)
 
@@ -65,7 +65,7 @@ def test_losses_by_place_are_minus_log_p():
 def test_a_transformer_has_99_per_cent_of_5000_unseen_sums_right_after_two_epochs(capsys):
     plan = lesson.PLANS["addition"]
     plan = plan._replace(epochs=lesson.FULL_EPOCHS["addition"])
-    data = lesson.decimal_addition(np.random.default_rng(1), plan.n_train, plan.n_test)
+    data = lesson.decimal_addition(plan.n_train, plan.n_test, rng=np.random.default_rng(1))
     with pytensor.config.change_flags(floatX="float32"):
         run = lesson.pair_run("Transformer", data, plan, {}, 1, lesson.QUICK)
     assert len(data[1]) == 5000

@@ -33,14 +33,14 @@ def test_no_expression_is_learnt_and_asked(quick):
 
 
 def test_an_epoch_has_every_expression_once():
-    trees = expressions(np.random.default_rng(1), 70, depths=(0, 2))
+    trees = expressions(70, rng=np.random.default_rng(1), depths=(0, 2))
     batches = list(lesson.batches(trees, lambda batch: batch, 20, np.random.default_rng(2)))
     assert sorted(map(len, batches)) == [10, 20, 20, 20]
     assert sorted(str(tree) for batch in batches for tree in batch) == sorted(map(str, trees))
 
 
 def test_both_nets_are_told_the_same_digits_in_the_same_order():
-    trees = [*expressions(np.random.default_rng(1), 20, depths=(0, 3)), parse("7*8-(2+3)")]
+    trees = [*expressions(20, rng=np.random.default_rng(1), depths=(0, 3)), parse("7*8-(2+3)")]
     *_, roots, of_nodes = lesson.tree_batch(trees)
     _, mask, ends, of_ends = lesson.text_batch(trees)
     for k in range(len(trees)):
