@@ -1,3 +1,129 @@
-"""Sequence models as PyTensor scan graphs, for people who want to see how they work."""
+"""Recurrent nets as symbolic graphs: sequence models built with PyTensor's `scan`.
+
+>>> import numpy as np
+>>> import pytensor.tensor as pt
+>>> import symrnn as sr
+>>> rng = np.random.default_rng(1)
+>>> net = sr.Module(cell=sr.LSTMCell(3, 8, rng=rng), output=sr.Dense(8, 2, rng=rng))
+>>> x, t = pt.tensor3("x"), pt.matrix("t")  # (time, batch, features) and (batch, features)
+>>> outputs, state = sr.unroll(net.cell, x)
+>>> loss = sr.mean_squared_error(net.output(state.h), t)
+>>> step = sr.function([x, t], loss, updates=sr.adam(loss, net.params, 0.1))
+>>> losses = [float(step(np.ones((10, 5, 3)), np.ones((5, 2)))) for _ in range(20)]
+>>> losses[-1] < losses[0] / 10
+True
+
+All names here are loaded when they are first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from symrnn import explain, models, nn, plots, tasks, text, training
+    from symrnn.compiling.allocator import keep_freed_memory
+    from symrnn.compiling.background import compile_in_background
+    from symrnn.compiling.function import function, graph_updates
+    from symrnn.compiling.many_steps import compile_many_steps
+    from symrnn.compiling.modes import FAST, QUICK
+    from symrnn.models.dialogue.model import DialogueModel
+    from symrnn.models.dialogue.responder import Responder
+    from symrnn.models.language.generation import TextGenerator
+    from symrnn.models.language.model import LanguageModel
+    from symrnn.models.language.run import LanguageRun
+    from symrnn.models.language.transformer import TransformerLM
+    from symrnn.models.seq2seq.model import Seq2Seq
+    from symrnn.models.seq2seq.run import Seq2SeqRun
+    from symrnn.models.seq2seq.transformer import Transformer
+    from symrnn.models.seq2seq.translation import Translator
+    from symrnn.nn import initializers
+    from symrnn.nn.attention import Attention
+    from symrnn.nn.cells import Cell, ElmanCell, GRUCell, HiddenState, LinearCell, LSTMCell
+    from symrnn.nn.layers import BatchNorm, Dense, Dropout, Embedding, LayerNorm
+    from symrnn.nn.module import Module, parameter
+    from symrnn.nn.recurrent import bidirectional, stack, unroll
+    from symrnn.nn.states import CarriedState, learned_initial_state
+    from symrnn.nn.transformer import MultiHeadAttention, Positions, TransformerLayer
+    from symrnn.nn.wrappers import LayerNormalised, VariationalDropout, Zoneout
+    from symrnn.training import schedules
+    from symrnn.training.batches import minibatches
+    from symrnn.training.callbacks import EarlyStopping, ReduceOnPlateau
+    from symrnn.training.checkpoint import load, save
+    from symrnn.training.clipping import clip_by_global_norm, clip_by_value
+    from symrnn.training.loop import train
+    from symrnn.training.losses import (
+        binary_cross_entropy,
+        categorical_cross_entropy,
+        mean_squared_error,
+        sum_squared_error,
+    )
+    from symrnn.training.optimizers import (
+        adadelta,
+        adagrad,
+        adam,
+        adamw,
+        gradient_descent,
+        momentum,
+        nesterov_momentum,
+        rmsprop,
+    )
+
+_ROOMS = {
+    "": "explain models nn plots tasks text training",
+    "compiling.allocator": "keep_freed_memory",
+    "compiling.background": "compile_in_background",
+    "compiling.function": "function graph_updates",
+    "compiling.many_steps": "compile_many_steps",
+    "compiling.modes": "FAST QUICK",
+    "models.dialogue.model": "DialogueModel",
+    "models.dialogue.responder": "Responder",
+    "models.language.generation": "TextGenerator",
+    "models.language.model": "LanguageModel",
+    "models.language.run": "LanguageRun",
+    "models.language.transformer": "TransformerLM",
+    "models.seq2seq.model": "Seq2Seq",
+    "models.seq2seq.run": "Seq2SeqRun",
+    "models.seq2seq.transformer": "Transformer",
+    "models.seq2seq.translation": "Translator",
+    "nn": "initializers",
+    "nn.attention": "Attention",
+    "nn.cells": "Cell ElmanCell GRUCell HiddenState LSTMCell LinearCell",
+    "nn.layers": "BatchNorm Dense Dropout Embedding LayerNorm",
+    "nn.module": "Module parameter",
+    "nn.recurrent": "bidirectional stack unroll",
+    "nn.states": "CarriedState learned_initial_state",
+    "nn.transformer": "MultiHeadAttention Positions TransformerLayer",
+    "nn.wrappers": "LayerNormalised VariationalDropout Zoneout",
+    "training": "schedules",
+    "training.batches": "minibatches",
+    "training.callbacks": "EarlyStopping ReduceOnPlateau",
+    "training.checkpoint": "load save",
+    "training.clipping": "clip_by_global_norm clip_by_value",
+    "training.loop": "train",
+    "training.losses": "binary_cross_entropy categorical_cross_entropy mean_squared_error"
+    " sum_squared_error",
+    "training.optimizers": "adadelta adagrad adam adamw gradient_descent momentum"
+    " nesterov_momentum rmsprop",
+}
+_WHERE = {name: room for room, names in _ROOMS.items() for name in names.split()}
+__all__ = sorted(_WHERE)  # noqa: PLE0605 - the names above, for `from symrnn import *`
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'symrnn' has no attribute {name!r}")
+    room = ".".join(filter(None, ("symrnn", _WHERE[name])))
+    try:  # a module of the room, or a name in it
+        value = getattr(import_module(room), name) if room != "symrnn" else None
+    except AttributeError:
+        value = None
+    if value is None:
+        value = import_module(f"{room}.{name}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_WHERE})

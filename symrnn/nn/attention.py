@@ -17,7 +17,7 @@ from pytensor.tensor.variable import TensorVariable
 from symrnn._validate import check_whole
 from symrnn.nn.initializers import Random, xavier_uniform
 from symrnn.nn.inputs import checked_mask, float_variable
-from symrnn.nn.module import shared_parameter
+from symrnn.nn.module import parameter
 
 SCORES = ("dot", "scaled", "general", "additive")
 
@@ -94,7 +94,7 @@ class Attention:
         prefix = f"{name}." if name else ""
 
         def weight(label: str, *shape: int, initial: Any = xavier_uniform) -> Any:
-            return shared_parameter(f"{prefix}{label}", shape, initial, rng)
+            return parameter(f"{prefix}{label}", shape, initial, rng=rng)
 
         self.params: list[Any] = []
         if score == "general":

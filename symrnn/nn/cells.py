@@ -1,17 +1,16 @@
 """Cells: what a recurrent net does at one time step.
 
-A cell has
+A cell is a `Module` that has
 
-- ``params``: its shared weights, in order;
 - ``n_gates``: how many arrays a step gets from its input, for example 4 for an LSTM;
 - ``State``: a named tuple; its first field is the output h;
 - ``initial_state(batch_size)``: the state before the first step;
 - ``project(x)``: ``x W_x + b`` for all time steps at once, as one matrix product;
-- ``W_h``: what the last step's output is multiplied with (`symrnn.nn.recurrent` does that);
+- ``W_h``: what the last step's output is multiplied with (`symrnn.unroll` does that);
 - ``step``: the new state from the gates and the old state;
 - ``elementwise``: whether `step` is nothing but elementwise operations; if not, training is slower;
 - ``n_recurrent_gates``: how many arrays a step gets from the state, as a rule `n_gates`;
-- ``renewed(shape)``: for each array of the state None, or which entries a step may change.
+- ``update_mask(shape)``: for each array of the state None, or which entries a step may change.
 
 The gates arrive as a tuple of `n_gates` arrays of shape ``(batch, n_hidden)``. A cell whose gates
 see only the sum ``z_t = x_t W_x + b + h_{t-1} W_h`` has ``step(z, *state)``. One that needs the two
@@ -28,27 +27,29 @@ A cell of your own is a subclass of `Cell` with `n_gates`, `State` and `step`:
 ...         a, g = z
 ...         u = pt.sigmoid(a)
 ...         return HiddenState(u * h + (1 - u) * pt.tanh(g))
->>> cell = LeakyCell(3, 5, rng=np.random.default_rng(1))
->>> [(w.name, w.get_value().shape) for w in cell.params]
-[('W_x', (3, 10)), ('W_h', (5, 10)), ('b', (10,))]
+>>> LeakyCell(3, 5, rng=np.random.default_rng(1))
+LeakyCell: 90 weights
+  W_x (3, 10)
+  W_h (5, 10)
+  b (10,)
 
-As long as `step` is elementwise, as here, `symrnn.nn.recurrent.unroll` gives it the fast way back. A
-class whose step is not, because it has another product or a mean over units, has the line
-``elementwise = False``.
-Vectors ``(n_hidden,)`` of its own, such as peephole weights, it makes with ``self.parameter``.
+As long as `step` is elementwise, as here, `symrnn.unroll` gives it a fast backward pass. A class
+whose step is not, because it has another product or a mean over units, has the line
+``elementwise = False``. Vectors ``(n_hidden,)`` of its own, such as peephole weights, are
+attributes that `symrnn.parameter` makes.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypedDict, Unpack
 
 import numpy as np
 import pytensor.tensor as pt
 from numpy.typing import ArrayLike
-from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.tensor.variable import TensorVariable
 
+from symrnn._validate import check_choice
 from symrnn.nn.initializers import Array, Initializer, Random, identity, orthogonal, xavier_uniform
-from symrnn.nn.module import shared_parameter
+from symrnn.nn.module import Module, parameter
 
 Gates = tuple[TensorVariable, ...]
 
@@ -66,7 +67,16 @@ class LSTMState(NamedTuple):
     c: Any
 
 
-class Cell:
+class CellOptions(TypedDict, total=False):
+    """What every cell takes besides its sizes; see `Cell`."""
+
+    rng: Random | None
+    W_x: Initializer | ArrayLike
+    W_h: Initializer | ArrayLike
+    bias: bool
+
+
+class Cell(Module):
     """What all cells have in common: weights, the start at zero, and the projection of the input.
 
     Parameters
@@ -76,35 +86,30 @@ class Cell:
     rng
         Source of random numbers for the initial weights; not needed where both are given as arrays.
     W_x
-        Initializer (for each gate) or array of shape ``(n_in, n_gates * n_hidden)``.
+        Initializer (for each gate) or array of shape ``(n_in, n_gates * n_hidden)``. Default:
+        `symrnn.initializers.xavier_uniform`.
     W_h
-        Initializer (for each gate) or array of shape ``(n_hidden, n_gates * n_hidden)``.
+        Initializer (for each gate) or array of shape ``(n_hidden, n_gates * n_hidden)``. Default:
+        `symrnn.initializers.orthogonal`.
     bias
         False leaves b out. It starts at 0 unless the cell says otherwise.
-    name
-        Told apart by it where a graph has several cells: the weights are named ``name.W_x`` and so
-        on. By default their names are those of the equation.
-
-    Raises
-    ------
-    ValueError
-        If a size is below 1 or an array does not have its shape.
     """
 
     n_gates: int
     State: Callable[..., Any]
     additive: ClassVar[bool] = True
     elementwise: bool = True
+    W_h_default: ClassVar[Initializer] = staticmethod(orthogonal)
 
     def __init__(
         self,
         n_in: int,
         n_hidden: int,
+        *,
         rng: Random | None = None,
         W_x: Initializer | ArrayLike = xavier_uniform,
-        W_h: Initializer | ArrayLike = orthogonal,
+        W_h: Initializer | ArrayLike | None = None,
         bias: bool = True,
-        name: str = "",
     ) -> None:
         missing = [line for line in ("n_gates", "State") if not hasattr(self, line)]
         if missing:
@@ -112,28 +117,13 @@ class Cell:
                 f"the class {type(self).__name__} must say {' and '.join(missing)}, for example "
                 "n_gates = 1 and State = HiddenState"
             )
-        self.n_in, self.n_hidden, self.name = n_in, n_hidden, name
+        W_h = self.W_h_default if W_h is None else W_h
+        self.n_in, self.n_hidden = n_in, n_hidden
         self.n_recurrent_gates = self.n_gates
-        self.params: list[SharedVariable] = []
         width = self.n_gates * n_hidden
-        self.W_x = self.parameter("W_x", (n_in, width), self._each_gate(W_x), rng)
-        self.W_h = self.parameter("W_h", (n_hidden, width), self._each_gate(W_h), rng)
-        self.b = self.parameter("b", (width,), np.zeros(width)) if bias else None
-
-    def parameter(
-        self,
-        name: str,
-        shape: Sequence[int],
-        initial: Initializer | ArrayLike,
-        rng: Random | None = None,
-    ) -> SharedVariable:
-        """Make a shared weight as `symrnn.nn.module.shared_parameter` and put it into `params`.
-
-        To be called after ``super().__init__(...)``.
-        """
-        prefix = f"{self.name}." if self.name else ""
-        self.params.append(shared_parameter(f"{prefix}{name}", shape, initial, rng))
-        return self.params[-1]
+        self.W_x = parameter("W_x", (n_in, width), self._each_gate(W_x), rng=rng)
+        self.W_h = parameter("W_h", (n_hidden, width), self._each_gate(W_h), rng=rng)
+        self.b = parameter("b", (width,), np.zeros(width)) if bias else None
 
     def _each_gate(self, initial: Initializer | ArrayLike) -> Initializer | ArrayLike:
         """Draw the weights of each gate by themselves: sizes of one gate set their scale."""
@@ -159,7 +149,7 @@ class Cell:
             z = z + self.b
         return z.reshape((time, batch, self.W_x.shape[1]))
 
-    def renewed(self, shape: Sequence[Any]) -> list[TensorVariable | None]:
+    def update_mask(self, shape: Sequence[Any]) -> list[TensorVariable | None]:
         """For each array of the state, which entries a step may change: None is all of them."""
         return [None] * len(self.State._fields)  # type: ignore[attr-defined]
 
@@ -173,8 +163,22 @@ class LinearCell(Cell):
 
     ``h_t = x_t W_x + h_{t-1} W_h + b``
 
-    Parameters and errors as in `Cell`, but `W_h` starts as the identity, which keeps what it has
-    seen.
+    `W_h` starts as the identity, which keeps what the cell has seen.
+
+    Parameters
+    ----------
+    n_in, n_hidden
+        Sizes of ``x_t`` and ``h_t``.
+    rng
+        Source of random numbers for the initial weights; not needed where both are given as arrays.
+    W_x
+        Initializer (for each gate) or array of shape ``(n_in, n_hidden)``. Default:
+        `symrnn.initializers.xavier_uniform`.
+    W_h
+        Initializer (for each gate) or array of shape ``(n_hidden, n_hidden)``. Default:
+        `symrnn.initializers.identity`.
+    bias
+        False leaves b out. It starts at 0.
 
     Examples
     --------
@@ -187,18 +191,7 @@ class LinearCell(Cell):
 
     n_gates = 1
     State = HiddenState
-
-    def __init__(
-        self,
-        n_in: int,
-        n_hidden: int,
-        rng: Random | None = None,
-        W_x: Initializer | ArrayLike = xavier_uniform,
-        W_h: Initializer | ArrayLike = identity,
-        bias: bool = True,
-        name: str = "",
-    ) -> None:
-        super().__init__(n_in, n_hidden, rng, W_x, W_h, bias, name)
+    W_h_default = staticmethod(identity)
 
     def step(self, z: Gates, h: TensorVariable) -> HiddenState:
         """Return the new state, shape ``(batch, n_hidden)``: the sum z itself."""
@@ -226,21 +219,28 @@ class ElmanCell(Cell):
 
     Parameters
     ----------
-    n_in, n_hidden, rng, W_x, W_h, bias, name
-        As in `Cell`.
+    n_in, n_hidden
+        Sizes of ``x_t`` and ``h_t``.
     activation
         phi: ``"tanh"``, ``"relu"``, ``"sigmoid"`` or ``"identity"``.
-
-    Raises
-    ------
-    ValueError
-        As `Cell`, or if there is no such activation.
+    rng
+        Source of random numbers for the initial weights; not needed where both are given as arrays.
+    W_x
+        Initializer (for each gate) or array of shape ``(n_in, n_hidden)``. Default:
+        `symrnn.initializers.xavier_uniform`.
+    W_h
+        Initializer (for each gate) or array of shape ``(n_hidden, n_hidden)``. Default:
+        `symrnn.initializers.orthogonal`.
+    bias
+        False leaves b out. It starts at 0.
 
     Examples
     --------
-    >>> cell = ElmanCell(3, 5, np.random.default_rng(1), activation="relu")
-    >>> [(w.name, w.get_value().shape) for w in cell.params]
-    [('W_x', (3, 5)), ('W_h', (5, 5)), ('b', (5,))]
+    >>> ElmanCell(3, 5, rng=np.random.default_rng(1), activation="relu")
+    ElmanCell: 45 weights
+      W_x (3, 5)
+      W_h (5, 5)
+      b (5,)
     """
 
     n_gates = 1
@@ -250,16 +250,12 @@ class ElmanCell(Cell):
         self,
         n_in: int,
         n_hidden: int,
-        rng: Random | None = None,
+        *,
         activation: str = "tanh",
-        W_x: Initializer | ArrayLike = xavier_uniform,
-        W_h: Initializer | ArrayLike = orthogonal,
-        bias: bool = True,
-        name: str = "",
+        **options: Unpack[CellOptions],
     ) -> None:
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"activation is {activation!r}, but must be one of {[*ACTIVATIONS]}")
-        super().__init__(n_in, n_hidden, rng, W_x, W_h, bias, name)
+        check_choice("activation", activation, ACTIVATIONS)
+        super().__init__(n_in, n_hidden, **options)
         self.phi = ACTIVATIONS[activation]
 
     def step(self, z: Gates, h: TensorVariable) -> HiddenState:
@@ -284,27 +280,35 @@ class LSTMCell(Cell):
 
     Parameters
     ----------
-    n_in, n_hidden, rng, W_x, W_h, bias, name
-        As in `Cell`. The bias of the forget gate starts at 1, so that the cell remembers from the
-        beginning (Jozefowicz et al., 2015).
+    n_in, n_hidden
+        Sizes of ``x_t`` and ``h_t``.
     gates
-        Which gates there are, for seeing what they are good for: ``"ifo"``; ``"io"`` is the cell of
+        Which gates there are, to see what they are good for: ``"ifo"``; ``"io"`` is the cell of
         1997, which never forgets; ``""`` leaves the constant error carousel ``c_t = c_{t-1} + g_t``
         alone. A gate that is not there is open (1) and has no weights.
     peepholes
         True lets the gates see the memory through weights ``p_i, p_f, p_o`` (Gers et al., 2002),
         which start at 0.
-
-    Raises
-    ------
-    ValueError
-        As `Cell`, or if `gates` is not made of i, f and o in this order.
+    rng
+        Source of random numbers for the initial weights; not needed where both are given as arrays.
+    W_x
+        Initializer (for each gate) or array of shape ``(n_in, 4 * n_hidden)``. Default:
+        `symrnn.initializers.xavier_uniform`.
+    W_h
+        Initializer (for each gate) or array of shape ``(n_hidden, 4 * n_hidden)``. Default:
+        `symrnn.initializers.orthogonal`.
+    bias
+        False leaves b out. It starts at 0, but at 1 for the forget gate, so that the cell
+        remembers from the beginning (Jozefowicz et al., 2015).
 
     Examples
     --------
-    >>> cell = LSTMCell(3, 5, np.random.default_rng(1))
-    >>> [(w.name, w.get_value().shape) for w in cell.params]
-    [('W_x', (3, 20)), ('W_h', (5, 20)), ('b', (20,))]
+    >>> cell = LSTMCell(3, 5, rng=np.random.default_rng(1))
+    >>> cell
+    LSTMCell: 180 weights
+      W_x (3, 20)
+      W_h (5, 20)
+      b (20,)
     >>> cell.b.get_value().reshape(4, 5)[:, 0].tolist()
     [0.0, 1.0, 0.0, 0.0]
     """
@@ -315,13 +319,10 @@ class LSTMCell(Cell):
         self,
         n_in: int,
         n_hidden: int,
-        rng: Random | None = None,
+        *,
         gates: str = "ifo",
         peepholes: bool = False,
-        W_x: Initializer | ArrayLike = xavier_uniform,
-        W_h: Initializer | ArrayLike = orthogonal,
-        bias: bool = True,
-        name: str = "",
+        **options: Unpack[CellOptions],
     ) -> None:
         if gates not in {"ifo", "io", "fo", "if", "i", "f", "o", ""}:
             raise ValueError(
@@ -330,13 +331,13 @@ class LSTMCell(Cell):
             )
         self.gates = [gate for gate in "ifgo" if gate in gates or gate == "g"]
         self.n_gates = len(self.gates)
-        super().__init__(n_in, n_hidden, rng, W_x, W_h, bias, name)
+        super().__init__(n_in, n_hidden, **options)
         if self.b is not None and "f" in gates:
             b = self.b.get_value()
             b[n_hidden * self.gates.index("f") :][:n_hidden] = 1
             self.b.set_value(b)
         self.p_i, self.p_f, self.p_o = (
-            self.parameter(f"p_{gate}", (n_hidden,), np.zeros(n_hidden))
+            parameter(f"p_{gate}", (n_hidden,), np.zeros(n_hidden))
             if peepholes and gate in gates
             else None
             for gate in "ifo"
@@ -376,23 +377,31 @@ class GRUCell(Cell):
 
     Parameters
     ----------
-    n_in, n_hidden, rng, W_x, W_h, bias, name
-        As in `Cell`.
+    n_in, n_hidden
+        Sizes of ``x_t`` and ``h_t``.
     reset
         ``"after"`` (as in cuDNN and torch) or ``"before"`` (as in the paper). Before it there is a
         second product in each step: ``W_h`` has the columns of r and u, and ``W_hn`` is a weight of
-        its own. Such a cell takes the automatic way back.
-
-    Raises
-    ------
-    ValueError
-        As `Cell`, or if `reset` is neither.
+        its own. Such a cell is trained by the scan's own gradient, which is slower.
+    rng
+        Source of random numbers for the initial weights; not needed where both are given as arrays.
+    W_x
+        Initializer (for each gate) or array of shape ``(n_in, 3 * n_hidden)``. Default:
+        `symrnn.initializers.xavier_uniform`.
+    W_h
+        Initializer (for each gate) or array of shape ``(n_hidden, 3 * n_hidden)``. Default:
+        `symrnn.initializers.orthogonal`.
+    bias
+        False leaves b out. It starts at 0.
 
     Examples
     --------
-    >>> cell = GRUCell(3, 5, np.random.default_rng(1))
-    >>> [(w.name, w.get_value().shape) for w in cell.params]
-    [('W_x', (3, 15)), ('W_h', (5, 15)), ('b', (15,)), ('b_hn', (5,))]
+    >>> GRUCell(3, 5, rng=np.random.default_rng(1))
+    GRUCell: 140 weights
+      W_x (3, 15)
+      W_h (5, 15)
+      b (15,)
+      b_hn (5,)
     """
 
     n_gates = 3
@@ -400,28 +409,19 @@ class GRUCell(Cell):
     additive = False
 
     def __init__(
-        self,
-        n_in: int,
-        n_hidden: int,
-        rng: Random | None = None,
-        reset: str = "after",
-        W_x: Initializer | ArrayLike = xavier_uniform,
-        W_h: Initializer | ArrayLike = orthogonal,
-        bias: bool = True,
-        name: str = "",
+        self, n_in: int, n_hidden: int, *, reset: str = "after", **options: Unpack[CellOptions]
     ) -> None:
-        if reset not in ("after", "before"):
-            raise ValueError(f"reset is {reset!r}, but must be 'after' or 'before'")
+        check_choice("reset", reset, ("after", "before"))
         self.reset = reset
-        super().__init__(n_in, n_hidden, rng, W_x, W_h, bias, name)
+        super().__init__(n_in, n_hidden, **options)
         self.b_hn = self.W_hn = None
         if reset == "before":
             self.elementwise, self.n_recurrent_gates = False, 2
             W_h_all = self.W_h.get_value()
             self.W_h.set_value(W_h_all[:, : 2 * n_hidden])
-            self.W_hn = self.parameter("W_hn", (n_hidden, n_hidden), W_h_all[:, 2 * n_hidden :])
-        elif bias:
-            self.b_hn = self.parameter("b_hn", (n_hidden,), np.zeros(n_hidden))
+            self.W_hn = parameter("W_hn", (n_hidden, n_hidden), W_h_all[:, 2 * n_hidden :])
+        elif self.b is not None:
+            self.b_hn = parameter("b_hn", (n_hidden,), np.zeros(n_hidden))
 
     def step(self, zx: Gates, zh: Gates, h: TensorVariable) -> HiddenState:
         """Return the new state, shape ``(batch, n_hidden)``."""
@@ -432,3 +432,7 @@ class GRUCell(Cell):
         else:
             n = pt.tanh(zx[2] + r * (zh[2] + self.b_hn if self.b_hn is not None else zh[2]))
         return HiddenState((1 - u) * n + u * h)
+
+
+CELLS: dict[str, type[Cell]] = {"elman": ElmanCell, "lstm": LSTMCell, "gru": GRUCell}
+"""The cells by the names that settings and the command line know them by."""

@@ -1,61 +1,210 @@
-"""Shared weights: of the right shape and dtype, and with the name that equations and graphs use."""
+"""`Module`, the base of everything that has weights, and the weights themselves.
 
-from collections.abc import Sequence
-from typing import Any
+A module finds its weights by walking its attributes, so nobody writes lists of them:
+
+>>> class Layer(Module):
+...     def __init__(self, n_in, n_out):
+...         self.W = parameter("W", (n_in, n_out), np.ones((n_in, n_out)))
+...         self.b = parameter("b", (n_out,), np.zeros(n_out))
+>>> net = Module(layers=[Layer(2, 3), Layer(3, 1)])
+>>> [*net.named_params()]
+['layers.0.W', 'layers.0.b', 'layers.1.W', 'layers.1.b']
+>>> net
+Module: 13 weights
+  layers.0: Layer
+    W (2, 3)
+    b (3,)
+  layers.1: Layer
+    W (3, 1)
+    b (1,)
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import pytensor
-from numpy.random import Generator, RandomState
 from numpy.typing import ArrayLike
 from pytensor.compile.sharedvalue import SharedVariable
 
-import symrnn.kernels.products  # noqa: F401 - in mode NUMBA, x.T @ dy without a copy of x.T
+from symrnn._validate import check_rng
 from symrnn.nn.initializers import Initializer, Random
 
 
-def shared_parameter(
+class Module:
+    """Base of everything that has weights: cells, layers, models, and nets of your own.
+
+    Weights are attributes: shared variables of a float dtype, alone or in modules, lists, tuples
+    and dictionaries, to any depth. Attributes whose names begin with an underscore are not
+    searched. Each weight is named by where it hangs, ``encoder.layers.0.W_x``, so no two weights
+    of a model share a name and ``pytensor.dprint`` reads like the equations.
+
+    A subclass needs no ``super().__init__()``. A module of given parts is made at once:
+
+    Parameters
+    ----------
+    parts
+        Attributes of the module.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from symrnn.nn.cells import LSTMCell
+    >>> from symrnn.nn.layers import Dense
+    >>> rng = np.random.default_rng(1)
+    >>> net = Module(cell=LSTMCell(3, 5, rng=rng), output=Dense(5, 1, rng=rng))
+    >>> [w.name for w in net.params]
+    ['cell.W_x', 'cell.W_h', 'cell.b', 'output.W', 'output.b']
+    >>> net.n_params
+    186
+    """
+
+    _borrows: ClassVar[bool] = False
+    """True for a module that is put around another one for a while: it leaves the names alone."""
+    _name: str = ""
+
+    def __init__(self, **parts: Any) -> None:
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+        if not name.startswith("_") and not self._borrows:
+            _set_names(_walk(value, f"{self._name}.{name}" if self._name else name))
+
+    @property
+    def name(self) -> str:
+        """Where the module hangs, for example ``"encoder.layers.0"``; empty for a whole model."""
+        return self._name
+
+    @property
+    def params(self) -> list[SharedVariable]:
+        """The trained weights, in the order of the attributes; one used twice appears once."""
+        return [*self.named_params().values()]
+
+    @property
+    def n_params(self) -> int:
+        """How many numbers the trained weights hold."""
+        return sum(w.get_value(borrow=True).size for w in self.params)
+
+    def named_params(self) -> dict[str, SharedVariable]:
+        """Return the trained weights by where they hang in this module."""
+        return {path: v for path, v in self.named_variables().items() if not _is_statistic(v)}
+
+    def named_variables(self) -> dict[str, SharedVariable]:
+        """Return what a checkpoint holds of this module: weights and running statistics."""
+        parts = list(_walk(self, ""))
+        if not self._name and not self._borrows:
+            _set_names(parts[1:])  # a list may have grown since it was assigned
+        found: dict[int, tuple[str, SharedVariable]] = {}
+        for path, part in parts:
+            if isinstance(part, SharedVariable) and _is_float(part):
+                found.setdefault(id(part), (path, part))
+        return dict(found.values())
+
+    def __repr__(self) -> str:
+        """Return the tree of modules, with the shape of each weight."""
+        lines = [f"{type(self).__name__}: {self.n_params:,} weights"]
+        weights, depth = self.named_variables(), {"": 0}
+        for path, part in _walk(self, ""):
+            if not path or not any(w == path or w.startswith(f"{path}.") for w in weights):
+                continue
+            above = max((m for m in depth if path.startswith(f"{m}.")), key=len, default="")
+            name = path[len(above) + 1 :] if above else path
+            indent = "  " * (depth[above] + 1)
+            if isinstance(part, Module):
+                depth[path] = depth[above] + 1
+                lines.append(f"{indent}{name}: {type(part).__name__}")
+            elif path in weights:
+                told = ", not trained" if _is_statistic(part) else ""
+                lines.append(f"{indent}{name} {part.get_value(borrow=True).shape}{told}")
+        return "\n".join(lines)
+
+
+def _walk(value: Any, path: str, within: tuple[Any, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """Modules and shared variables in `value`, with the path that leads to each."""
+    if isinstance(value, Module):
+        if any(value is module for module in within):  # a module that knows its parent
+            return
+        yield path, value
+        parts, within = vars(value), (*within, value)
+        items: Any = ((name, part) for name, part in parts.items() if not name.startswith("_"))
+    elif isinstance(value, SharedVariable):
+        yield path, value
+        return
+    elif isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list | tuple):
+        items = zip(getattr(value, "_fields", range(len(value))), value, strict=True)
+    else:
+        return
+    for name, part in items:
+        yield from _walk(part, f"{path}.{name}" if path else str(name), within)
+
+
+def _set_names(parts: Any) -> None:
+    """Name modules and variables by their paths; the first path of each counts."""
+    seen = set()
+    for path, part in parts:
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        if isinstance(part, Module):
+            object.__setattr__(part, "_name", path)
+        elif _is_float(part):
+            part.name = path
+
+
+def _is_float(variable: SharedVariable) -> bool:
+    return str(getattr(variable.type, "dtype", "")).startswith("float")
+
+
+def _is_statistic(variable: SharedVariable) -> bool:
+    return getattr(variable.tag, "symrnn_statistic", False)
+
+
+def parameter(
     name: str,
     shape: Sequence[int],
     initial: Initializer | ArrayLike,
+    *,
     rng: Random | None = None,
 ) -> SharedVariable:
-    """Make a named shared weight of dtype ``pytensor.config.floatX``.
+    """Make a weight: a shared variable of dtype ``pytensor.config.floatX``.
+
+    Assigned to an attribute of a `Module`, it belongs to the module's ``params``.
 
     Parameters
     ----------
     name
-        The symbol the equations use; ``pytensor.dprint`` shows it.
+        The symbol of the equations, by which messages call it.
     shape
-        Shape of the weight. All sizes at least 1.
+        Its shape, all sizes at least 1.
     initial
-        An initializer ``(rng, shape) -> array`` of `symrnn.nn.initializers`, or the values themselves.
+        An initializer ``(rng, shape) -> array`` of `symrnn.initializers`, or the values.
     rng
-        Source of random numbers; needed when `initial` is an initializer.
+        Source of random numbers; needed where `initial` is an initializer.
 
     Returns
     -------
     SharedVariable
         Holds a copy of the values.
 
-    Raises
-    ------
-    ValueError
-        If the values do not have `shape`, or are not finite, or an initializer is given no `rng`.
-
     Examples
     --------
-    >>> W_x = shared_parameter("W_x", (1, 1), [[0.09]])
+    >>> W_x = parameter("W_x", (1, 1), [[0.09]])
     >>> W_x.name, W_x.get_value().shape
     ('W_x', (1, 1))
     """
     if min(shape, default=1) < 1:
         raise ValueError(f"{name} cannot have shape {tuple(shape)}: every size must be at least 1")
     if callable(initial):
-        if not isinstance(rng, Generator | RandomState):
+        if rng is None:
             raise ValueError(
-                f"{name}: an initializer draws random numbers, so give it a generator, "
-                f"for example rng=numpy.random.default_rng(1), and not {rng!r}"
+                f"{name}: an initializer draws random numbers, so it needs a generator: "
+                "rng=numpy.random.default_rng(1)"
             )
+        check_rng(rng, f"{name}: rng", legacy=True)
         values = initial(rng, tuple(shape))
     else:
         values = np.array(initial)
@@ -69,27 +218,36 @@ def shared_parameter(
     return pytensor.shared(values, name=name)
 
 
+def statistic(name: str, shape: Sequence[int], initial: ArrayLike) -> SharedVariable:
+    """Make a shared variable that a module saves with its weights, but that is not trained.
+
+    Examples
+    --------
+    >>> running_mean = statistic("running_mean", (2,), [0.0, 0.0])
+    >>> net = Module(gain=parameter("gain", (2,), [1.0, 1.0]), running_mean=running_mean)
+    >>> [*net.named_params()], [*net.named_variables()]
+    (['gain'], ['gain', 'running_mean'])
+    """
+    variable = parameter(name, shape, initial)
+    variable.tag.symrnn_statistic = True
+    return variable
+
+
 def zeros_like(parameter: SharedVariable, name: str) -> SharedVariable:
     """Make a shared variable of zeros with the shape, dtype and static shape of `parameter`."""
     value = parameter.get_value(borrow=True)
     return pytensor.shared(np.zeros_like(value), name=name, shape=parameter.type.shape)
 
 
-def check_parameters(params: Sequence[Any]) -> list[SharedVariable]:
-    """Return `params` as a list of distinct shared float variables.
-
-    Raises
-    ------
-    TypeError
-        If one is not a shared variable, or not of a float dtype.
-    ValueError
-        If the list is empty or one stands in it twice.
-    """
+def check_parameters(params: Any) -> list[SharedVariable]:
+    """Return `params`, a list or a `Module`, as a list of distinct shared float variables."""
     if isinstance(params, SharedVariable):
         raise TypeError(f"params must be a list: write [{params.name or 'w'}]")
+    if isinstance(params, Module):
+        params = params.params
     if not isinstance(params, list | tuple):
         raise TypeError(
-            f"params must be a list of shared variables, for example cell.params, "
+            f"params must be a list of shared variables, for example cell.params, or a Module, "
             f"and not {params!r}"
         )
     params = list(params)
@@ -101,8 +259,8 @@ def check_parameters(params: Sequence[Any]) -> list[SharedVariable]:
                 f"only shared variables can be updated, but {parameter!r} is a "
                 f"{type(parameter).__name__}: make it with pytensor.shared(array, name=...)"
             )
-        dtype = getattr(parameter.type, "dtype", "no number")
-        if not dtype.startswith("float"):
+        if not _is_float(parameter):
+            dtype = getattr(parameter.type, "dtype", "that is not a number")
             raise TypeError(
                 f"{label(parameter)} has dtype {dtype}, and gradient steps need a float: "
                 "make it with pytensor.shared(array.astype(pytensor.config.floatX))"

@@ -1,4 +1,9 @@
-"""Random numbers in graphs: new ones at each call of a function, the same from one seed."""
+"""Random numbers in graphs: new ones at each call of a function, the same from one seed.
+
+A graph draws from generators that are shared variables, one for each draw. `symrnn.function` puts
+their next states in place after each call; with plain `pytensor.function` give it
+``updates=symrnn.graph_updates(loss) | ...``.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,67 +11,40 @@ from typing import Any
 import pytensor.tensor as pt
 from numpy.random import Generator
 from pytensor import config
-from pytensor.graph.basic import Variable
 from pytensor.tensor.variable import TensorVariable
 
+from symrnn._validate import check_rng
 
-class Noise:
-    """Source of the random masks and other random numbers in a graph.
 
-    A graph draws from generators that are shared variables, and a compiled function has to put
-    their next states in place, or it draws the same numbers at each call. So compile with
-    ``updates={**noise.updates, **other_updates}``.
+def draw_mask(rng: Generator, keep: float, shape: Sequence[Any]) -> TensorVariable:
+    """Truth values of `shape` (numbers or symbolic), each true with probability `keep`.
 
-    Parameters
-    ----------
-    rng
-        Seeds the graph's generators, one for each draw.
-
-    Attributes
-    ----------
-    updates
-        The generators and their next states, of all that was drawn so far.
-
-    Raises
-    ------
-    TypeError
-        If `rng` is not a `numpy.random.Generator`.
+    `rng` seeds the graph's own generator.
 
     Examples
     --------
-    >>> import numpy as np, pytensor
-    >>> noise = Noise(np.random.default_rng(1))
-    >>> mask = noise.mask(0.5, (1000,))
-    >>> draw = pytensor.function([], mask, updates=noise.updates, mode="FAST_COMPILE")
+    >>> import numpy as np
+    >>> from symrnn.compiling.function import function
+    >>> draw = function([], draw_mask(np.random.default_rng(1), 0.5, (1000,)))
     >>> first, second = draw(), draw()
     >>> bool(400 < first.sum() < 600), bool((first == second).all())
     (True, False)
     """
+    return pt.lt(draw_uniform(rng, shape), keep)
 
-    def __init__(self, rng: Generator) -> None:
-        if not isinstance(rng, Generator):
-            raise TypeError(
-                "random masks need a generator, for example numpy.random.default_rng(1), "
-                f"and not {rng!r}"
-            )
-        self.rng = rng
-        self.updates: dict[Variable, Variable] = {}
 
-    def mask(self, keep: float, shape: Sequence[Any]) -> TensorVariable:
-        """Truth values of `shape` (numbers or symbolic), each true with probability `keep`."""
-        return pt.lt(self.uniform(shape), keep)
+def draw_uniform(rng: Generator, shape: Sequence[Any]) -> TensorVariable:
+    """Numbers of `shape`, uniform within [0, 1); `rng` seeds the graph's own generator."""
+    _, numbers = _generator(rng).uniform(0.0, 1.0, size=shape)
+    return numbers
 
-    def uniform(self, shape: Sequence[Any]) -> TensorVariable:
-        """Numbers of `shape`, uniform within [0, 1)."""
-        shared = self._generator()
-        self.updates[shared], numbers = shared.uniform(0.0, 1.0, size=shape)
-        return numbers
 
-    def normal(self, shape: Sequence[Any]) -> TensorVariable:
-        """Numbers of `shape`, of the standard normal distribution N(0, 1), dtype floatX."""
-        shared = self._generator()
-        self.updates[shared], numbers = shared.normal(0.0, 1.0, size=shape)
-        return numbers.astype(config.floatX)
+def draw_normal(rng: Generator, shape: Sequence[Any]) -> TensorVariable:
+    """Numbers of `shape` from N(0, 1), dtype floatX; `rng` seeds the graph's own generator."""
+    _, numbers = _generator(rng).normal(0.0, 1.0, size=shape)
+    return numbers.astype(config.floatX)
 
-    def _generator(self) -> Any:
-        return pt.random.shared_rng(seed=int(self.rng.integers(2**32)))
+
+def _generator(rng: Generator) -> Any:
+    check_rng(rng)
+    return pt.random.shared_rng(seed=int(rng.integers(2**32)))

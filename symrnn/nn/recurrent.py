@@ -1,14 +1,12 @@
-"""Unroll a cell over time: with `symrnn.kernels.recurrence` the one place where networks call `pytensor.scan`.
+"""Unroll a cell over time: `unroll` one cell, `bidirectional` two, `stack` several in layers.
 
-`unroll` runs one cell over a sequence, `bidirectional` two in opposite directions, and `stack`
-several on top of each other. Where they start: `symrnn.nn.states`.
+Masking, reversing, truncating and the fast loop are written here once, for all cells, also yours.
 """
 
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import pytensor
 import pytensor.tensor as pt
 from pytensor.compile.sharedvalue import SharedVariable
@@ -16,7 +14,9 @@ from pytensor.gradient import disconnected_grad
 from pytensor.graph.traversal import graph_inputs
 from pytensor.tensor.variable import TensorVariable
 
-from symrnn.kernels.recurrence import recurrence, size, with_ones_of
+from symrnn._validate import check_choice, check_whole
+from symrnn.compiling.shapes import axis_length, keep_broadcastable
+from symrnn.kernels.recurrence import recurrence
 from symrnn.kernels.step_rows import NotElementwiseError, step_rows
 from symrnn.nn.inputs import checked_mask, checked_sequence, checked_state, float_variable
 
@@ -30,11 +30,12 @@ MERGES: dict[str, Callable[[TensorVariable, TensorVariable], TensorVariable]] = 
 def unroll(
     cell: Any,
     x: Any,
+    *,
     initial_state: Sequence[Any] | None = None,
     mask: Any = None,
     reverse: bool = False,
-    truncate: int | None = None,
-    backward: str = "bptt",
+    truncate_every: int | None = None,
+    implementation: str = "kernel",
 ) -> tuple[TensorVariable, Any]:
     """Apply `cell` to each step of `x`, the state of one step going into the next.
 
@@ -43,27 +44,27 @@ def unroll(
     Parameters
     ----------
     cell
-        A cell as described in `symrnn.nn.cells`.
+        Such as `symrnn.LSTMCell`, or one of your own: a subclass of `symrnn.Cell`.
     x
         Input, shape ``(time, batch, features)``, at least one step and one sample, a float dtype;
         computed with in the dtype of the weights.
     initial_state
         The state before the first step: a tuple like the cell's own, each array of shape
-        ``(batch, n_hidden)``, or ``(n_hidden,)`` for one that all samples share, such as a learnt
-        one (`symrnn.nn.states.learnt_state`). Default: ``cell.initial_state(batch)``, zeros.
+        ``(batch, n_hidden)``, or ``(n_hidden,)`` for one that all samples share, such as a learned
+        one (`symrnn.learned_initial_state`). Default: zeros.
     mask
-        Which steps there are, shape ``(time, batch)``: 1 (or True) for a step, 0 for padding. A
-        step that is not there keeps the state, and its output is 0. What `x` holds there, even a
+        Which steps are valid, shape ``(time, batch)``: 1 (or True) for a step, 0 for padding. A
+        step that is not valid keeps the state, and its output is 0. What `x` holds valid, even a
         NaN, has no influence.
     reverse
         Go from the last step to the first. ``outputs[t]`` still belongs to ``x[t]``.
-    truncate
+    truncate_every
         Stop the gradient of the state after each so many steps, counted from where the cell starts
-        (the end of `x`, if reversed): the gradients are those of a sequence cut into pieces of this
-        length (truncated BPTT). Second derivatives need ``backward="autodiff"`` then.
-    backward
-        How the gradient is computed. ``"bptt"`` is the fast way of `symrnn.kernels.recurrence`; cells whose step
-        is more than elementwise, and say so, take ``"autodiff"``, the gradient of the scan. Both
+        (the end of `x`, if reversed): the gradients are those of a sequence cut into segments of
+        this length (truncated BPTT). Second derivatives need ``implementation="scan"`` then.
+    implementation
+        ``"kernel"`` is a loop with a custom backward pass, made for speed; cells whose step is more
+        than elementwise, and say so, take ``"scan"``, the plain scan and its own gradient. Both
         are the same up to rounding.
 
     Returns
@@ -77,14 +78,10 @@ def unroll(
 
     Raises
     ------
-    TypeError
-        If `cell` is no cell, `x` not of a float dtype, the mask complex, the initial state no
-        tuple, or what the cell's step returns no tuple.
-    ValueError
-        If `x`, the mask or the initial state has another shape, the step returns something else
-        than a state, or an option is none of those above. Where sizes are not known when the graph
-        is built: when the compiled function is called (but not in mode JAX). So too if the mask
-        holds anything but 0 and 1.
+    TypeError, ValueError
+        While the graph is built, if something does not fit as far as it is known then. What is
+        only known when the compiled function is called, the shapes of arrays and that a mask holds
+        0 and 1, is a ValueError then (but not in mode JAX).
 
     Notes
     -----
@@ -108,35 +105,32 @@ def unroll(
     >>> total.astype(int)
     array([2, 2])
     """
-    if backward not in ("bptt", "autodiff"):
-        raise ValueError(f"backward is {backward!r}, but must be 'bptt' or 'autodiff'")
-    if truncate is not None and (not isinstance(truncate, int | np.integer) or truncate < 1):
-        raise ValueError(
-            f"truncate is {truncate!r}, but must be None or a number of steps, 1 or more"
-        )
+    check_choice("implementation", implementation, ("kernel", "scan"))
+    if truncate_every is not None:
+        check_whole("truncate_every", truncate_every)
     x = checked_sequence(cell, x)
-    there = None if mask is None else checked_mask(mask, x)
-    if there is not None:
-        x = pt.switch(there, x, 0)
+    valid = None if mask is None else checked_mask(mask, x)
+    if valid is not None:
+        x = pt.switch(valid, x, 0)
     if reverse:
-        x, there = x[::-1], None if there is None else there[::-1]
-    there = _named("there", there)
+        x, valid = x[::-1], None if valid is None else valid[::-1]
+    valid = _named("valid", valid)
     start = cell.initial_state(x.shape[1])
     if initial_state is not None:
         start = checked_state(cell, initial_state, start, x)
-    renewed = _renewed(cell, x, there)
+    update_masks = _update_masks(cell, x, valid)
     one_step = x.type.shape[0] == 1  # known when the graph is built: there is nothing to loop over
-    loop = _scan if backward == "autodiff" or one_step else _fast_scan
-    outputs, final = loop(cell, cell.project(x), start, renewed, truncate)
-    if there is not None:
-        outputs = pt.switch(there, outputs, 0)
+    loop = _scan if implementation == "scan" or one_step else _kernel
+    outputs, final = loop(cell, cell.project(x), start, update_masks, truncate_every)
+    if valid is not None:
+        outputs = pt.switch(valid, outputs, 0)
     return outputs[::-1] if reverse else outputs, type(start)(*final)
 
 
 def _step(
-    cell: Any, gates: Sequence[Any], state: Sequence[Any], renewed: Sequence[Any]
+    cell: Any, gates: Sequence[Any], state: Sequence[Any], update_masks: Sequence[Any]
 ) -> list[TensorVariable]:
-    """The new state, and where `renewed` says so the old one."""
+    """The new state, and where an update mask is 0 the old one."""
     new = cell.step(*gates, *state)
     name = type(cell).__name__
     if not isinstance(new, tuple | list):
@@ -162,20 +156,20 @@ def _step(
             )
     return [
         n if changes is None else pt.switch(changes, n, old)
-        for n, old, changes in zip(new, state, renewed, strict=True)
+        for n, old, changes in zip(new, state, update_masks, strict=True)
     ]
 
 
-def _fast_scan(
-    cell: Any, zx: TensorVariable, start: Any, renewed: list[Any], truncate: int | None
+def _kernel(
+    cell: Any, zx: TensorVariable, start: Any, update_masks: list[Any], truncate_every: int | None
 ) -> tuple[TensorVariable, list[TensorVariable]]:
-    """The loop with the way back of `symrnn.kernels.recurrence`, or else the plain one."""
+    """The loop with a custom backward pass, or else the plain one."""
     if not cell.elementwise:
-        return _scan(cell, zx, start, renewed, truncate)
-    given = _distinct(renewed)
+        return _scan(cell, zx, start, update_masks, truncate_every)
+    given = _distinct(update_masks)
 
     def step(gates: Any, state: Any, given_t: Any) -> list[TensorVariable]:
-        return _step(cell, gates, state, [_one_of(given, given_t, r) for r in renewed])
+        return _step(cell, gates, state, [_one_of(given, given_t, r) for r in update_masks])
 
     n_gates = [cell.n_gates] if cell.additive else [cell.n_gates, cell.n_recurrent_gates]
     try:
@@ -184,17 +178,17 @@ def _fast_scan(
     except NotElementwiseError as error:
         warnings.warn(
             f"{type(cell).__name__}.step is more than elementwise ({error}), so its gradient is "
-            "that of a plain scan, which is slower: write elementwise = False in the class if that "
-            "is meant to be",
+            "the scan's own, which is slower: write elementwise = False in the class if that is "
+            "meant to be",
             stacklevel=3,
         )
-        return _scan(cell, zx, start, renewed, truncate)
+        return _scan(cell, zx, start, update_masks, truncate_every)
 
     def plain(zx: Any, W_h: Any, start_: Sequence[Any], given_: Sequence[Any]) -> Any:
-        all_renewed = [_one_of(given, given_, r) for r in renewed]
-        return _scan(cell, zx, type(start)(*start_), all_renewed, truncate, W_h)
+        all_masks = [_one_of(given, given_, r) for r in update_masks]
+        return _scan(cell, zx, type(start)(*start_), all_masks, truncate_every, W_h)
 
-    return recurrence(rows, zx, _known_shape(cell, zx), start, given, truncate, plain)
+    return recurrence(rows, zx, _known_shape(cell, zx), start, given, truncate_every, plain)
 
 
 def _warn_of_forgotten_weights(cell: Any, used: Sequence[TensorVariable]) -> None:
@@ -202,7 +196,7 @@ def _warn_of_forgotten_weights(cell: Any, used: Sequence[TensorVariable]) -> Non
         if isinstance(v, SharedVariable) and v not in cell.params:
             warnings.warn(
                 f"{type(cell).__name__}.step uses {v}, which is not among the cell's params and "
-                "will not be trained: make it with self.parameter(...); if that is meant to be, "
+                "will not be trained: make it an attribute of the cell; if that is meant to be, "
                 "use a NumPy array",
                 stacklevel=5,
             )
@@ -212,14 +206,14 @@ def _scan(
     cell: Any,
     zx: TensorVariable,
     start: Any,
-    renewed: list[Any],
-    truncate: int | None,
+    update_masks: list[Any],
+    truncate_every: int | None,
     W_h: TensorVariable | None = None,
 ) -> tuple[TensorVariable, list[TensorVariable]]:
     """The loop as a plain scan."""
-    given = _distinct(renewed)
+    given = _distinct(update_masks)
     W_h = _known_shape(cell, zx) if W_h is None else W_h
-    n_hidden = _named("n_hidden", size(W_h, 0))
+    n_hidden = _named("n_hidden", axis_length(W_h, 0))
 
     def split(z: TensorVariable, n_gates: int) -> tuple[TensorVariable, ...]:
         if n_gates == 1:
@@ -237,14 +231,14 @@ def _scan(
             gates = [split(_named("z", zx_t + zh_t), cell.n_gates)]
         else:
             gates = [split(zx_t, cell.n_gates), split(zh_t, cell.n_recurrent_gates)]
-        new = _step(cell, gates, state, [_one_of(given, given_t, r) for r in renewed])
+        new = _step(cell, gates, state, [_one_of(given, given_t, r) for r in update_masks])
         new = [_named(field, s) for field, s in zip(start._fields, new, strict=True)]
-        return [with_ones_of(old, s) for old, s in zip(state, new, strict=True)]
+        return [keep_broadcastable(old, s) for old, s in zip(state, new, strict=True)]
 
     steps = pt.arange(zx.shape[0])
     cuts = []
-    if truncate is not None:
-        cuts = [_named("cut", pt.eq(steps % truncate, 0) & pt.gt(steps, 0))]
+    if truncate_every is not None:
+        cuts = [_named("cut", pt.eq(steps % truncate_every, 0) & pt.gt(steps, 0))]
     states = pytensor.scan(
         step,
         sequences=[_named("zx", zx), *given, *cuts],
@@ -262,12 +256,14 @@ def _scan(
 
 def bidirectional(
     forward: Any,
-    backward_cell: Any,
+    backward: Any,
     x: Any,
+    *,
     initial_state: tuple[Any, Any] | None = None,
     mask: Any = None,
     merge: str = "concatenate",
-    **options: Any,
+    truncate_every: int | None = None,
+    implementation: str = "kernel",
 ) -> tuple[TensorVariable, tuple[Any, Any]]:
     """Unroll one cell forwards and one backwards, so that each output knows the whole sequence.
 
@@ -275,16 +271,19 @@ def bidirectional(
 
     Parameters
     ----------
-    forward, backward_cell
+    forward, backward
         Cells with weights of their own.
-    x, mask
-        As in `unroll`.
+    x
+        Input, shape ``(time, batch, features)``.
     initial_state
-        A pair: the forward cell's initial state, and the backward cell's.
+        A pair: the forward cell's initial state, and the backward cell's. Default: zeros.
+    mask
+        Which steps are valid, shape ``(time, batch)``: 1 (or True), and 0 for padding, which keeps
+        the state and has the output 0.
     merge
         ``"concatenate"`` along the features, ``"sum"`` or ``"average"``.
-    options
-        `truncate` and `backward`, as in `unroll`.
+    truncate_every, implementation
+        Where the gradient stops, and how the loop is computed; see `unroll`.
 
     Returns
     -------
@@ -294,29 +293,37 @@ def bidirectional(
         A pair: the forward cell's state after the last step, and the backward cell's after the
         first.
 
-    Raises
-    ------
-    TypeError, ValueError
-        As in `unroll`; or if there is no such `merge`.
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from symrnn.nn.cells import GRUCell
+    >>> rng, x = np.random.default_rng(1), pt.tensor3("x")
+    >>> outputs, (last, first) = bidirectional(GRUCell(1, 4, rng=rng), GRUCell(1, 4, rng=rng), x)
+    >>> outputs.eval({x: np.ones((5, 2, 1), x.dtype)}, mode="FAST_COMPILE").shape
+    (5, 2, 8)
     """
-    if merge not in MERGES:
-        raise ValueError(f"merge is {merge!r}, but must be one of {[*MERGES]}")
-    if "reverse" in options:
-        raise TypeError("bidirectional goes both ways, it takes no reverse")
-    if merge != "concatenate" and forward.n_hidden != backward_cell.n_hidden:
+    check_choice("merge", merge, MERGES)
+    if merge != "concatenate" and forward.n_hidden != backward.n_hidden:
         raise ValueError(
             f"merge={merge!r} needs cells of one size, not of {forward.n_hidden} and "
-            f"{backward_cell.n_hidden} units: merge='concatenate' takes any"
+            f"{backward.n_hidden} units: merge='concatenate' takes any"
         )
     starts = (None, None) if initial_state is None else initial_state
-    ahead, last = unroll(forward, x, starts[0], mask, **options)
-    back, first = unroll(backward_cell, x, starts[1], mask, reverse=True, **options)
-    return MERGES[merge](ahead, back), (last, first)
+    ends = [
+        unroll(
+            cell, x, initial_state=start, mask=mask, reverse=reverse,
+            truncate_every=truncate_every, implementation=implementation,
+        )
+        for cell, start, reverse in zip((forward, backward), starts, (False, True), strict=True)
+    ]  # fmt: skip
+    (h_forward, last), (h_backward, first) = ends
+    return MERGES[merge](h_forward, h_backward), (last, first)
 
 
 def stack(
     cells: Sequence[Any],
     x: Any,
+    *,
     initial_state: Sequence[Any] | None = None,
     mask: Any = None,
     between: Callable[[TensorVariable], TensorVariable] | None = None,
@@ -331,10 +338,13 @@ def stack(
     ----------
     cells
         From the bottom up. A pair of cells is a bidirectional layer.
-    x, mask
-        As in `unroll`.
+    x
+        Input, shape ``(time, batch, features)``.
     initial_state
-        A list with the initial state of each layer, as `unroll` or `bidirectional` takes it.
+        A list with the initial state of each layer, a pair for a bidirectional one. Default: zeros.
+    mask
+        Which steps are valid, shape ``(time, batch)``: 1 (or True), and 0 for padding, which keeps
+        the states and has the output 0.
     between
         Applied to the outputs of each layer but the last, for example dropout:
         ``lambda outputs: dropout(outputs, training=True)``.
@@ -344,9 +354,10 @@ def stack(
         Give every layer but the first the input `x` too, beside the outputs of the layer below
         (Graves, 2013): its ``n_in`` is the sum of both widths.
     merge
-        How bidirectional layers merge, as in `bidirectional`.
+        How bidirectional layers merge: ``"concatenate"``, ``"sum"`` or ``"average"``.
     options
-        `truncate` and `backward`, and for cells that are not pairs `reverse`, as in `unroll`.
+        `truncate_every` and `implementation`, and for cells that are not pairs `reverse`; see
+        `unroll`.
 
     Returns
     -------
@@ -355,10 +366,17 @@ def stack(
     states
         A list with the final state of each layer.
 
-    Raises
-    ------
-    TypeError, ValueError
-        As in `unroll`; or if `cells` is empty or there are not as many initial states.
+    Examples
+    --------
+    Two layers, the second bidirectional.
+
+    >>> import numpy as np
+    >>> from symrnn.nn.cells import GRUCell, LSTMCell
+    >>> rng, x = np.random.default_rng(1), pt.tensor3("x")
+    >>> cells = [LSTMCell(1, 4, rng=rng), (GRUCell(4, 3, rng=rng), GRUCell(4, 3, rng=rng))]
+    >>> outputs, states = stack(cells, x)
+    >>> outputs.eval({x: np.ones((5, 2, 1), x.dtype)}, mode="FAST_COMPILE").shape
+    (5, 2, 6)
     """
     if not isinstance(cells, tuple | list):
         raise TypeError(f"stack needs a list of cells, not {type(cells).__name__}: write [cell]")
@@ -383,10 +401,13 @@ def stack(
         if isinstance(cell, tuple | list):
             if len(cell) != 2:
                 raise ValueError(f"layer {k} has {len(cell)} cells: one, or a pair, is a layer")
-            ahead, back = cell
-            outputs, state = bidirectional(ahead, back, layer_input, start, mask, merge, **options)
+            if options.pop("reverse", False):
+                raise TypeError(f"layer {k} goes both ways, it takes no reverse")
+            outputs, state = bidirectional(
+                *cell, layer_input, initial_state=start, mask=mask, merge=merge, **options
+            )
         else:
-            outputs, state = unroll(cell, layer_input, start, mask, **options)
+            outputs, state = unroll(cell, layer_input, initial_state=start, mask=mask, **options)
         if residual and _width(cells, k, merge) == (
             _first(cell).n_in if k == 0 else _width(cells, k - 1, merge)
         ):
@@ -410,16 +431,16 @@ def _width(cells: Sequence[Any], k: int, merge: str) -> int:
     return int(_first(cell).n_hidden)
 
 
-def _renewed(
-    cell: Any, x: TensorVariable, there: TensorVariable | None
+def _update_masks(
+    cell: Any, x: TensorVariable, valid: TensorVariable | None
 ) -> list[TensorVariable | None]:
     """For each array of the state, which entries a step may change, or None for all of them."""
     time, batch, _ = x.shape
     shape = (time, batch, cell.W_h.shape[0])
-    renewed = cell.renewed(shape)
-    if there is not None:
-        renewed = [there if r is None else there & r for r in renewed]
-    return list(renewed)
+    update_masks = cell.update_mask(shape)
+    if valid is not None:
+        update_masks = [valid if r is None else valid & r for r in update_masks]
+    return list(update_masks)
 
 
 def _known_shape(cell: Any, zx: TensorVariable) -> TensorVariable:
@@ -436,8 +457,8 @@ def _named(name: str, v: Any) -> Any:
     return v
 
 
-def _distinct(renewed: Sequence[Any]) -> list[TensorVariable]:
-    return list(dict.fromkeys(r for r in renewed if r is not None))
+def _distinct(update_masks: Sequence[Any]) -> list[TensorVariable]:
+    return list(dict.fromkeys(r for r in update_masks if r is not None))
 
 
 def _one_of(series: Sequence[Any], at_t: Sequence[Any], one: Any) -> Any:

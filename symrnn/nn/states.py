@@ -1,4 +1,4 @@
-"""Where a recurrent net starts: at a state that is learnt, or at the one where it stopped."""
+"""Where a recurrent net starts: at a learned state, or at the one where it stopped."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,18 +8,20 @@ import pytensor
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.tensor.variable import TensorVariable
 
+from symrnn._validate import check_whole
 
-def learnt_state(cell: Any) -> Any:
-    """Initial state to be learnt: a tuple of shared vectors ``(n_hidden,)``, zeros at first.
 
-    Give it to `symrnn.nn.recurrent.unroll` as `initial_state` and train it:
-    ``params = [*cell.params, *state]``. A list of cells is refused with a TypeError.
+def learned_initial_state(cell: Any) -> Any:
+    """Initial state to be learned: a tuple of shared vectors ``(n_hidden,)``, zeros at first.
+
+    Give it to `symrnn.unroll` as `initial_state` and train it, ``params = [*cell.params, *state]``,
+    or make it an attribute of a `symrnn.Module`.
 
     Examples
     --------
     >>> import numpy as np
     >>> from symrnn.nn.cells import LSTMCell
-    >>> learnt_state(LSTMCell(3, 5, np.random.default_rng(1)))
+    >>> learned_initial_state(LSTMCell(3, 5, rng=np.random.default_rng(1)))
     LSTMState(h=h_0, c=c_0)
     """
     return _zeros(cell, "{}_0")
@@ -31,10 +33,10 @@ def _zeros(cell: Any, name: str, *batch: int) -> Any:
         raise TypeError("a state belongs to one cell: make one for each, [... for cell in cells]")
     if hasattr(cell, "start"):
         raise TypeError(
-            f"the state of {type(cell).__name__} has a random mask in it, which is neither learnt "
+            f"the state of {type(cell).__name__} has a random mask in it, which is neither learned "
             "nor carried: make the state for the cell inside, and give unroll cell.start(state)"
         )
-    prefix = f"{cell.name}." if cell.name else ""
+    prefix = (cell.W_h.name or "").rpartition("W_h")[0]  # where the cell hangs in a model
     zeros = np.zeros((*batch, cell.n_hidden), dtype=cell.W_h.dtype)
     names = (prefix + name.format(field) for field in cell.State._fields)
     return cell.State(*(pytensor.shared(zeros, name=n) for n in names))
@@ -54,14 +56,7 @@ class CarriedState:
     ----------
     state
         The cell's kind of tuple with shared variables ``(batch, n_hidden)``: the `initial_state`
-        for `symrnn.nn.recurrent.unroll`. The gradient stops there.
-
-    Raises
-    ------
-    ValueError
-        If `batch_size` is below 1.
-    TypeError
-        If `cell` is a list of cells.
+        for `symrnn.unroll`. The gradient stops there.
 
     Examples
     --------
@@ -72,7 +67,7 @@ class CarriedState:
     >>> from symrnn.nn.recurrent import unroll
     >>> x, cell = pt.tensor3("x"), LinearCell(1, 1, W_x=[[1.0]], W_h=[[1.0]], bias=False)
     >>> carried = CarriedState(cell, batch_size=1)
-    >>> outputs, final = unroll(cell, x, carried.state)
+    >>> outputs, final = unroll(cell, x, initial_state=carried.state)
     >>> updates = carried.updates(final)
     >>> count = pytensor.function([x], final.h[0, 0], updates=updates, mode="FAST_COMPILE")
     >>> ones = np.ones((3, 1, 1), dtype=x.dtype)
@@ -84,27 +79,20 @@ class CarriedState:
     """
 
     def __init__(self, cell: Any, batch_size: int) -> None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}, but must be 1 or more")
+        check_whole("batch_size", batch_size)
         self.state = _zeros(cell, "carried_{}", batch_size)
 
     def updates(self, final: Sequence[TensorVariable]) -> dict[SharedVariable, TensorVariable]:
-        """Updates for `pytensor.function` that put the `final` state of a call in place.
-
-        Raises
-        ------
-        ValueError
-            If `final` does not have as many arrays as the state.
-        """
+        """Updates that put the `final` state of a call in place."""
         if not isinstance(final, list | tuple):
             raise TypeError("final must be the state that unroll returns, the second of the two")
         if len(final) != len(self.state):
             raise ValueError(f"the state has {len(self.state)} arrays, but {len(final)} are given")
         return dict(zip(self.state, final, strict=True))
 
-    def reset(self, rows: Any = slice(None)) -> None:
-        """Set the state to 0: of all sequences, or of those with the indices `rows`."""
+    def reset(self, streams: Any = slice(None)) -> None:
+        """Set the state to 0: of all sequences, or of those with the indices `streams`."""
         for variable in self.state:
             value = variable.get_value()
-            value[rows] = 0
+            value[streams] = 0
             variable.set_value(value)

@@ -18,7 +18,7 @@ from symrnn.nn.attention import masked_softmax
 from symrnn.nn.initializers import Random, normal
 from symrnn.nn.inputs import checked_mask, float_variable
 from symrnn.nn.layers import Dense, LayerNorm
-from symrnn.nn.module import shared_parameter
+from symrnn.nn.module import parameter
 
 ACTIVATIONS: dict[str, Callable[[TensorVariable], TensorVariable]] = {
     "relu": lambda x: pt.maximum(x, 0),
@@ -87,9 +87,9 @@ class MultiHeadAttention:
         self.n_features, self.n_heads = n_features, n_heads
         prefix = f"{name}." if name else ""
         n = n_features
-        self.to_query = Dense(n, n, rng, name=f"{prefix}query")
-        self.to_keys_values = Dense(n, 2 * n, rng, name=f"{prefix}keys_values")
-        self.output = Dense(n, n, rng, name=f"{prefix}output")
+        self.to_query = Dense(n, n, rng=rng)
+        self.to_keys_values = Dense(n, 2 * n, rng=rng)
+        self.output = Dense(n, n, rng=rng)
         parts = (self.to_query, self.to_keys_values, self.output)
         self.params: list[Any] = [p for dense in parts for p in dense.params]
         self.dtype = self.output.W.dtype
@@ -255,8 +255,8 @@ class FeedForward:
                 f"activation is {activation!r}, but must be one of {', '.join(ACTIVATIONS)}"
             )
         prefix = f"{name}." if name else ""
-        self.hidden = Dense(n_features, n_hidden, rng, name=f"{prefix}hidden")
-        self.output = Dense(n_hidden, n_features, rng, name=f"{prefix}output")
+        self.hidden = Dense(n_features, n_hidden, rng=rng)
+        self.output = Dense(n_hidden, n_features, rng=rng)
         self.activation = ACTIVATIONS[activation]
         self.params: list[Any] = [*self.hidden.params, *self.output.params]
 
@@ -321,15 +321,15 @@ class TransformerLayer:
             raise ValueError(f"norm is {norm!r}, but must be 'pre' or 'post'")
         self.norm = norm
         prefix = f"{name}." if name else ""
-        self.attention = MultiHeadAttention(n_features, n_heads, rng, f"{prefix}attention")
+        self.attention = MultiHeadAttention(n_features, n_heads, rng=rng, name=f"{prefix}attention")
         self.cross: MultiHeadAttention | None = None
         if memory:
-            self.cross = MultiHeadAttention(n_features, n_heads, rng, f"{prefix}cross")
+            self.cross = MultiHeadAttention(n_features, n_heads, rng=rng, name=f"{prefix}cross")
         self.feed_forward = FeedForward(
-            n_features, n_hidden, rng, activation, f"{prefix}feed_forward"
+            n_features, n_hidden, rng=rng, activation=activation, name=f"{prefix}feed_forward"
         )
         parts = [part for part in (self.attention, self.cross, self.feed_forward) if part]
-        self.norms = [LayerNorm(n_features, name=f"{prefix}norm{k + 1}") for k in range(len(parts))]
+        self.norms = [LayerNorm(n_features) for k in range(len(parts))]
         self.params: list[Any] = []
         for part, layer_norm in zip(parts, self.norms, strict=True):
             self.params += [*part.params, *layer_norm.params]
@@ -458,7 +458,7 @@ class Positions:
             check_whole("learnt", learnt)
             label = f"{name}.W" if name else "W"
             shape = (learnt, n_features)
-            self.W = shared_parameter(label, shape, lambda r, s: normal(r, s, std=0.02), rng)
+            self.W = parameter(label, shape, lambda r, s: normal(r, s, std=0.02), rng=rng)
             self.params = [self.W]
         elif n_features % 2:
             raise ValueError(f"n_features is {n_features}, but sines and cosines need an even one")

@@ -1,8 +1,8 @@
 """Cells around cells: layer normalisation, zoneout and variational dropout for any cell.
 
-A wrapped cell is itself a cell for `symrnn.nn.recurrent`. Where several are wanted, normalisation goes
+A wrapped cell is itself a cell for `symrnn.unroll`. Where several are wanted, normalisation goes
 inside and variational dropout outside:
-``VariationalDropout(Zoneout(LayerNormalised(cell), rates, noise), rate, noise)``.
+``VariationalDropout(Zoneout(LayerNormalised(cell), rates, rng=rng), rate, rng=rng)``.
 """
 
 from collections import namedtuple
@@ -11,15 +11,28 @@ from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
+from numpy.random import Generator
 from pytensor.tensor.variable import TensorVariable
 
-from symrnn._validate import check_positive
+from symrnn._validate import check_fraction, check_positive, check_rng
 from symrnn.nn.cells import Cell, Gates
-from symrnn.nn.module import shared_parameter
-from symrnn.nn.random import Noise
+from symrnn.nn.module import Module, parameter
+from symrnn.nn.random import draw_mask
 
 
-class LayerNormalised:
+class WrappedCell(Module):
+    """A cell around a cell: what it does not say itself is the inner cell's."""
+
+    def __init__(self, cell: Any) -> None:
+        self.cell = cell
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "cell" or name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.cell, name)
+
+
+class LayerNormalised(WrappedCell):
     """A cell whose gates are normalised over the hidden units (Ba et al., 2016).
 
     Each gate's part from the input and its part from the state are normalised by themselves,
@@ -27,40 +40,36 @@ class LayerNormalised:
 
     ``zx_t = N(x_t W_x) + b`` and ``zh_t = N(h_{t-1} W_h)``
 
-    A mean over units is more than elementwise: such a cell trains by the gradient of the plain
-    scan, some five to twenty times slower than the cell alone.
+    A mean over units is more than elementwise: such a cell is trained by the scan's own gradient,
+    some five to twenty times slower than the cell alone.
 
     Parameters
     ----------
     cell
-        Any cell with two units or more (a single one is its own mean); its weights come first in
-        `params`.
+        Any cell with two units or more (a single one is its own mean).
     epsilon
         Keeps the division finite.
-
-    Raises
-    ------
-    TypeError
-        If `cell` is itself wrapped: normalisation goes inside.
-    ValueError
-        If the cell has a single unit or a product inside its step (``GRUCell(reset="before")``),
-        which would not be normalised, or `epsilon` is not above 0.
 
     Examples
     --------
     >>> from symrnn.nn.cells import LSTMCell
-    >>> cell = LayerNormalised(LSTMCell(3, 5, np.random.default_rng(1)))
-    >>> [w.name for w in cell.params]
-    ['W_x', 'W_h', 'b', 'gain_x', 'gain_h']
+    >>> LayerNormalised(LSTMCell(3, 5, rng=np.random.default_rng(1)))
+    LayerNormalised: 220 weights
+      cell: LSTMCell
+        W_x (3, 20)
+        W_h (5, 20)
+        b (20,)
+      gain_x (20,)
+      gain_h (20,)
     """
 
     additive = elementwise = False
 
-    def __init__(self, cell: Cell, epsilon: float = 1e-5) -> None:
+    def __init__(self, cell: Cell, *, epsilon: float = 1e-5) -> None:
         if not isinstance(cell, Cell):
             raise TypeError(
                 f"LayerNormalised needs a cell with weights of its own, not {type(cell).__name__}: "
-                "normalisation goes inside, Zoneout(LayerNormalised(cell), rates, noise)"
+                "normalisation goes inside, Zoneout(LayerNormalised(cell), rates, rng=rng)"
             )
         check_positive("epsilon", epsilon)
         if cell.n_hidden < 2:
@@ -70,23 +79,12 @@ class LayerNormalised:
                 f"this {type(cell).__name__} has a product inside its step, which would not be "
                 "normalised: GRUCell(reset='after') has none"
             )
-        self.cell, self.epsilon, self.name = cell, epsilon, cell.name
-        self.n_in, self.n_hidden, self.n_gates = cell.n_in, cell.n_hidden, cell.n_gates
-        self.State, self.W_x, self.W_h = cell.State, cell.W_x, cell.W_h
-        self.n_recurrent_gates, self.renewed = cell.n_recurrent_gates, cell.renewed
-        prefix = f"{cell.name}." if cell.name else ""
+        super().__init__(cell)
+        self.epsilon = epsilon
         self.gain_x, self.gain_h = (
-            shared_parameter(f"{prefix}{name}", (w,), np.ones(w))
-            for name, w in (
-                ("gain_x", self.n_gates * self.n_hidden),
-                ("gain_h", self.n_recurrent_gates * self.n_hidden),
-            )
+            parameter(name, (n * cell.n_hidden,), np.ones(n * cell.n_hidden))
+            for name, n in (("gain_x", cell.n_gates), ("gain_h", cell.n_recurrent_gates))
         )
-        self.params = [*cell.params, self.gain_x, self.gain_h]
-
-    def initial_state(self, batch_size: Any) -> Any:
-        """As the cell's own."""
-        return self.cell.initial_state(batch_size)
 
     def project(self, x: TensorVariable) -> TensorVariable:
         """Return the normalised ``x W_x``, plus b."""
@@ -114,7 +112,7 @@ class LayerNormalised:
         return centred / pt.sqrt(variance + np.asarray(self.epsilon, dtype=a.dtype))
 
 
-class Zoneout:
+class Zoneout(WrappedCell):
     """A cell whose units keep their old state now and then (Krueger et al., 2017).
 
     ``s_t = m * s_{t-1} + (1 - m) * step(...)`` with ``m ~ Bernoulli(rate)`` for each unit and step
@@ -126,61 +124,48 @@ class Zoneout:
         Any cell; the weights are its own.
     rates
         Rate of each field of the state, for example ``{"h": 0.05, "c": 0.5}``.
-    noise
-        Source of the random masks for training; None for use. Both may share one cell's weights.
-
-    Raises
-    ------
-    TypeError
-        If `rates` is no dict, `noise` neither a `Noise` nor None, or `cell` has zoneout already.
-    ValueError
-        If a rate is not within [0, 1) or its field is not in the state.
+    rng
+        Source of the random masks, for the training graph; None at inference. Both may share one
+        cell's weights.
 
     Examples
     --------
     >>> from symrnn.nn.cells import LSTMCell
-    >>> lstm = LSTMCell(3, 5, np.random.default_rng(1))
+    >>> lstm = LSTMCell(3, 5, rng=np.random.default_rng(1))
     >>> rates = {"h": 0.05, "c": 0.5}
-    >>> in_training = Zoneout(lstm, rates, noise=Noise(np.random.default_rng(2)))
-    >>> in_use = Zoneout(lstm, rates, noise=None)
-    >>> in_training.params == in_use.params == lstm.params
+    >>> in_training = Zoneout(lstm, rates, rng=np.random.default_rng(2))
+    >>> at_inference = Zoneout(lstm, rates)
+    >>> in_training.params == at_inference.params == lstm.params
     True
     """
 
-    def __init__(self, cell: Any, rates: dict[str, float], noise: Noise | None) -> None:
+    _borrows = True
+
+    def __init__(self, cell: Any, rates: dict[str, float], *, rng: Generator | None = None) -> None:
         if isinstance(cell, Zoneout):
             raise TypeError("this cell has zoneout already: give all rates at once")
-        if not isinstance(noise, Noise | None):
-            raise TypeError(
-                f"noise is {noise!r}, but must be a symrnn.nn.random.Noise for training, for example "
-                "Noise(numpy.random.default_rng(1)), or None for use"
-            )
+        if rng is not None:
+            check_rng(rng)
         if not isinstance(rates, dict):
             raise TypeError(f"rates is {rates!r}, but must name fields of the state: {{'h': 0.1}}")
         fields = cell.State._fields
         for name, rate in rates.items():
             if name not in fields:
                 raise ValueError(f"{name} is not in the cell's state, which has {fields}")
-            if not 0 <= rate < 1:
-                raise ValueError(f"the rate of {name} is {rate}, but must be in [0, 1)")
-        self.cell, self.noise, self.name = cell, noise, cell.name
-        self.rates = [rates.get(name, 0.0) for name in fields]
-        self.n_in, self.n_hidden, self.n_gates = cell.n_in, cell.n_hidden, cell.n_gates
-        self.State, self.params, self.W_x, self.W_h = cell.State, cell.params, cell.W_x, cell.W_h
-        self.additive, self.elementwise = cell.additive, cell.elementwise
-        self.n_recurrent_gates = cell.n_recurrent_gates
-        self.initial_state, self.project = cell.initial_state, cell.project
+            check_fraction(f"the rate of {name}", rate)
+        super().__init__(cell)
+        self.rng, self.rates = rng, [rates.get(name, 0.0) for name in fields]
 
-    def renewed(self, shape: Sequence[Any]) -> list[TensorVariable | None]:
+    def update_mask(self, shape: Sequence[Any]) -> list[TensorVariable | None]:
         """For each field, which units take the new state: truth values of `shape`."""
-        if self.noise is None:
+        if self.rng is None:
             return [None] * len(self.rates)
-        return [self.noise.mask(1 - rate, shape) if rate else None for rate in self.rates]
+        return [draw_mask(self.rng, 1 - rate, shape) if rate else None for rate in self.rates]
 
     def step(self, *gates_and_state: Any) -> Any:
         """Return the cell's new state, or its mean with the old one if not in training."""
         new = self.cell.step(*gates_and_state)
-        if self.noise is not None:
+        if self.rng is not None:
             return new
         old = gates_and_state[-len(new) :]
         rates = [np.asarray(rate, dtype=self.W_h.dtype) for rate in self.rates]
@@ -189,7 +174,7 @@ class Zoneout:
         )
 
 
-class VariationalDropout:
+class VariationalDropout(WrappedCell):
     """A cell that leaves out the same units at all steps of a sequence (Gal and Ghahramani, 2016).
 
     ``kept_t = step(x_t, m * kept_{t-1})`` and ``h_t = m * kept_t``, with
@@ -199,17 +184,17 @@ class VariationalDropout:
     gates carry over by themselves, such as ``u_t * h_{t-1}`` of a GRU or c of an LSTM, stays whole.
     (The paper draws another m for the layer above.)
 
-    This is for the training graph. In use there is no dropout: unroll the cell itself, with the
-    same weights.
+    This is for the training graph. At inference there is no dropout: unroll the cell itself, with
+    the same weights.
 
     Parameters
     ----------
     cell
         Any cell; the weights are its own.
     rate
-        Which part of the units is left out, within [0, 1).
-    noise
-        Source of the masks. Compile with ``updates={**noise.updates, **other_updates}``.
+        Fraction of the units dropped, within [0, 1).
+    rng
+        Source of the random masks.
 
     Notes
     -----
@@ -219,40 +204,28 @@ class VariationalDropout:
     backpropagation::
 
         carried = CarriedState(lstm, batch_size)
-        outputs, final = unroll(in_training, x, in_training.start(carried.state))
+        start = in_training.start(carried.state)
+        outputs, final = unroll(in_training, x, initial_state=start)
         updates = carried.updates(in_training.inner(final))
-
-    Raises
-    ------
-    TypeError
-        If `noise` is no `symrnn.nn.random.Noise`, or `cell` has variational dropout already.
-    ValueError
-        If the rate is not within [0, 1).
 
     Examples
     --------
     >>> from symrnn.nn.cells import LSTMCell
-    >>> lstm, rng = LSTMCell(3, 5, np.random.default_rng(1)), np.random.default_rng(2)
-    >>> in_training = VariationalDropout(lstm, 0.3, Noise(rng))
+    >>> lstm = LSTMCell(3, 5, rng=np.random.default_rng(1))
+    >>> in_training = VariationalDropout(lstm, 0.3, rng=np.random.default_rng(2))
     >>> in_training.params == lstm.params, in_training.State._fields
     (True, ('h', 'kept', 'c', 'm'))
     """
 
-    def __init__(self, cell: Any, rate: float, noise: Noise) -> None:
+    _borrows = True
+
+    def __init__(self, cell: Any, rate: float, *, rng: Generator) -> None:
         if "kept" in cell.State._fields:
             raise TypeError("this cell has variational dropout already: give one rate for all")
-        if not isinstance(noise, Noise):
-            raise TypeError(
-                f"noise is {noise!r}, but must be a symrnn.nn.random.Noise, for example "
-                "Noise(numpy.random.default_rng(1)); in use, unroll the cell itself"
-            )
-        if not 0 <= rate < 1:
-            raise ValueError(f"rate is {rate}, but must be in [0, 1): it is the part left out")
-        self.cell, self.rate, self.noise, self.name = cell, rate, noise, cell.name
-        self.n_in, self.n_hidden, self.n_gates = cell.n_in, cell.n_hidden, cell.n_gates
-        self.params, self.W_x, self.W_h = cell.params, cell.W_x, cell.W_h
-        self.additive, self.elementwise = cell.additive, cell.elementwise
-        self.n_recurrent_gates, self.project = cell.n_recurrent_gates, cell.project
+        check_rng(rng)
+        check_fraction("rate", rate)
+        super().__init__(cell)
+        self.rate, self.rng = rate, rng
         h, *others = cell.State._fields
         self.State: Any = namedtuple("DroppedState", [h, "kept", *others, "m"])  # type: ignore[misc]
 
@@ -261,20 +234,14 @@ class VariationalDropout:
         return self.start(self.cell.initial_state(batch_size))
 
     def start(self, state: Sequence[Any]) -> Any:
-        """Return a state of the cell, such as a carried one, with a new mask.
-
-        Raises
-        ------
-        ValueError
-            If its arrays are not ``(batch, n_hidden)``: each sequence has a mask of its own.
-        """
+        """Return a state of the cell, such as a carried one, with a new mask."""
         h, *others = (pt.as_tensor_variable(s) for s in state)
         if h.ndim != 2:
             raise ValueError(
                 f"the state's h has {h.ndim} axes, but must be (batch, n_hidden): for one that all "
                 "sequences share, pt.broadcast_to(h, (batch, n_hidden))"
             )
-        m = self.noise.mask(1 - self.rate, tuple(h.shape)).astype(h.dtype)
+        m = draw_mask(self.rng, 1 - self.rate, tuple(h.shape)).astype(h.dtype)
         m = m / np.asarray(1 - self.rate, dtype=h.dtype)
         return self.State(m * h, h, *others, m)
 
@@ -283,9 +250,9 @@ class VariationalDropout:
         _, kept, *others, _ = state
         return self.cell.State(kept, *others)
 
-    def renewed(self, shape: Sequence[Any]) -> list[TensorVariable | None]:
+    def update_mask(self, shape: Sequence[Any]) -> list[TensorVariable | None]:
         """As the cell's own."""
-        h, *others = self.cell.renewed(shape)
+        h, *others = self.cell.update_mask(shape)
         return [h, h, *others, None]
 
     def step(self, *gates_and_state: Any) -> Any:

@@ -1,8 +1,9 @@
 """Checkpoints: all that a training changes, in one safetensors file, so that it can go on later.
 
-``save(path, variables, data)`` writes shared variables, random generators and a dictionary;
-``load(path)`` reads and checks the file; ``load(path).restore(variables)`` puts all in place. A
-training that is stopped and resumed then ends with the weights, bit by bit, of one that was not.
+``save(path, model)`` writes the weights of a module, ``load(path).restore(model)`` puts them back.
+``save(path, [model, *updates, rng], data)`` writes all that a training changes, random generators
+and a dictionary: a training that is stopped and resumed then ends with the weights, bit by bit, of
+one that was not.
 
 The file holds an array for each variable, under its name, as any program that reads safetensors
 can show. Its metadata hold the rest as JSON, and a checksum of everything. Nothing in it is ever
@@ -26,12 +27,13 @@ from safetensors import SafetensorError, safe_open
 
 from symrnn import __version__
 from symrnn._files import replacing
+from symrnn.nn.module import Module
 
 FORMAT = "1"
 DTYPES = "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64 complex64"
 
 Array = NDArray[Any]
-Variables = Iterable[Any] | Mapping[str, Any]
+Variables = Module | Iterable[Any] | Mapping[str, Any]
 
 
 class CheckpointError(ValueError):
@@ -50,13 +52,13 @@ def save(path: str | os.PathLike[str], variables: Variables, data: Any = None) -
     path
         By custom it ends in ``.safetensors``. A folder that is not there is made.
     variables
-        All that a training changes: a list of shared variables (weights, an update rule's memory,
-        carried states, running statistics) and random generators (those of graphs and
-        `numpy.random.Generator`), or a dictionary that gives each a name. In a list, variables go
-        by their own names, which must differ, and generators, which as a rule have none, by their
-        order: ``generator 1``, ``generator 2`` ... The keys of the dictionary of updates are what
-        a step changes; what is set by hand, such as a learning rate, has to be added. One that is
-        in the list twice is written once.
+        A `symrnn.Module`: its weights and running statistics, named by where they hang. Or a list
+        of all that a training changes: modules, shared variables (optimizer state, carried states)
+        and random generators (those of graphs and `numpy.random.Generator`). In a list, variables
+        go by their own names, which must differ, and generators, which as a rule have none, by
+        their order: ``generator 1``, ``generator 2`` ... One that is in the list twice is written
+        once. The keys of the dictionary of updates are what a step changes; what is set by hand,
+        such as a learning rate, has to be added. Or a dictionary that gives each a name.
     data
         A dictionary of what else is needed: settings of the model, vocabulary, losses so far. It
         may hold numbers, texts, truth values, None, lists and dictionaries with texts as keys.
@@ -64,33 +66,30 @@ def save(path: str | os.PathLike[str], variables: Variables, data: Any = None) -
 
     Raises
     ------
-    TypeError
-        If `data` holds something else, or `variables` has anything but shared variables and
-        generators.
-    ValueError
-        If a variable has no name, two have the same, or there is none.
     OSError
         If the file cannot be written. The old one is then as it was.
 
     Examples
     --------
-    >>> import pytensor, tempfile
-    >>> W, order = pytensor.shared(np.ones((2, 3)), name="W"), np.random.default_rng(1)
+    >>> import tempfile
+    >>> from symrnn.nn.cells import LSTMCell
+    >>> cell, order = LSTMCell(2, 3, rng=np.random.default_rng(1)), np.random.default_rng(1)
     >>> path = Path(tempfile.mkdtemp()) / "model.safetensors"
-    >>> save(path, [W, order], {"settings": {"n_hidden": 3}, "epoch": 5})
-    >>> W.set_value(np.zeros((2, 3)))
+    >>> save(path, [cell, order], {"settings": {"n_hidden": 3}, "epoch": 5})
+    >>> W_x = cell.W_x.get_value()
+    >>> cell.W_x.set_value(0 * W_x)
     >>> next_draw = order.random()
     >>> saved = load(path)
     >>> saved.data
     {'settings': {'n_hidden': 3}, 'epoch': 5}
-    >>> saved.restore([W, order])
-    >>> float(W.get_value().sum()), order.random() == next_draw
-    (6.0, True)
+    >>> saved.restore([cell, order])
+    >>> bool((cell.W_x.get_value() == W_x).all()), order.random() == next_draw
+    (True, True)
 
     A training that saves after every epoch, and goes on from the last one if it was stopped::
 
-        updates = {**adam(loss, params), **noise.updates, **carried.updates(final)}
-        step = pytensor.function([x, t], loss, updates=updates)
+        updates = {**adam(loss, params), **carried.updates(final), **graph_updates(loss)}
+        step = symrnn.function([x, t], loss, updates=updates)
         changing, done = [*updates, order], 0
         if path.exists():
             saved = load(path)
@@ -110,7 +109,7 @@ def save(path: str | os.PathLike[str], variables: Variables, data: Any = None) -
     depend on its number alone, and save when `train` is back (or from `each_step`)::
 
         n = pytensor.shared(np.array(0), name="n")
-        step = pytensor.function([x, t], loss, updates={**updates, n: n + 1})
+        step = symrnn.function([x, t], loss, updates={**updates, n: n + 1})
 
         def batches():
             epoch, made = divmod(int(n.get_value()), n_batches)
@@ -170,23 +169,23 @@ class Checkpoint:
     arrays: dict[str, Array]
     generators: dict[str, Any]
 
-    def restore(self, variables: Variables, partly: bool = False) -> None:
+    def restore(self, variables: Variables, *, partly: bool = False) -> None:
         """Set all variables and generators to what was saved, or none if one does not fit.
 
         Parameters
         ----------
         variables
-            As for `save`. Generators without names must stand in the same order.
+            A module, a list or a dictionary, as it was saved. Generators without names must stand
+            in the same order.
         partly
-            True lets the file hold more than is asked for: the weights alone for use, for example,
-            ``load(path).restore(model.params, partly=True)``.
+            True lets the file hold more than is asked for: of a training's checkpoint the weights
+            alone, for example, ``load(path).restore(model, partly=True)``.
 
         Raises
         ------
         CheckpointError
-            If something is missing or superfluous, or has another shape, dtype or kind.
-        TypeError, ValueError
-            As for `save`.
+            If something is missing or superfluous, or has another shape, dtype or kind: told by
+            name and shape, and nothing is changed.
         """
         variables, saved = _named(variables), {**self.arrays, **self.generators}
         here = {name: _state(variable) for name, variable in variables.items()}
@@ -254,8 +253,15 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
 
 def _named(variables: Variables) -> dict[str, Any]:
     """Variables and generators by name."""
+    if isinstance(variables, Module):
+        named: dict[str, Any] = {**variables.named_variables()}
+        if not named:
+            raise ValueError(f"this {type(variables).__name__} has no weights to save")
+        return named
     if isinstance(variables, SharedVariable) or not isinstance(variables, Iterable):
-        raise TypeError(f"the variables must be a list, such as [W, b, rng], and not {variables!r}")
+        raise TypeError(
+            f"the variables must be a Module or a list, such as [W, b, rng], and not {variables!r}"
+        )
     if isinstance(variables, Mapping):
         if not all(isinstance(name, str) for name in variables):
             raise TypeError(
@@ -263,18 +269,22 @@ def _named(variables: Variables) -> dict[str, Any]:
                 "dictionary of updates are [*updates]"
             )
         return dict(variables)
-    named: dict[str, Any] = {}
-    n_generators = 0
-    for variable in {id(v): v for v in variables}.values():  # each once
-        name = getattr(variable, "name", None)
+    named, n_generators = {}, 0
+    given: dict[int, tuple[str | None, Any]] = {}  # each once
+    for part in variables:
+        parts = part.named_variables() if isinstance(part, Module) else {None: part}
+        for path, variable in parts.items():
+            given.setdefault(id(variable), (path or getattr(variable, "name", None), variable))
+    for name, variable in given.values():
         if name is None and isinstance(_state(variable), dict):
             n_generators += 1
             name = f"generator {n_generators}"
         if name is None or name in named:
             fault = f"two are named {name}" if name else f"{variable!r} has no name"
             raise ValueError(
-                f"{fault}: name what you make, as in pytensor.shared(array, name='a') and "
-                "LSTMCell(..., name='first'), or give a dictionary {name: variable}"
+                f"{fault}: put modules into one, symrnn.Module(first=cell, second=other), whose "
+                "weights are named by where they hang; name what you make, as in "
+                "pytensor.shared(array, name='a'); or give a dictionary {name: variable}"
             )
         named[name] = variable
     if not named:

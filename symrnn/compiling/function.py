@@ -1,0 +1,160 @@
+"""`function`: `pytensor.function`, and the updates that people forget.
+
+A graph that draws random numbers holds a generator, and a compiled function has to put the
+generator's next state in place, or it draws the same numbers at each call. Batch normalisation has
+running statistics, which have to move. Both stand in the graph, so they can be collected from it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytensor
+from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.graph.basic import Apply, Variable
+from pytensor.graph.traversal import ancestors
+from pytensor.scan.op import Scan
+from pytensor.tensor.random.op import RNGConsumerOp
+from pytensor.tensor.random.type import RandomType
+
+from symrnn.compiling.modes import as_mode
+
+Updates = dict[SharedVariable, Any]
+
+
+def function(
+    inputs: Sequence[Any],
+    outputs: Any = None,
+    updates: Mapping[Any, Any] | None = None,
+    mode: Any = None,
+    **options: Any,
+) -> Any:
+    """Compile a graph, with the updates of its generators and running statistics.
+
+    Parameters
+    ----------
+    inputs, outputs
+        As for `pytensor.function`.
+    updates
+        Shared variables and their next values, for example those of an optimizer.
+    mode
+        None is ``"QUICK"``, which calls NumPy for each operation and so starts within seconds.
+        ``"NUMBA"`` compiles for half a minute or more and then makes the fastest steps: take it for
+        what trains for minutes. Or any other mode of PyTensor.
+    options
+        Whatever else `pytensor.function` takes.
+
+    Returns
+    -------
+    function
+        A compiled `pytensor.function`.
+
+    Examples
+    --------
+    A mask that is drawn anew at each call, without a word about its generator:
+
+    >>> import numpy as np, pytensor.tensor as pt
+    >>> mask = pt.lt(pt.random.shared_rng(seed=1).uniform(size=(1000,))[1], 0.5)
+    >>> draw = function([], mask)
+    >>> first, second = draw(), draw()
+    >>> bool(400 < first.sum() < 600), bool((first == second).all())
+    (True, False)
+    """
+    given = dict(updates or {})
+    found = graph_updates([_variables(outputs), list(given.values())])
+    return pytensor.function(
+        inputs, outputs, updates={**found, **given}, mode=as_mode(mode), **options
+    )
+
+
+def graph_updates(outputs: Any) -> Updates:
+    """Return what a graph wants updated: its generators' next states, its running statistics.
+
+    Parameters
+    ----------
+    outputs
+        A variable, or lists or dictionaries of variables.
+
+    Returns
+    -------
+    dict
+        ``{shared variable: its next value}``, for plain `pytensor.function`:
+        ``updates=adam(loss, params) | graph_updates(loss)``.
+
+    Examples
+    --------
+    >>> import pytensor.tensor as pt
+    >>> rng = pt.random.shared_rng(seed=1, name="rng")
+    >>> next_rng, x = rng.normal()
+    >>> graph_updates(x**2) == {rng: next_rng}
+    True
+    """
+    updates: Updates = {}
+    known = -1
+    while known < len(updates):  # what moves a statistic may draw random numbers itself
+        known = len(updates)
+        graph = list(ancestors([*_variables(outputs), *updates.values()]))
+        for v in graph:
+            for shared, value in getattr(v.tag, "symrnn_updates", {}).items():
+                if updates.setdefault(shared, value) is not value:
+                    raise ValueError(
+                        f"{shared} gets two next values in one graph: use the layer that it "
+                        "belongs to once in a training graph, and make another one for each place"
+                    )
+        updates |= _next_generators(graph)
+    return updates
+
+
+def with_updates(variable: Any, updates: Updates) -> Any:
+    """Note on a variable which updates a function that computes it should make."""
+    variable.tag.symrnn_updates = updates
+    return variable
+
+
+def _variables(outputs: Any) -> list[Variable]:
+    """All variables in lists and dictionaries of them."""
+    if isinstance(outputs, Variable):
+        return [outputs]
+    if isinstance(outputs, Mapping):
+        outputs = list(outputs.values())
+    if isinstance(outputs, list | tuple):
+        return [v for part in outputs for v in _variables(part)]
+    return [outputs.variable] if isinstance(getattr(outputs, "variable", None), Variable) else []
+
+
+def _next_generators(graph: Sequence[Variable]) -> Updates:
+    """The last state of each shared generator that something in the graph draws from."""
+    after: dict[Variable, dict[Any, Variable]] = {}
+    for node in dict.fromkeys(v.owner for v in graph if v.owner is not None):
+        for before, next_state in _moved(node).items():  # copies of one draw count once
+            after.setdefault(before, {}).setdefault((node.op, *node.inputs), next_state)
+    updates: Updates = {}
+    for shared in graph:
+        if not isinstance(shared, SharedVariable) or not isinstance(shared.type, RandomType):
+            continue
+        state: Variable = shared
+        while state in after:
+            if len(after[state]) > 1:
+                raise ValueError(
+                    f"{len(after[state])} draws are made from one state of the generator {shared}, "
+                    "so they are not independent: draw the second from the next state that the "
+                    "first returned"
+                )
+            (state,) = after[state].values()
+        if state is not shared:
+            updates[shared] = state
+    return updates
+
+
+def _moved(node: Apply[Any]) -> dict[Variable, Variable]:
+    """Generators that go into a node, and what comes out in their place."""
+    op = node.op
+    if isinstance(op, RNGConsumerOp):
+        return {a: b for a, b in op.update(node).items() if isinstance(a.type, RandomType)}
+    if isinstance(op, Scan):
+        pairs = zip(
+            op.outer_untraced_sit_sot(node.inputs),
+            op.outer_untraced_sit_sot_outs(node.outputs),
+            strict=True,
+        )
+        return {a: b for a, b in pairs if isinstance(a.type, RandomType)}
+    return {}
