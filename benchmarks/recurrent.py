@@ -84,7 +84,7 @@ def symrnn_peer(mode: str = "NUMBA", backward: str = "bptt") -> Callable[[str, S
         cell.b.set_value(0 * cell.b.get_value())
         known = shape[:3] if mode == "JAX" else (None, None, None)
         x = pt.tensor("x", dtype="float32", shape=known)
-        outputs, _ = unroll(cell, x, backward=backward)
+        outputs, _ = unroll(cell, x, implementation=backward)
         loss = (outputs**2).mean()
         updates = gradient_descent(loss, cell.params, RATE)
         if mode == "soon":
@@ -226,7 +226,7 @@ PEERS: dict[str, Callable[[], Callable[[str, Shape], Step]]] = {
     "symrnn": symrnn_peer,
     "symrnn-jax": lambda: symrnn_peer("JAX"),
     "symrnn-soon": lambda: symrnn_peer("soon"),
-    "autodiff": lambda: symrnn_peer(backward="autodiff"),
+    "autodiff": lambda: symrnn_peer(implementation="scan"),
     "torch": torch_peer,
     "jax": jax_peer,
     "pytensor-ml": pytensor_ml_peer,

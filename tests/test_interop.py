@@ -55,7 +55,7 @@ def cell_like_keras(case):
     if case["layer"] == "SimpleRNN":
         activation = settings.get("activation", "tanh")
         if activation == "linear":
-            return LinearCell(D, H, rng())
+            return LinearCell(D, H, rng=rng())
         more["activation"] = activation
     if case["layer"] == "GRU":
         more["reset"] = "after" if settings["reset_after"] else "before"
@@ -110,7 +110,7 @@ def test_outputs_states_and_gradients_equal_torch(case, backward):
     mask = None
     if case["lengths"]:
         mask = np.arange(len(case["x"]))[:, None] < case["lengths"]
-    outputs, final = stack(cells, x, starts if given else None, mask, backward=backward)
+    outputs, final = stack(cells, x, starts if given else None, mask, implementation=backward)
     if case["settings"].get("bidirectional"):
         final = [state for pair in final for state in pair]
     final = [pt.stack(states) for states in zip(*final, strict=True)]
@@ -194,7 +194,7 @@ def test_weights_go_to_keras_and_back_unchanged(case, dtype):
 
 
 def test_what_is_returned_is_a_copy():
-    cell = GRUCell(D, H, rng())
+    cell = GRUCell(D, H, rng=rng())
     before = values([cell])
     for weight in [*to_torch([cell]).values(), *to_keras(cell)]:
         weight += 1
@@ -203,7 +203,7 @@ def test_what_is_returned_is_a_copy():
 
 
 def test_what_was_given_can_be_changed_afterwards():
-    cell, weights = ElmanCell(D, H, rng()), to_torch([a_drawn_elman_cell()])
+    cell, weights = ElmanCell(D, H, rng=rng()), to_torch([a_drawn_elman_cell()])
     from_torch([cell], weights)
     before = values([cell])
     for weight in weights.values():
@@ -213,7 +213,7 @@ def test_what_was_given_can_be_changed_afterwards():
 
 
 def a_drawn_elman_cell():
-    return drawn([ElmanCell(D, H, rng())])[0]
+    return drawn([ElmanCell(D, H, rng=rng())])[0]
 
 
 class Tensor:
@@ -227,25 +227,25 @@ class Tensor:
 
 
 def test_weights_may_be_anything_that_numpy_takes():
-    weights, cell = to_torch([a_drawn_elman_cell()]), ElmanCell(D, H, rng())
+    weights, cell = to_torch([a_drawn_elman_cell()]), ElmanCell(D, H, rng=rng())
     from_torch([cell], {name: Tensor(w.astype("float32")) for name, w in weights.items()})
     np.testing.assert_array_equal(cell.W_x.get_value(), weights["weight_ih_l0"].T.astype("float32"))
     from_torch([cell], {name: w.round().astype(int) for name, w in weights.items()})
     np.testing.assert_array_equal(cell.W_h.get_value(), weights["weight_hh_l0"].T.round())
 
 
-LSTM_WEIGHTS = to_torch(drawn([LSTMCell(D, H, rng()), LSTMCell(H, H, rng())]))
+LSTM_WEIGHTS = to_torch(drawn([LSTMCell(D, H, rng=rng()), LSTMCell(H, H, rng=rng())]))
 
 
 def two_lstms(**options):
-    return [LSTMCell(D, H, rng(), **options), LSTMCell(H, H, rng(), **options)]
+    return [LSTMCell(D, H, rng=rng(), **options), LSTMCell(H, H, rng=rng(), **options)]
 
 
 def without(*names):
     return {name: w for name, w in LSTM_WEIGHTS.items() if name not in names}
 
 
-BOTH_WAYS = to_torch([(LSTMCell(D, H, rng()), LSTMCell(D, H, rng()))])
+BOTH_WAYS = to_torch([(LSTMCell(D, H, rng=rng()), LSTMCell(D, H, rng=rng()))])
 LAST = np.zeros(4 * H)
 
 
@@ -290,20 +290,20 @@ def test_other_mistakes_with_a_state_dict_are_explained():
     with pytest.raises(ValueError, match=r"bias_ih_l0.* too many; make the cells with bias=True"):
         from_torch(two_lstms(bias=False), LSTM_WEIGHTS)
     with pytest.raises(ValueError, match=r"has weight_ih_l0_reverse.* is a pair \(forward, back"):
-        from_torch([LSTMCell(D, H, rng())], BOTH_WAYS)
+        from_torch([LSTMCell(D, H, rng=rng())], BOTH_WAYS)
     with pytest.raises(ValueError, match=r"nn\.GRU\(3, 2, num_layers=2\), where it has \(6, 3\)"):
-        from_torch([GRUCell(D, H, rng()), GRUCell(H, H, rng())], LSTM_WEIGHTS)
+        from_torch([GRUCell(D, H, rng=rng()), GRUCell(H, H, rng=rng())], LSTM_WEIGHTS)
     with pytest.raises(TypeError, match=r"of type list.*give module\.state_dict\(\)"):
         from_torch(two_lstms(), list(LSTM_WEIGHTS))
-    cell = LSTMCell(H, H, rng())
-    same = to_torch([LSTMCell(H, H, rng()), LSTMCell(H, H, rng())])
+    cell = LSTMCell(H, H, rng=rng())
+    same = to_torch([LSTMCell(H, H, rng=rng()), LSTMCell(H, H, rng=rng())])
     with pytest.raises(ValueError, match=r"a cell is in cells twice.*make a cell for each"):
         from_torch([cell, cell], same)
 
 
 def test_numbers_too_large_for_the_cell_are_refused():
     with pytensor.config.change_flags(floatX="float32"):
-        cell = ElmanCell(D, H, rng())
+        cell = ElmanCell(D, H, rng=rng())
     weights = to_torch([cell]) | {"bias_hh_l0": np.array([1e300, 0])}
     with pytest.raises(ValueError, match="bias_hh_l0 are not all finite in float32"):
         from_torch([cell], weights)
@@ -314,13 +314,16 @@ def test_numbers_too_large_for_the_cell_are_refused():
 @pytest.mark.parametrize(
     ("cell", "message"),
     [
-        (lambda: LinearCell(D, H, rng()), r"LinearCell\(3, 2\) has no equal in torch"),
-        (lambda: ElmanCell(D, H, rng(), "sigmoid"), "activation='sigmoid'.*with tanh or relu"),
-        (lambda: LSTMCell(D, H, rng(), peepholes=True), "peepholes=True.*without peepholes"),
-        (lambda: LSTMCell(D, H, rng(), gates="io"), "gates='io'.*all gates"),
-        (lambda: GRUCell(D, H, rng(), reset="before"), "reset='before'.*reset='after'"),
-        (lambda: Zoneout(LSTMCell(D, H, rng()), {}, None), "Zoneout has no equal"),
-        (lambda: LayerNormalised(LSTMCell(D, H, rng())), "LayerNormalised has no equal"),
+        (lambda: LinearCell(D, H, rng=rng()), r"LinearCell\(3, 2\) has no equal in torch"),
+        (
+            lambda: ElmanCell(D, H, rng=rng(), activation="sigmoid"),
+            "activation='sigmoid'.*with tanh or relu",
+        ),
+        (lambda: LSTMCell(D, H, rng=rng(), peepholes=True), "peepholes=True.*without peepholes"),
+        (lambda: LSTMCell(D, H, rng=rng(), gates="io"), "gates='io'.*all gates"),
+        (lambda: GRUCell(D, H, rng=rng(), reset="before"), "reset='before'.*reset='after'"),
+        (lambda: Zoneout(LSTMCell(D, H, rng=rng()), {}, rng=None), "Zoneout has no equal"),
+        (lambda: LayerNormalised(LSTMCell(D, H, rng=rng())), "LayerNormalised has no equal"),
     ],
 )
 def test_cells_that_torch_does_not_have_are_refused(cell, message):
@@ -331,18 +334,21 @@ def test_cells_that_torch_does_not_have_are_refused(cell, message):
 
 
 def test_layers_that_make_no_torch_module_are_refused():
-    lstm = LSTMCell(D, H, rng())
+    lstm = LSTMCell(D, H, rng=rng())
     for cells, message in [
         ([], "at least one layer"),
         ([(lstm, lstm), lstm], "all are alike"),
         ([(lstm,)], r"pairs \(forward, backward\)"),
-        ([lstm, LSTMCell(D, H, rng())], r"that of l1 is LSTMCell\(3, 2.* wants 2 inputs and 2"),
-        ([lstm, LSTMCell(H, 5, rng())], "that of l1"),
-        ([lstm, GRUCell(H, H, rng())], r"that of l1 is GRUCell\(2, 2"),
-        ([lstm, LSTMCell(H, H, rng(), bias=False)], "that of l1 is .*bias=False"),
-        ([(lstm, lstm), (LSTMCell(H, H, rng()), lstm)], "that of l1 .* wants 4 inputs"),
-        ([(lstm, LSTMCell(D, 4, rng()))], "that of l0_reverse"),
-        ([ElmanCell(D, H, rng()), ElmanCell(H, H, rng(), "relu")], "activation='relu'"),
+        ([lstm, LSTMCell(D, H, rng=rng())], r"that of l1 is LSTMCell\(3, 2.* wants 2 inputs and 2"),
+        ([lstm, LSTMCell(H, 5, rng=rng())], "that of l1"),
+        ([lstm, GRUCell(H, H, rng=rng())], r"that of l1 is GRUCell\(2, 2"),
+        ([lstm, LSTMCell(H, H, rng=rng(), bias=False)], "that of l1 is .*bias=False"),
+        ([(lstm, lstm), (LSTMCell(H, H, rng=rng()), lstm)], "that of l1 .* wants 4 inputs"),
+        ([(lstm, LSTMCell(D, 4, rng=rng()))], "that of l0_reverse"),
+        (
+            [ElmanCell(D, H, rng=rng()), ElmanCell(H, H, rng=rng(), activation="relu")],
+            "activation='relu'",
+        ),
     ]:
         with pytest.raises(ValueError, match=message):
             to_torch(cells)
@@ -365,27 +371,27 @@ def test_layers_that_make_no_torch_module_are_refused():
 )
 @pytest.mark.filterwarnings("ignore:invalid value")
 def test_keras_weights_that_do_not_fit_change_nothing(weights, message):
-    cell = GRUCell(D, H, rng())
+    cell = GRUCell(D, H, rng=rng())
     before = values([cell])
     with pytest.raises(ValueError, match=message):
-        from_keras(cell, weights(to_keras(*drawn([GRUCell(D, H, rng())]))))
+        from_keras(cell, weights(to_keras(*drawn([GRUCell(D, H, rng=rng())]))))
     for got, expected in zip(values([cell]), before, strict=True):
         np.testing.assert_array_equal(got, expected)
 
 
 def test_cells_that_keras_does_not_have_are_refused():
     for cell, message in [
-        (LSTMCell(D, H, rng(), peepholes=True), "has no equal in Keras.*without peepholes"),
-        (LSTMCell(D, H, rng(), gates="fo"), "gates='fo'"),
-        (Zoneout(GRUCell(D, H, rng()), {}, None), "Zoneout has no equal"),
-        ([GRUCell(D, H, rng())], "one cell at a time"),
+        (LSTMCell(D, H, rng=rng(), peepholes=True), "has no equal in Keras.*without peepholes"),
+        (LSTMCell(D, H, rng=rng(), gates="fo"), "gates='fo'"),
+        (Zoneout(GRUCell(D, H, rng=rng()), {}, rng=None), "Zoneout has no equal"),
+        ([GRUCell(D, H, rng=rng())], "one cell at a time"),
     ]:
         with pytest.raises(ValueError, match=message):
             to_keras(cell)
         with pytest.raises(ValueError, match=message):
             from_keras(cell, [])
     with pytest.raises(ValueError, match=r"has 3 arrays, but .*use_bias=False.* has 2"):
-        from_keras(LSTMCell(D, H, rng(), bias=False), to_keras(LSTMCell(D, H, rng())))
+        from_keras(LSTMCell(D, H, rng=rng(), bias=False), to_keras(LSTMCell(D, H, rng=rng())))
 
 
 def assert_alike(live, stored):

@@ -80,8 +80,8 @@ def compile_cell(cell: Any, mode: str, by_hand: Callable[..., list[Any]] | None 
     """Compile all ways for a cell."""
     x = pt.tensor3("x")  # (time, batch, n_in)
     graphs = {} if by_hand is None else {"by hand": by_hand(x, *cell.params)}
-    graphs["autodiff"] = [unroll(cell, x, backward="autodiff")[0]]
-    graphs["bptt"] = [unroll(cell, x, backward="bptt")[0]]
+    graphs["autodiff"] = [unroll(cell, x, implementation="scan")[0]]
+    graphs["bptt"] = [unroll(cell, x, implementation="kernel")[0]]
     ways = {way: compile_way(x, states, cell.params, mode) for way, states in graphs.items()}
     return Compiled(cell, ways)
 
@@ -338,7 +338,7 @@ def product_leaves_the_loop(elman: Compiled, x: Any, large_x: Any, repeats: int,
 # %% [markdown]
 # ## 7. What the fast way back does
 #
-# The picture shows `backward="bptt"`. Forward, each step has one product, h_{t-1} W_h, and
+# The picture shows `implementation="kernel"`. Forward, each step has one product, h_{t-1} W_h, and
 # remembers what was expensive: the values of tanh and sigmoid. The way back visits the same steps
 # from the last to the first. A step back takes dh_t from the step after it and adds dC/dh_t. From
 # that and from the remembered values it makes dz_t, which is cheap, because the derivatives of
@@ -473,8 +473,8 @@ def draw_times(times: dict[str, dict[str, float]], mode: str, dtype: str) -> Any
     figure, ax = plt.subplots(figsize=(8.6, 4.6), layout="constrained")
     labels = {
         "by hand": "scan by hand, x @ W_x in the loop",
-        "autodiff": 'unroll(backward="autodiff"): x @ W_x before the loop',
-        "bptt": 'unroll(backward="bptt"): dW_h after the loop too',
+        "autodiff": 'unroll(implementation="scan"): x @ W_x before the loop',
+        "bptt": 'unroll(implementation="kernel"): dW_h after the loop too',
     }
     for k, (way, colour) in enumerate(zip(labels, (GREY, BLUE, ORANGE), strict=True)):
         heights = [ways[way] for ways in times.values()]
@@ -707,9 +707,9 @@ def lesson(mode: str, dtype: str, seed: int, figures: str, quick: bool) -> dict[
     print(f"1. A sequence of shape {x.shape}; compiling in mode {mode}, {dtype} ...", flush=True)
     compiled, differences = [], {}
     for part, cell, by_hand in (
-        (2, ElmanCell(2, 3, rng), elman_by_hand),
-        (3, LSTMCell(2, 3, rng), lstm_by_hand),
-        (4, GRUCell(2, 3, rng), gru_by_hand),
+        (2, ElmanCell(2, 3, rng=rng), elman_by_hand),
+        (3, LSTMCell(2, 3, rng=rng), lstm_by_hand),
+        (4, GRUCell(2, 3, rng=rng), gru_by_hand),
     ):
         print(f"\n{part}. {by_hand.__name__}", flush=True)
         compiled.append(compile_cell(cell, mode, by_hand))

@@ -116,7 +116,7 @@ def lstm() -> tuple[Any, dict[Any, Any]]:
     """Return the outputs of an LSTM's layer, and values for its input."""
     rng = np.random.default_rng(3)
     x = pt.dtensor3("x")
-    h, _ = unroll(LSTMCell(1, 8, rng), x)
+    h, _ = unroll(LSTMCell(1, 8, rng=rng), x)
     wave = np.sin(np.arange(40) / 3)[:, None, None]
     return h, {x: 3 * wave}
 
@@ -160,9 +160,9 @@ def square_roots() -> tuple[Any, Any, Any]:
 def flows(n_steps: int) -> dict[str, Any]:
     """Return |dL/dh_t| for several cells, with the loss at the last step."""
     rng = np.random.default_rng(0)
-    cells: dict[str, Cell] = {"LSTM": LSTMCell(1, 16, rng)}
+    cells: dict[str, Cell] = {"LSTM": LSTMCell(1, 16, rng=rng)}
     for scale in (0.6, 1.0, 1.6):
-        cell = ElmanCell(1, 16, rng, "identity" if scale == 1.6 else "tanh")
+        cell = ElmanCell(1, 16, rng=rng, activation="identity" if scale == 1.6 else "tanh")
         cell.W_h.set_value(scale * cell.W_h.get_value())
         cells[f"Elman, W_h times {scale}"] = cell
     found = {}

@@ -122,8 +122,10 @@ class Adder:
     def __init__(self, rng: np.random.Generator, n_hidden: int, rate: float, mode: str) -> None:
         self.x, self.t = pt.tensor3("x"), pt.tensor3("t")
         start = partial(normal, std=1.0)
-        cell = ElmanCell(2, n_hidden, rng, "sigmoid", W_x=start, W_h=start, bias=False)
-        output = Dense(n_hidden, 1, rng, W=start, bias=False, name="output")
+        cell = ElmanCell(
+            2, n_hidden, rng=rng, activation="sigmoid", W_x=start, W_h=start, bias=False
+        )
+        output = Dense(n_hidden, 1, rng=rng, W=start, bias=False)
         self.params = [*cell.params, *output.params]
         self.h, _ = unroll(cell, self.x)
         y = pt.sigmoid(output(self.h))
@@ -203,8 +205,8 @@ def second_version(seed: int, mode: str) -> tuple[list[float], Any]:
     """Train it; return its losses, and the sums it shows: a, b, what it says."""
     rng = np.random.default_rng(seed)
     x, t = pt.tensor3("x"), pt.tensor3("t")
-    cell = ElmanCell(2, 3, rng, W_h=xavier_uniform)
-    output = Dense(3, 1, rng, name="output")
+    cell = ElmanCell(2, 3, rng=rng, W_h=xavier_uniform)
+    output = Dense(3, 1, rng=rng)
     h, _ = unroll(cell, x)
     logits = output(h)
     loss = binary_cross_entropy(logits, t)
@@ -212,7 +214,9 @@ def second_version(seed: int, mode: str) -> tuple[list[float], Any]:
     updates = rmsprop(loss, params, learning_rate=0.05, rho=0.5, mu=0.8, nesterov=True)
     step = pytensor.function([x, t], loss, updates=updates, mode=mode)
     data = binary_addition(2000, n_bits=7, rng=rng)
-    history = train(step, lambda: minibatches(data, 100, rng=rng, axes=[1, 1]), epochs=5, label="adder")
+    history = train(
+        step, lambda: minibatches(data, 100, rng=rng, axes=[1, 1]), epochs=5, label="adder"
+    )
     use = pytensor.function([x], logits > 0, mode=mode)
     shown, _ = binary_addition(5, n_bits=7, rng=rng)
     said = from_bits(use(shown)[:, :, 0])

@@ -126,8 +126,8 @@ class Trainer:
         t = pt.tensor("t", shape=(None, 1, 1), dtype="float64")
         rate, max_norm = pt.dscalar("rate"), pt.dscalar("max_norm")
         rng = np.random.default_rng(0)  # for values that each run sets anew
-        cell = ElmanCell(2, 16, rng, activation, bias=False)
-        output = Dense(16, 1, rng, bias=False, name="output")
+        cell = ElmanCell(2, 16, rng=rng, activation=activation, bias=False)
+        output = Dense(16, 1, rng=rng, bias=False)
         self.params = [*cell.params, *output.params]
         h, _ = unroll(cell, x)
         y = pt.sigmoid(output(h))

@@ -69,7 +69,7 @@ SCALES = (0.8, 1.0, 1.25)
 def elman_flow(activation: str, W_h: Any, n_steps: int) -> Any:
     """|dL/dh_t| for each step t of an Elman net whose loss is the sum of its last state."""
     x = pt.dtensor3("x")
-    cell = ElmanCell(1, len(W_h), np.random.default_rng(0), activation, W_h=W_h)
+    cell = ElmanCell(1, len(W_h), rng=np.random.default_rng(0), activation=activation, W_h=W_h)
     h, _ = unroll(cell, x)
     value = np.random.default_rng(1).normal(size=(n_steps, 4, 1))
     return explain.gradient_flow(h[-1].sum(), h, {x: value})
@@ -298,7 +298,7 @@ CAROUSELS: dict[str, Any] = {
 def lstm(name: str, rng: np.random.Generator, n_in: int = 1) -> LSTMCell:
     """One of the cells above."""
     gates, bias = CAROUSELS[name]
-    cell = LSTMCell(n_in, 16, rng, gates=gates)
+    cell = LSTMCell(n_in, 16, rng=rng, gates=gates)
     if bias is not None:
         set_forget_bias(cell, bias)
     return cell
@@ -362,7 +362,7 @@ class Recaller:
     def __init__(self, cell: Cell, mode: Any) -> None:
         x, t = pt.dtensor3("x"), pt.dmatrix("t")
         rng = np.random.default_rng(0)
-        self.cell, output = cell, Dense(16, 1, rng, name="output")
+        self.cell, output = cell, Dense(16, 1, rng=rng)
         self.params = [*cell.params, *output.params]
         _, self.state = unroll(cell, x)
         self.x = x
@@ -400,8 +400,8 @@ class Recaller:
 
 def recall(waits: Any, n_steps: int, seed: int, seeds: int, mode: Any) -> dict[str, Any]:
     """Share of right answers in the last tenth of the steps, (waits, seeds), by start."""
-    elman = Recaller(ElmanCell(1, 16, np.random.default_rng(0)), mode)
-    gated = Recaller(LSTMCell(1, 16, np.random.default_rng(0)), mode)
+    elman = Recaller(ElmanCell(1, 16, rng=np.random.default_rng(0)), mode)
+    gated = Recaller(LSTMCell(1, 16, rng=np.random.default_rng(0)), mode)
     print(f"  {'':<20} factor  % right after {waits} steps of waiting: mean (worst-best)")
     starts: dict[str, tuple[Recaller, float]] = {
         **{f"Elman, s = {s}": (elman, s) for s in SCALES},

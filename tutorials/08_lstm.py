@@ -67,7 +67,7 @@ Rng = np.random.Generator
 # %%
 def baseline(rng: Rng, n_steps: int) -> float:
     """Return the mean squared error of always saying the mean, measured."""
-    _, t = adding(rng, 20_000, n_steps)
+    _, t = adding(20_000, n_steps, rng=rng)
     return float(((t - t.mean()) ** 2).mean())
 
 
@@ -104,11 +104,11 @@ N_HIDDEN, BATCH, RATE = 16, 32, 0.02
 
 def lstm(**options: Any) -> Callable[[Rng], Any]:
     """Return a maker of LSTM cells."""
-    return lambda rng: LSTMCell(2, N_HIDDEN, rng, **options)
+    return lambda rng: LSTMCell(2, N_HIDDEN, rng=rng, **options)
 
 
 KINDS = {
-    "elman": Kind("Elman", lambda rng: ElmanCell(2, 33, rng)),  # 33: as many weights as an LSTM
+    "elman": Kind("Elman", lambda rng: ElmanCell(2, 33, rng=rng)),  # 33: as many weights as an LSTM
     "carousel": Kind("carousel", lstm(gates="")),
     "i": Kind("+ input gate", lstm(gates="i")),
     "io": Kind("+ output gate", lstm(gates="io")),
@@ -126,7 +126,7 @@ class Net:
         self.params, cell, output = self.new(np.random.default_rng(0))
         self.h, state = unroll(cell, self.x)
         y = output(self.h)  # (time, batch, 1)
-        loss = mean_squared_error(y, t, counts)  # counts: (time, batch), 1 or 0
+        loss = mean_squared_error(y, t, mask=counts)  # counts: (time, batch), 1 or 0
         gradients = clip_by_global_norm(pytensor.grad(loss, self.params), 1.0)
         self.updates = adam(gradients, self.params, RATE)
         self.step = pytensor.function([self.x, t, counts], loss, updates=self.updates, mode=mode)
@@ -135,7 +135,7 @@ class Net:
     def new(self, rng: Rng) -> tuple[list[Any], Any, Dense]:
         """Return the weights of a new cell and output, and both."""
         cell = self.kind.cell(rng)
-        output = Dense(cell.n_hidden, 1, rng, name="output")
+        output = Dense(cell.n_hidden, 1, rng=rng)
         return [*cell.params, *output.params], cell, output
 
     def start(self, rng: Rng, input_bias: float) -> None:
@@ -162,7 +162,7 @@ class Net:
 
 def sums(rng: Rng, n_samples: int, n_steps: int) -> tuple[Any, Any, Any]:
     """Return x, t and counts of the adding problem: only the last step counts."""
-    x, total = adding(rng, n_samples, n_steps)
+    x, total = adding(n_samples, n_steps, rng=rng)
     t, counts = np.zeros((n_steps, n_samples, 1)), np.zeros((n_steps, n_samples))
     t[-1], counts[-1] = total, 1
     return x.astype("float32"), t.astype("float32"), counts.astype("float32")

@@ -135,7 +135,7 @@ def sum_net(name: str, mode: Any) -> Net:
     """Return a net for the adding problem."""
 
     def parts(rng: Rng) -> list[Any]:
-        return [CELLS[name](2, 16, rng), Dense(16, 1, rng, name="output")]
+        return [CELLS[name](2, 16, rng), Dense(16, 1, rng=rng)]
 
     return Net(parts, sum_graph, mode)
 
@@ -173,7 +173,7 @@ def side_by_side(
     found: dict[str, dict[str, Any]] = {}
 
     def make(rng: Rng) -> Any:
-        return float32(*adding(rng, 32, n_steps))
+        return float32(*adding(32, n_steps, rng=rng))
 
     for name, net in nets.items():
         losses, errors, solved = [], [], []
@@ -297,18 +297,18 @@ def once_graph(*parts: Any, reverse: bool = False) -> Any:
     else:
         h, _ = unroll(cells[0], x, mask=mask, reverse=reverse)
     z = output(h)  # (time, batch, 1)
-    return [x, mask], t, pt.sigmoid(z), binary_cross_entropy(z, t, mask)
+    return [x, mask], t, pt.sigmoid(z), binary_cross_entropy(z, t, mask=mask)
 
 
 def one_way(rng: Rng) -> list[Any]:
     """Return a GRU of 36 units, which has as many weights as two of 24, and an output."""
-    return [GRUCell(N_LETTERS, 36, rng), Dense(36, 1, rng, name="output")]
+    return [GRUCell(N_LETTERS, 36, rng=rng), Dense(36, 1, rng=rng)]
 
 
 def both_ways(rng: Rng) -> list[Any]:
     """Return two GRUs of 24 units and an output."""
-    cells = [GRUCell(N_LETTERS, 24, rng, name=name) for name in ("ahead", "back")]
-    return [*cells, Dense(48, 1, rng, name="output")]
+    cells = [GRUCell(N_LETTERS, 24, rng=rng) for name in ("ahead", "back")]
+    return [*cells, Dense(48, 1, rng=rng)]
 
 
 WAYS: dict[str, tuple[Any, Any]] = {

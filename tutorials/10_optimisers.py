@@ -708,7 +708,11 @@ def warming_up(
     for name in ("momentum", "AdaGrad", "Adam"):
         rule, _, options = RULES[name]
         walker = Walker(
-            rule, start, mode, schedule=lambda t, eta: schedules.warm_up(t, eta, n_steps=30), **options
+            rule,
+            start,
+            mode,
+            schedule=lambda t, eta: schedules.warm_up(t, eta, n_steps=30),
+            **options,
         )
         found[name] = scan_rates(walker, surface, rates, epochs)
         for how, ends in (("without", without[name]), ("with", found[name])):

@@ -135,12 +135,12 @@ N_HIDDEN = 24
 # %%
 def make_layers(remedy: str, rng: np.random.Generator) -> tuple[Any, Any, Any]:
     """Return cell, normalisation (or None) and head, their weights drawn from `rng`."""
-    cell: Any = GRUCell(2, N_HIDDEN, rng)
+    cell: Any = GRUCell(2, N_HIDDEN, rng=rng)
     if remedy == "layer-normalised cell":
         cell = LayerNormalised(cell)
     norms = {"batch normalisation": BatchNorm, "layer normalisation": LayerNorm}
     norm = norms[remedy](N_HIDDEN, name="norm") if remedy in norms else None
-    return cell, norm, Dense(N_HIDDEN, 4, rng, name="output")
+    return cell, norm, Dense(N_HIDDEN, 4, rng=rng)
 
 
 def weights(cell: Any, norm: Any, head: Any) -> list[Any]:
@@ -159,9 +159,9 @@ class Net:
 
         def logits(x: Any, training: bool) -> Any:
             dropped = training and remedy == "variational dropout"
-            h, _ = unroll(VariationalDropout(cell, 0.5, noise) if dropped else cell, x)
+            h, _ = unroll(VariationalDropout(cell, 0.5, rng=noise) if dropped else cell, x)
             if remedy == "dropout":  # h: (time, batch, hidden)
-                h = Dropout(0.5, noise)(h, training=training)
+                h = Dropout(0.5, rng=noise)(h, training=training)
             elif remedy == "batch normalisation":
                 h = norm(h, training=training)
             elif remedy == "layer normalisation":

@@ -79,8 +79,8 @@ def compiled(hidden: int, mode: str) -> Any:
     """Return the step of training, and all that a trial has to set."""
     with pytensor.config.change_flags(floatX="float64"), warnings.catch_warnings():
         x, t = pt.tensor3("x"), pt.tensor3("t")  # (time, batch, 2) and (time, batch, 1)
-        cell = ElmanCell(2, hidden, np.random.default_rng(0))
-        output = Dense(hidden, 1, np.random.default_rng(0), name="output")
+        cell = ElmanCell(2, hidden, rng=np.random.default_rng(0))
+        output = Dense(hidden, 1, rng=np.random.default_rng(0))
         params = [*cell.params, *output.params]
         rate = pytensor.shared(0.1, name="rate")
         loss = binary_cross_entropy(output(unroll(cell, x)[0]), t)
@@ -102,8 +102,8 @@ def train(config: dict[str, Any]) -> dict[str, float]:
             w.set_value(rng.normal(0, config["std"], w.get_value().shape))
     rate.set_value(config["rate"])
     for _ in range(config["steps"]):
-        step(*binary_addition(rng, 20))
-    new = binary_addition(np.random.default_rng(config["sums"]), 500)
+        step(*binary_addition(20, rng=rng))
+    new = binary_addition(500, rng=np.random.default_rng(config["sums"]))
     return {"loss": float(step(*new))}  # which it returns before it changes the weights
 
 

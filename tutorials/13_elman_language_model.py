@@ -84,14 +84,14 @@ class Tiny:
     """The graph above: 8 numbers for each word, and 8 hidden units."""
 
     def __init__(self, n_tokens: int, rng: np.random.Generator) -> None:
-        self.embedding = Embedding(n_tokens, 8, rng, name="embedding")
-        self.cell = ElmanCell(8, 8, rng)
-        self.output = Dense(8, n_tokens, rng, name="output")
+        self.embedding = Embedding(n_tokens, 8, rng=rng)
+        self.cell = ElmanCell(8, 8, rng=rng)
+        self.output = Dense(8, n_tokens, rng=rng)
         self.params = [*self.embedding.params, *self.cell.params, *self.output.params]
 
     def __call__(self, x: Any, initial_state: Any = None) -> tuple[Any, Any]:
         """Return z, (time, batch, n_tokens), and the state after the last word of x."""
-        h, final = unroll(self.cell, self.embedding(x), initial_state)
+        h, final = unroll(self.cell, self.embedding(x), initial_state=initial_state)
         return self.output(h), final
 
 
@@ -253,13 +253,13 @@ class Net:
     def __init__(self, n_tokens: int, n_hidden: int, rng: np.random.Generator, mode: Any) -> None:
         self.rate = pytensor.shared(np.float32(RATE), name="rate")
 
-        def rule(loss: Any, params: list[Any]) -> dict[Any, Any]:
+        def optimizer(loss: Any, params: list[Any]) -> dict[Any, Any]:
             gradients = clip_by_global_norm(pytensor.grad(loss, params), 1.0)
             return adam(gradients, params, self.rate)
 
         model = LanguageModel(n_tokens, N_EMBED, n_hidden, rng, cell=ElmanCell)
         (self.carried,) = model.carry(ROWS)
-        self.step = model.compile_training(rule, [self.carried], mode)
+        self.step = model.compile_training(optimizer, [self.carried], mode)
         self.first = {v: v.get_value() for v in self.step.get_shared()}  # weights, Adam's memory
         x = pt.lmatrix("x")
         z, _ = model.logits(x)
@@ -278,10 +278,18 @@ class Net:
             self.carried.reset()
             self.rate.set_value(np.float32(RATE * DECAY**epoch))
 
-        pieces, label = text.streams(tokens, rows, n_steps), f"{rows} rows, {n_steps} steps"
+        pieces, label = (
+            text.streams(tokens, batch_size=rows, n_steps=n_steps),
+            f"{rows} rows, {n_steps} steps",
+        )
         each_step = (lambda *_: self.carried.reset()) if reset else None  # for part 6
         history = train(
-            self.step, pieces, epochs, label=label, each_step=each_step, each_epoch=each_epoch
+            self.step,
+            pieces,
+            epochs=epochs,
+            label=label,
+            each_step=each_step,
+            each_epoch=each_epoch,
         )
         if history.interrupted:
             raise KeyboardInterrupt
@@ -289,7 +297,9 @@ class Net:
 
     def says(self, tokens: Array, row_length: int) -> Array:
         """Return p after each word but the last, (words - 1, n_tokens); rows begin with zeros."""
-        x, _ = text.streams(tokens, (len(tokens) - 1) // row_length, row_length)[0]
+        x, _ = text.streams(tokens, batch_size=(len(tokens) - 1) // row_length, n_steps=row_length)[
+            0
+        ]
         return np.concatenate(self.p(x).swapaxes(0, 1))  # p(x): (time, rows, n_tokens)
 
 
@@ -459,9 +469,9 @@ def main(
     print("\n3. A text without an end")
     rng, grammar = np.random.default_rng(seed), english()
     n_words, n_valid = (1_401, 2_001) if quick else (210_001, 40_001)
-    tokens, valid = grammar.sample(rng, n_words), grammar.sample(rng, n_valid)
+    tokens, valid = grammar.sample(n_words, rng=rng), grammar.sample(n_valid, rng=rng)
     print(f"  {' '.join(grammar.decode(valid[:25]))} ...")
-    batches = text.streams(tokens, ROWS, STEPS)
+    batches = text.streams(tokens, batch_size=ROWS, n_steps=STEPS)
     print(f"  {n_words} words in {ROWS} rows: {len(batches)} pieces, x is {batches[0][0].shape}")
 
     print("\n4. A grammar, whose best perplexity is known", flush=True)

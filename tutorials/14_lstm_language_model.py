@@ -374,7 +374,7 @@ class NewMasks(LanguageModel):
             return super().logits(x, initial_state)
         (lstm,), (state,) = self.cells, initial_state
         cell = MaskedAlongTime(lstm, self.dropout.rate, self.noise, self.memory)
-        h, final = unroll(cell, self.dropout(self.embedding(x), training=True), state)
+        h, final = unroll(cell, self.dropout(self.embedding(x), training=True), initial_state=state)
         return self.output(h), [final]
 
 

@@ -116,11 +116,13 @@ def train_model(
     """Train; return the losses, and what `watch` returned before, at some steps, and after."""
     carried, t = model.carry(BATCH), step_counter()
 
-    def rule(loss: Any, params: list[Any]) -> dict[Any, Any]:
+    def optimizer(loss: Any, params: list[Any]) -> dict[Any, Any]:
         gradients = clip_by_global_norm(pytensor.grad(loss, params), 5.0)
-        return adam(gradients, params, cosine(t, rate, n_steps, rate / 20)) | advance(t)
+        return adam(
+            gradients, params, cosine(t, rate, n_steps=n_steps, final_learning_rate=rate / 20)
+        ) | advance(t)
 
-    step = model.compile_training(rule, carried, mode)
+    step = model.compile_training(optimizer, carried, mode)
     found = {0: watch(0)}
 
     def each_step(done: int, loss: float) -> None:
@@ -130,7 +132,7 @@ def train_model(
         if done in at or done == n_steps:
             found[done] = watch(done)
 
-    pieces = text.streams(ids, BATCH, TIME)
+    pieces = text.streams(ids, batch_size=BATCH, n_steps=TIME)
     history = train(step, pieces, steps=n_steps, each_step=each_step, label="training")
     if history.interrupted:
         raise KeyboardInterrupt
@@ -145,7 +147,7 @@ def compile_loss(model: LanguageModel) -> Callable[[Any], float]:
     def loss(ids: Any) -> float:
         for state in carried:
             state.reset()
-        return mean_loss(evaluate, text.streams(ids, BATCH, TIME))
+        return mean_loss(evaluate, text.streams(ids, batch_size=BATCH, n_steps=TIME))
 
     return loss
 
@@ -464,8 +466,8 @@ def words(
     vocabulary, tokenizer = text.Vocabulary(grammar.words), text.Words(line_ends="eos")
     model = LanguageModel(len(vocabulary), 32, 64, rng)
     writer, loss = Writer(model, vocabulary, tokenizer, mode), compile_loss(model)
-    train_ids = grammar.sample(rng, 400_000)
-    test_ids = grammar.sample(rng, BATCH * (TIME if quick else 300) + 1)
+    train_ids = grammar.sample(400_000, rng=rng)
+    test_ids = grammar.sample(BATCH * (TIME if quick else 300) + 1, rng=rng)
     best = float(np.exp(-grammar.log_probabilities(test_ids)[1:].mean()))
 
     def judged(**options: Any) -> list[tuple[str, bool]]:
@@ -516,7 +518,7 @@ def words(
         "top-k": [{"top_k": k} for k in (2, 4, 8, 20)],
         "top-p": [{"top_p": q} for q in (0.3, 0.6, 0.8, 0.9, 0.97)],
     }
-    own = tokenizer.detokenize(grammar.decode(grammar.sample(chance(), n_written)))
+    own = tokenizer.detokenize(grammar.decode(grammar.sample(n_written, rng=chance())))
     reference = right_and_different(accepted(grammar, own))
     print("  {:16}  right {:5.1f} %  different {:3.0f} %".format("the grammar", *reference))
     tradeoff: dict[str, list[tuple[float, float, float]]] = {}

@@ -87,7 +87,7 @@ EXAMPLES = [("16+75", "91"), ("7+5", "12"), ("880+121", "1001")]
 def show_batch(pairs: Sequence[Pair]) -> tuple[PairVocabularies, Any]:
     """Print pairs as they come into a net; return their vocabularies and the batch."""
     both = PairVocabularies.build([("0123456789+", "0123456789")])
-    (batch,) = pair_batches(*both.encode(pairs), len(pairs), both.target.eos)
+    (batch,) = pair_batches(*both.encode(pairs), batch_size=len(pairs), eos=both.target.eos)
     print(f"  {'pair':<16}  {'source':<22} {'mask':<14}  {'target':<16} mask")
     for k, (source, target) in enumerate(pairs):
         columns = [array[:, k].astype(int) for array in batch]
@@ -134,11 +134,11 @@ class Small:
     def __init__(self, both: PairVocabularies, n_embed: int, n_hidden: int, rng: Rng) -> None:
         n_source, n_target = len(both.source), len(both.target)
         self.start = n_target
-        self.E_s = Embedding(n_source, n_embed, rng, LARGE, name="source")
-        self.E_t = Embedding(n_target + 1, n_embed, rng, LARGE, name="target")  # 1: <start>
-        self.encoder = ElmanCell(n_embed, n_hidden, rng, name="encoder")
-        self.decoder = ElmanCell(n_embed, n_hidden, rng, name="decoder")
-        self.output = Dense(n_hidden, n_target, rng, name="output")
+        self.E_s = Embedding(n_source, n_embed, rng=rng, W=LARGE)
+        self.E_t = Embedding(n_target + 1, n_embed, rng=rng, W=LARGE)  # 1: <start>
+        self.encoder = ElmanCell(n_embed, n_hidden, rng=rng)
+        self.decoder = ElmanCell(n_embed, n_hidden, rng=rng)
+        self.output = Dense(n_hidden, n_target, rng=rng)
         parts = (self.E_s, self.E_t, self.encoder, self.decoder, self.output)
         self.params = [w for part in parts for w in part.params]
 
@@ -151,13 +151,15 @@ class Small:
         """Return h W + b of all steps, (steps, batch, n_target); the target is given."""
         start = pt.full_like(target[:1], self.start)
         given = pt.concatenate([start, target[:-1]])  # y_0 y_1 ... y_{n-1}
-        h, _ = unroll(self.decoder, self.E_t(given), HiddenState(self.read(source, mask)))
+        h, _ = unroll(
+            self.decoder, self.E_t(given), initial_state=HiddenState(self.read(source, mask))
+        )
         return self.output(h)
 
     def step(self, token: Any, h: Any) -> tuple[Any, Any]:
         """Return the most probable next character (batch,) and the state after it."""
         x = self.E_t(token)[None]  # a sequence of one step
-        _, state = unroll(self.decoder, x, HiddenState(h))
+        _, state = unroll(self.decoder, x, initial_state=HiddenState(h))
         return pt.argmax(self.output(state.h), axis=1), state.h
 
     def write(self, source: Any, mask: Any, eos: Any, longest: int) -> Any:
@@ -200,9 +202,9 @@ def answer_loss(says: Any, s: Array, s_mask: Array, t: Array, t_mask: Array) -> 
 
 def padding(says: Any, both: PairVocabularies, pairs: Sequence[Pair]) -> Array:
     """Print and return the loss of each pair: alone, in a batch, and there without a mask."""
-    (batch,) = pair_batches(*both.encode(pairs), len(pairs), both.target.eos)
+    (batch,) = pair_batches(*both.encode(pairs), batch_size=len(pairs), eos=both.target.eos)
     source, mask, *answers = batch
-    singles = pair_batches(*both.encode(pairs), 1, both.target.eos)
+    singles = pair_batches(*both.encode(pairs), batch_size=1, eos=both.target.eos)
     table = np.array([
         [answer_loss(says, *single)[0] for single in singles],
         answer_loss(says, *batch),
@@ -244,7 +246,7 @@ def padding(says: Any, both: PairVocabularies, pairs: Sequence[Pair]) -> Array:
 # %%
 def by_hand(rng: Rng, n_updates: int) -> dict[str, Any]:
     """Parts 2 and 3: train a small net, let it write in two ways, and return all that is found."""
-    pairs, others = reversal(rng, 300, 40, symbols="abcd", lengths=(1, 4))
+    pairs, others = reversal(300, 40, rng=rng, symbols="abcd", lengths=(1, 4))
     both = PairVocabularies.build(pairs)
     net = Small(both, 8, 48, rng)
     source, target = pt.lmatrix("source"), pt.lmatrix("target")
@@ -256,10 +258,10 @@ def by_hand(rng: Rng, n_updates: int) -> dict[str, Any]:
     table = padding(says, both, [("cab", "bac"), ("a", "a"), ("dabc", "cbad")])
 
     print("\n3. Answers: a loop with a condition", flush=True)
-    loss = categorical_cross_entropy(logits, target, target_mask)
+    loss = categorical_cross_entropy(logits, target, mask=target_mask)
     batch = [source, source_mask, target, target_mask]
     step = pytensor.function(batch, loss, updates=adam(loss, net.params, 0.01), mode=QUICK)
-    batches = pair_batches(*both.encode(pairs), 50, both.target.eos, rng)
+    batches = pair_batches(*both.encode(pairs), batch_size=50, eos=both.target.eos, rng=rng)
     history = train(step, lambda: batches, steps=n_updates, label="backwards")
 
     token, h = pt.lvector("token"), pt.matrix("h")
@@ -268,7 +270,7 @@ def by_hand(rng: Rng, n_updates: int) -> dict[str, Any]:
     tokens = net.write(source, source_mask, both.target.eos, longest=10)
     write = pytensor.function([source, source_mask], tokens, mode=QUICK)
 
-    (asked,) = pair_batches(*both.encode(others), len(others), both.target.eos)
+    (asked,) = pair_batches(*both.encode(others), batch_size=len(others), eos=both.target.eos)
     by_scan = write(*asked[:2])
     by_loop = loop(read, say, *asked[:2], net.start, both.target.eos, longest=10)
     np.testing.assert_array_equal(by_scan, by_loop)
@@ -384,11 +386,11 @@ class Net:
         self.model = self.new(np.random.default_rng(0))
         self.rate = pytensor.shared(np.float32(1), name="rate")
 
-        def rule(loss: Any, params: list[Any]) -> dict[Any, Any]:
+        def optimizer(loss: Any, params: list[Any]) -> dict[Any, Any]:
             gradients = clip_by_global_norm(pytensor.grad(loss, params), 5.0)
             return adam(gradients, params, self.rate)
 
-        self.step = self.model.compile_training(rule, mode)
+        self.step = self.model.compile_training(optimizer, mode)
         self.first = {v: v.get_value() for v in self.step.get_shared()}
         self.translator = Translator(self.model, both, QUICK, longest=10)
 
@@ -408,7 +410,9 @@ class Net:
         """Train from the start that belongs to a seed, and test after each epoch."""
         pairs, test = data
         order = np.random.default_rng(seed)
-        batches = pair_batches(*self.both.encode(pairs), s.batch, self.both.target.eos, order)
+        batches = pair_batches(
+            *self.both.encode(pairs), batch_size=s.batch, eos=self.both.target.eos, rng=order
+        )
         call_and_put_back([(self.step, *batches[0])], self.step.get_shared())  # numba compiles
         self.start(np.random.default_rng(seed))
         sources, targets = zip(*test, strict=True)
@@ -430,7 +434,7 @@ class Net:
             places.append(right_by_place(said, targets))
             started = time.perf_counter()
 
-        history = train(self.step, lambda: batches, s.epochs, label=label,
+        history = train(self.step, lambda: batches, epochs=s.epochs, label=label,
                         each_step=each_step, each_epoch=each_epoch)  # fmt: skip
         if history.interrupted:
             raise KeyboardInterrupt
@@ -606,7 +610,7 @@ def main(
     print(f"\n4. Three nets on equal terms: {setting}", flush=True)
     distances()
     rng, seeds = np.random.default_rng(seed), range(seed, seed + n_seeds)
-    data = decimal_addition(rng, setting.n_train, setting.n_test)
+    data = decimal_addition(setting.n_train, setting.n_test, rng=rng)
     runs: dict[str, list[Run]] = {}
     print(HEADING, flush=True)
     for name in nets:

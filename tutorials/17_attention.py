@@ -132,14 +132,14 @@ def four_scores(seed: int) -> dict[str, Array]:
     print("  score      equation                      its weights     numbers, n = 256   example")
     found = {}
     for score, equation in zip(SCORES, EQUATIONS, strict=True):
-        attention = Attention(score, 2, 2, np.random.default_rng(seed))
+        attention = Attention(score, 2, 2, rng=np.random.default_rng(seed))
         _, a = attention(QUERY[None, None], MEMORY[:, None])
         found[score] = a.eval(mode=QUICK)[0, 0]
         own = [w.get_value() for w in attention.params]
         by_hand = softmax(BY_HAND[score](QUERY, MEMORY, *own))
         np.testing.assert_allclose(found[score], by_hand, atol=1e-15)
         names = ", ".join(w.name for w in attention.params) or "none"
-        large = Attention(score, 256, 256, np.random.default_rng(seed)).params
+        large = Attention(score, 256, 256, rng=np.random.default_rng(seed)).params
         numbers = sum(w.get_value().size for w in large)
         print(f"  {score:<10} {equation:<29} {names:<15} {numbers:>16,} {as_text(found[score])}")
     return found
@@ -278,7 +278,9 @@ def train_on(training: Pairs, test: Pairs, plan: Plan, rng: Any, mode: Any) -> T
     """Train a net; after each epoch print and note which share of 1000 of the test is right."""
     both = text.PairVocabularies.build(training + test)  # all characters are known
     encoded = both.encode(training)
-    batches = text.pair_batches(*encoded, batch_size=plan.batch_size, eos=both.target.eos, rng=rng, by_length=True)
+    batches = text.pair_batches(
+        *encoded, batch_size=plan.batch_size, eos=both.target.eos, rng=rng, by_length=True
+    )
     model = Seq2Seq(
         len(both.source), len(both.target), N_EMBED, plan.n_hidden, rng,
         reverse=True, attention="dot",

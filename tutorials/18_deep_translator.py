@@ -100,7 +100,7 @@ def outputs_of_layers(cells: Sequence[Any], x: Any, residual: bool) -> list[Any]
 def three_ways(seed: int, n_layers: int = 3) -> dict[bool, list[Array]]:
     """Return the outputs of a small stack in NumPy, as a graph, and by the library."""
     rng = np.random.default_rng(seed)
-    cells = [ElmanCell(4, 4, rng) for _ in range(n_layers)]
+    cells = [ElmanCell(4, 4, rng=rng) for _ in range(n_layers)]
     x = rng.normal(size=(5, 2, 4))
     found = {}
     for residual in (False, True):
@@ -150,10 +150,10 @@ class Flow(NamedTuple):
 def flow(n_layers: int, residual: bool, seed: int, n: int = 32) -> Flow:
     """Measure one stack of LSTMs: a random batch of 32 sequences of 8 steps."""
     rng = np.random.default_rng(seed)
-    cells = [LSTMCell(n, n, rng, name=f"layer{k + 1}") for k in range(n_layers)]
+    cells = [LSTMCell(n, n, rng=rng) for k in range(n_layers)]
     x = pt.as_tensor_variable(rng.normal(size=(8, 32, n)))
     outputs = outputs_of_layers(cells, x, residual)
-    logits = Dense(n, 10, rng)(outputs[-1])
+    logits = Dense(n, 10, rng=rng)(outputs[-1])
     loss = categorical_cross_entropy(logits, rng.integers(10, size=(8, 32)))
     norms = [pt.sqrt((g**2).sum()) for g in pytensor.grad(loss, outputs)]
     spreads = [o.std(axis=1).mean() for o in outputs]
@@ -262,16 +262,18 @@ def train_net(
     model = Seq2Seq(*sizes, rng, n_layers, residual=residual, attention="dot")
     order = np.random.default_rng(seed)  # the same for all nets
     encoded = both.encode(pairs)
-    batches = pair_batches(*encoded, plan.batch_size, both.target.eos, order, by_length=True)
+    batches = pair_batches(
+        *encoded, batch_size=plan.batch_size, eos=both.target.eos, rng=order, by_length=True
+    )
 
-    def rule(loss: Any, params: list[Any]) -> dict[Any, Any]:
+    def optimizer(loss: Any, params: list[Any]) -> dict[Any, Any]:
         return adam(clip_by_global_norm(pytensor.grad(loss, params), 5.0), params, plan.rate)
 
-    step = model.compile_training(rule, mode)
+    step = model.compile_training(optimizer, mode)
     translator = Translator(model, both, QUICK, longest=plan.lengths[1] + 3)
     right: list[float] = []
     history = train(
-        step, batches, plan.epochs, label=name,
+        step, batches, epochs=plan.epochs, label=name,
         each_epoch=lambda *_: right.append(translator.accuracy(test)),
     )  # fmt: skip
     if history.interrupted:
@@ -354,7 +356,9 @@ def main(
     _lesson.save_figure(draw_flows(found), folder, "18_gradients")
 
     print(f"\n3. Three translators on equal terms: {plan}", flush=True)
-    data = reversal(np.random.default_rng(seed), plan.n_train, plan.n_test, lengths=plan.lengths)
+    data = reversal(
+        plan.n_train, plan.n_test, rng=np.random.default_rng(seed), lengths=plan.lengths
+    )
     print(f"  {'net':<16}{'weights':>10}{'seconds':>10}{'loss':>10}{'right, %':>10}", flush=True)
     runs = {}
     for name in NETS[-1:] if quick else NETS:

@@ -331,7 +331,9 @@ def make_text(n_sentences: int, rng: Any, folder: Path) -> Text:
     counts = vocabulary.counts.copy()
     counts[vocabulary.eos] = 0
     file = folder / "judgements.tsv"
-    file.write_text("".join(f"{a}\t{b}\t{s:g}\n" for a, b, s in planted.judgements(rng=rng)), "utf-8")
+    file.write_text(
+        "".join(f"{a}\t{b}\t{s:g}\n" for a, b, s in planted.judgements(rng=rng)), "utf-8"
+    )
     return Text(planted, vocabulary, vocabulary.encode(words), counts, file)
 
 
@@ -431,7 +433,12 @@ def predicting(
         start = time.perf_counter()
         n_steps = 20 if quick else None
         history = train(
-            step, batches, epochs=None if quick else n_epochs, steps=n_steps, label=name, each_epoch=slower
+            step,
+            batches,
+            epochs=None if quick else n_epochs,
+            steps=n_steps,
+            label=name,
+            each_epoch=slower,
         )
         if history.interrupted:
             raise KeyboardInterrupt

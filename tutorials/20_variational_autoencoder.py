@@ -172,7 +172,9 @@ def train_vae(model: Any, batches: Any, n_steps: int, rate: float, anneal: bool,
 
     def optimizer(loss: Any, params: list[Any]) -> dict[Any, Any]:
         clipped = clip_by_global_norm(pytensor.grad(loss, params), 20.0)
-        return adam(clipped, params, linear_to_zero(t, rate, n_steps=n_steps, n_last=n_steps // 2)) | advance(t)
+        return adam(
+            clipped, params, linear_to_zero(t, rate, n_steps=n_steps, n_last=n_steps // 2)
+        ) | advance(t)
 
     w = warm_up(t, 1.0, n_steps=n_steps // 2) if anneal else 1.0
     step = model.compile_training(optimizer, mode, kl_weight=w)

@@ -204,20 +204,22 @@ def train_model(
     rng = np.random.default_rng(seed)
     model = DialogueModel(len(words), N_EMBED, plan.n_hidden, rng, last_only=True, **MODELS[name])
     order = np.random.default_rng(seed)  # the same for all models
-    batches = dialogue_batches(words.encode(training), BATCH, words.eos, order)
+    batches = dialogue_batches(words.encode(training), batch_size=BATCH, eos=words.eos, rng=order)
     n_steps, t = epochs * len(batches), step_counter()
 
-    def rule(loss: Any, params: list[Any]) -> dict[Any, Any]:
-        rate = linear_to_zero(t, RATE, n_steps, n_steps // 4 or 1)
+    def optimizer(loss: Any, params: list[Any]) -> dict[Any, Any]:
+        rate = linear_to_zero(t, RATE, n_steps=n_steps, n_last=n_steps // 4 or 1)
         return adam(clip_by_global_norm(pytensor.grad(loss, params), 5.0), params, rate) | advance(
             t
         )
 
-    step = model.compile_training(rule, mode, kl_weight=warm_up(t, 1.0, n_steps // 2 or 1))
+    step = model.compile_training(
+        optimizer, mode, kl_weight=warm_up(t, 1.0, n_steps=n_steps // 2 or 1)
+    )
     replier = Replier(model, words, mode, longest=12)
     right: list[float] = []
     history = train(
-        step, batches, epochs, label=name,
+        step, batches, epochs=epochs, label=name,
         each_epoch=lambda *_: right.append(share_right(replier, test, judge)),
     )  # fmt: skip
     if history.interrupted:
@@ -366,7 +368,9 @@ def dialogues_of_your_own(folder: Path) -> dict[str, Any]:
     words = DialogueVocabulary.build(dialogues)
     shapes = {}
     for most_turns in (None, 2):
-        batches = dialogue_batches(words.encode(dialogues), 8, words.eos, most_turns=most_turns)
+        batches = dialogue_batches(
+            words.encode(dialogues), batch_size=8, eos=words.eos, most_turns=most_turns
+        )
         shapes[most_turns] = batches[0].words.shape
         print(f"  {len(dialogues)} dialogues, {len(words)} words; most_turns={most_turns}: "
               f"(time, turns, batch) = {shapes[most_turns]}")  # fmt: skip
@@ -395,9 +399,9 @@ def learn_file(file: str, epochs: int, plan: Plan, seed: int, mode: Any) -> list
     encoded = [[u[:LONGEST] for u in d] for d in encoded]
     model = DialogueModel(len(words), N_EMBED, plan.n_hidden, np.random.default_rng(seed))
     order = np.random.default_rng(seed)
-    batches = dialogue_batches(encoded, BATCH, words.eos, order, most_turns=6)
+    batches = dialogue_batches(encoded, batch_size=BATCH, eos=words.eos, rng=order, most_turns=6)
     step = model.compile_training(lambda loss, params: adam(loss, params, 0.003), mode)
-    history = train(step, batches, epochs, label=file)
+    history = train(step, batches, epochs=epochs, label=file)
     replier = Replier(model, words, mode, LONGEST, most_turns=5, longest_read=max(lengths))
     contexts = [dialogues[0][:n] for n in range(1, len(dialogues[0]))][:5]
     said = list(zip([c[-1] for c in contexts], replier.reply(contexts), strict=True))
@@ -436,7 +440,7 @@ def main(
     loops = three_loops(seed)
 
     print(f"\n2. Something that was said before: {plan.n_train:,} dialogues such as")
-    memory = memory_dialogues(rng, plan.n_train), memory_dialogues(rng, plan.n_test)
+    memory = memory_dialogues(plan.n_train, rng=rng), memory_dialogues(plan.n_test, rng=rng)
     print("  " + " / ".join(memory[0][0]))
     print(f"  {'model':<10}{'weights':>9}{'seconds':>10}{'right':>12}   (without memory at best "
           f"{100 * chance_without_memory():.1f} %)", flush=True)  # fmt: skip
@@ -448,7 +452,7 @@ def main(
         _lesson.save_figure(draw_memory(remembering), folder, "21_memory")
 
     print(f"\n3. Several replies are right: {plan.n_train:,} dialogues such as")
-    choice = choice_dialogues(rng, plan.n_train), choice_dialogues(rng, plan.n_test)
+    choice = choice_dialogues(plan.n_train, rng=rng), choice_dialogues(plan.n_test, rng=rng)
     print("  " + " / ".join(choice[0][0]))
     print(f"  {'model':<10}{'weights':>9}{'seconds':>10}{'right':>12}   (greedy; without memory at "
           f"best {100 / len(REPLIES):.1f} %)", flush=True)  # fmt: skip

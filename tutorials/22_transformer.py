@@ -146,7 +146,7 @@ def compare_with_graph(seed: int) -> dict[str, Array]:
 def order_and_future(seed: int) -> dict[str, float]:
     """Return largest differences: order with and without positions, past and future."""
     rng = np.random.default_rng(seed)
-    attention, positions, x = MultiHeadAttention(8, 2, rng), Positions(8), pt.tensor3("x")
+    attention, positions, x = MultiHeadAttention(8, 2, rng=rng), Positions(8), pt.tensor3("x")
     plain = pytensor.function([x], attention(x)[0], mode=QUICK)
     placed = pytensor.function([x], attention(x + positions(x.shape[0])[:, None])[0], mode=QUICK)
     value, order = rng.normal(size=(6, 1, 8)), rng.permutation(6)
@@ -226,12 +226,14 @@ class Run(NamedTuple):
 def rule(rate: float, n_steps: int, clip: bool) -> Callable[..., dict[Any, Any]]:
     """Return Adam with a warm-up, and a rate that then falls to 0."""
     t = step_counter()
-    falling = linear_to_zero(t, rate, n_steps, n_steps)
+    falling = linear_to_zero(t, rate, n_steps=n_steps, n_last=n_steps)
 
     def updates(loss: Any, params: list[Any]) -> dict[Any, Any]:
         gradients = pytensor.grad(loss, params)
         gradients = clip_by_global_norm(gradients, 5.0) if clip else gradients
-        return adam(gradients, params, warm_up(t, falling, max(1, n_steps // 8))) | advance(t)
+        return adam(gradients, params, warm_up(t, falling, n_steps=max(1, n_steps // 8))) | advance(
+            t
+        )
 
     return updates
 
@@ -257,7 +259,7 @@ def run(
               f"{found[-1]:.4f}", flush=True)  # fmt: skip
         started = time.perf_counter()
 
-    history = train(step, batches, epochs, label=name, each_epoch=each_epoch)
+    history = train(step, batches, epochs=epochs, label=name, each_epoch=each_epoch)
     if history.interrupted:
         raise KeyboardInterrupt
     n_weights = sum(w.get_value().size for w in params)
@@ -277,7 +279,9 @@ def pair_run(name: str, data: tuple[list[Pair], list[Pair]], plan: Plan, options
     else:
         model = Transformer(*sizes, plan.n_units[k], 4, rng, plan.n_layers)
         mode = QUICK
-    batches = pair_batches(*both.encode(training), plan.batch, both.target.eos, rng)
+    batches = pair_batches(
+        *both.encode(training), batch_size=plan.batch, eos=both.target.eos, rng=rng
+    )
     updates = rule(plan.rates[k], plan.epochs[k] * len(batches), clip=name == "LSTM")
     translator = Translator(model, both, QUICK, longest=12)
     return run(
@@ -300,7 +304,7 @@ def pair_run(name: str, data: tuple[list[Pair], list[Pair]], plan: Plan, options
 # %%
 def as_characters(grammar: Grammar, rng: Rng, n_words: int) -> str:
     """Return a text of the grammar, sentences with a full stop."""
-    return " ".join(grammar.decode(grammar.sample(rng, n_words))).replace("<eos>", ".") + " "
+    return " ".join(grammar.decode(grammar.sample(n_words, rng=rng))).replace("<eos>", ".") + " "
 
 
 def entropy_of_characters(grammar: Grammar) -> float:
@@ -314,7 +318,7 @@ N_STEPS, LONG = 64, 256
 
 def losses_by_place(logits: Any, tokens: Array, n_steps: int, seed: int) -> Array:
     """Return the mean loss at each place of windows, (n_steps,)."""
-    x, t = windows(tokens, 100, n_steps, np.random.default_rng(seed))
+    x, t = windows(tokens, n_samples=100, n_steps=n_steps, rng=np.random.default_rng(seed))
     z = logits(x).astype(np.float64)
     log_p = z - np.log(np.exp(z - z.max(axis=2, keepdims=True)).sum(axis=2, keepdims=True))
     log_p -= z.max(axis=2, keepdims=True)

@@ -242,8 +242,8 @@ class PlainLSTM:
     """An LSTM and a linear layer, with the same functions as the machine."""
 
     def __init__(self, n_in: int, n_out: int, n_hidden: int, rng: np.random.Generator) -> None:
-        self.cell = LSTMCell(n_in, n_hidden, rng)
-        self.output = Dense(n_hidden, n_out, rng, name="output")
+        self.cell = LSTMCell(n_in, n_hidden, rng=rng)
+        self.output = Dense(n_hidden, n_out, rng=rng)
         self.params = [*self.cell.params, *self.output.params]
 
     def logits(self, x: Any) -> Any:
@@ -316,7 +316,14 @@ def train_on(learner: Learner, label: str, plan: Plan, seed: int, repeats: bool)
         for n_batches, longest, rate, most in stages:
             learner.rate.set_value(np.asarray(rate, learner.rate.dtype))
             times = (1, most) if repeats else None
-            drawn = copying_batches(rng, n_batches, plan.batch_size, (1, longest), times, **sizes)
+            drawn = copying_batches(
+                n_batches,
+                rng=rng,
+                batch_size=plan.batch_size,
+                lengths=(1, longest),
+                repeats=times,
+                **sizes,
+            )
             yield from drawn if repeats else map(with_marks, drawn)
 
     n_steps = sum(stage.n_batches for stage in stages)
@@ -324,9 +331,13 @@ def train_on(learner: Learner, label: str, plan: Plan, seed: int, repeats: bool)
     if history.interrupted:
         raise KeyboardInterrupt
     if repeats:
-        tests = {key: repeat_copying(test, *key, 32, **sizes) for key in plan.repeat_tests}
+        tests = {
+            key: repeat_copying(*key, rng=test, n_samples=32, **sizes) for key in plan.repeat_tests
+        }
     else:
-        tests = {key: with_marks(copying(test, key, 32, **sizes)) for key in plan.lengths}
+        tests = {
+            key: with_marks(copying(key, rng=test, n_samples=32, **sizes)) for key in plan.lengths
+        }
     n = plan.n_bits + repeats
     wrong = {key: wrong_share(learner, *batch, n) for key, batch in tests.items()}
     pictures = {}

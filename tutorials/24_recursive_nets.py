@@ -144,7 +144,7 @@ def by_scan(weights: Sequence[Any], symbols: Any, children: Any) -> Any:
 def three_ways(seed: int, n: int = 5) -> list[Array]:
     """The vectors of a few trees: by recursion, by a scan of all at once, by the library."""
     rng = np.random.default_rng(seed)
-    trees = [parse("(2+3)*(4-1)"), parse("7"), *expressions(rng, 6, depths=(0, 4))]
+    trees = [parse("(2+3)*(4-1)"), parse("7"), *expressions(6, rng=rng, depths=(0, 4))]
     net = RecursiveNet(len(SYMBOLS), 2, n, rng, cell=TreeCell)
     weights = [w.get_value() for w in net.cell.params]
     plan = schedule(trees)
@@ -209,9 +209,9 @@ class TextNet:
     """An LSTM that reads characters and says a class after each one."""
 
     def __init__(self, n_hidden: int, rng: np.random.Generator) -> None:
-        self.embedding = Embedding(len(CHARACTERS), 16, rng)
-        self.cell = LSTMCell(16, n_hidden, rng)
-        self.output = Dense(n_hidden, MODULUS, rng, name="output")
+        self.embedding = Embedding(len(CHARACTERS), 16, rng=rng)
+        self.cell = LSTMCell(16, n_hidden, rng=rng)
+        self.output = Dense(n_hidden, MODULUS, rng=rng)
         parts = self.embedding, self.cell, self.output
         self.params = [p for part in parts for p in part.params]
 
@@ -222,7 +222,7 @@ class TextNet:
 
 def tree_batch(trees: Sequence[Expression]) -> tuple[Array, ...]:
     """Symbols, children, roots, and the digits of all nodes."""
-    return *schedule(trees), node_values(trees, MODULUS)
+    return *schedule(trees), node_values(trees, modulus=MODULUS)
 
 
 def text_batch(trees: Sequence[Expression]) -> tuple[Array, ...]:
@@ -235,20 +235,20 @@ def text_batch(trees: Sequence[Expression]) -> tuple[Array, ...]:
     return tokens, mask, ends, digits
 
 
-def tree_functions(net: RecursiveNet, rule: Any, mode: Any) -> tuple[Any, Any]:
+def tree_functions(net: RecursiveNet, optimizer: Any, mode: Any) -> tuple[Any, Any]:
     """A training step, and the digits of whole expressions."""
     answer = net.compile_classes(mode)
-    step = net.compile_training(rule, mode, every_node=True)
+    step = net.compile_training(optimizer, mode, every_node=True)
     return step, lambda trees: answer(*schedule(trees))
 
 
-def text_functions(net: TextNet, rule: Any, mode: Any) -> tuple[Any, Any]:
+def text_functions(net: TextNet, optimizer: Any, mode: Any) -> tuple[Any, Any]:
     """The same of the LSTM."""
     tokens, digits = pt.lmatrix("tokens"), pt.lmatrix("digits")
     mask, ends = pt.matrix("mask", dtype="bool"), pt.matrix("ends", dtype="bool")
     logits = net.logits(tokens, mask)
-    loss = categorical_cross_entropy(logits, digits, ends)
-    updates = rule(loss, net.params)
+    loss = categorical_cross_entropy(logits, digits, mask=ends)
+    updates = optimizer(loss, net.params)
     step = pytensor.function([tokens, mask, ends, digits], loss, updates=updates, mode=mode)
     read = pytensor.function([tokens, mask], logits.argmax(axis=2), mode=mode)
 
@@ -295,23 +295,23 @@ def train_net(
     """Train one of the nets."""
     rng, order = np.random.default_rng(seed), np.random.default_rng(seed)
 
-    def rule(loss: Any, params: list[Any]) -> dict[Any, Any]:
+    def optimizer(loss: Any, params: list[Any]) -> dict[Any, Any]:
         return adam(clip_by_global_norm(pytensor.grad(loss, params), 5.0), params, plan.rate)
 
     if name == "tree LSTM":
         net: Any = RecursiveNet(len(SYMBOLS), MODULUS, plan.n_hidden, rng, cell=TreeLSTMCell)
         as_arrays: Any = tree_batch
-        step, answer = tree_functions(net, rule, mode)
+        step, answer = tree_functions(net, optimizer, mode)
     else:
         net, as_arrays = TextNet(plan.n_flat, rng), text_batch
-        step, answer = text_functions(net, rule, mode)
+        step, answer = text_functions(net, optimizer, mode)
     right: list[dict[int, float]] = []
 
     def test(*_: Any) -> None:
         right.append({d: np.mean(answer(trees) == values(trees)) for d, trees in tests.items()})
 
     history = train(
-        step, lambda: batches(learn, as_arrays, plan.batch_size, order), plan.epochs, label=name,
+        step, lambda: batches(learn, as_arrays, plan.batch_size, order), epochs=plan.epochs, label=name,
         each_epoch=test,
     )  # fmt: skip
     if history.interrupted:
@@ -437,11 +437,11 @@ def main(
     print(f"\n3. A tree and a row of characters: {plan.n_train:,} expressions")
     rng = np.random.default_rng(seed)
     tests = {
-        d: expressions(rng, min(plan.n_test, 50) if d == 1 else plan.n_test, (d, d))
+        d: expressions(min(plan.n_test, 50) if d == 1 else plan.n_test, rng=rng, depths=(d, d))
         for d in range(plan.depths[0], plan.deepest + 1)
     }
     asked = [tree for trees in tests.values() for tree in trees]
-    learn = expressions(rng, plan.n_train, plan.depths, without=asked)
+    learn = expressions(plan.n_train, rng=rng, depths=plan.depths, without=asked)
     print(f"  {'':<18}{'weights':>9}{'seconds':>9}", *(f"{f'depth {d}':>7}" for d in tests))
     parts = {part for tree in learn for part in tree.nodes()}
     told = {d: np.mean([tree in parts for tree in trees]) for d, trees in tests.items()}

@@ -78,9 +78,9 @@ class Decoder:
             raise ValueError(f"word_drop is {word_drop}, but must be within [0, 1], as a share")
         self.embedding, self.noise, self.word_drop = embedding, noise, word_drop
         self.n_tokens = self.start = embedding.n_tokens - 2
-        self.first = Dense(n_given, n_hidden, rng, name="decoder.first")
+        self.first = Dense(n_given, n_hidden, rng=rng)
         self.cell = cell(embedding.n_features + n_given, n_hidden, rng, name="decoder")
-        self.output = Dense(n_hidden, self.n_tokens, rng, name="decoder.output")
+        self.output = Dense(n_hidden, self.n_tokens, rng=rng)
         self.params = [*self.first.params, *self.cell.params, *self.output.params]
 
     def initial_state(self, d: TensorVariable) -> Any:
@@ -111,7 +111,7 @@ class Decoder:
             dropped = self.noise.mask(self.word_drop, tuple(before.shape))
             before = pt.switch(dropped, self.n_tokens + 1, before)
         given = pt.concatenate([pt.full_like(target[:1], self.start), before])
-        h, _ = unroll(self.cell, self._inputs(given, d), self.initial_state(d))
+        h, _ = unroll(self.cell, self._inputs(given, d), initial_state=self.initial_state(d))
         return self.output(h)
 
     def step(self, tokens: Any, d: TensorVariable, state: Any) -> tuple[TensorVariable, Any]:
@@ -124,7 +124,7 @@ class Decoder:
         d, state
             The vector, and the state so far; at first `initial_state`.
         """
-        h, after = unroll(self.cell, self._inputs(tokens[None], d), state)
+        h, after = unroll(self.cell, self._inputs(tokens[None], d), initial_state=state)
         return self.output(h)[0], after
 
     def _inputs(self, tokens: TensorVariable, d: TensorVariable) -> TensorVariable:

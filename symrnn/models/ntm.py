@@ -14,7 +14,7 @@ from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.variable import TensorVariable
 
 from symrnn._validate import check_whole
-from symrnn.kernels.recurrence import with_ones_of
+from symrnn.compiling.shapes import keep_broadcastable
 from symrnn.nn.attention import masked_softmax
 from symrnn.nn.cells import Cell, LSTMCell
 from symrnn.nn.inputs import float_variable
@@ -186,8 +186,8 @@ class NeuralTuringMachine:
             )
         self.addressing = [width, 1, 1, len(self.shifts), 1]  # k, beta, g, s, gamma of one head
         per_pair = 2 * sum(self.addressing) + 2 * width
-        self.heads = Dense(n_hidden, n_heads * per_pair, rng, name="heads")
-        self.output = Dense(n_hidden + n_heads * width, n_out, rng, name="output")
+        self.heads = Dense(n_hidden, n_heads * per_pair, rng=rng)
+        self.output = Dense(n_hidden + n_heads * width, n_out, rng=rng)
         self.params = [*self.controller.params, *self.heads.params, *self.output.params]
 
     def orders(self, z: TensorVariable) -> Orders:
@@ -269,7 +269,7 @@ class NeuralTuringMachine:
             new = [self.write(orders, new_w, M), new_w, *new_state]
             old = [M, w, *state]  # said to keep their shapes, so that gradients are built faster
             return [
-                with_ones_of(a, b.reshape(a.shape, ndim=a.ndim))
+                keep_broadcastable(a, b.reshape(a.shape, ndim=a.ndim))
                 for a, b in zip(old, new, strict=True)
             ]
 

@@ -11,11 +11,11 @@ from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.variable import TensorVariable
 
 from symrnn._validate import check_whole
-from symrnn.kernels.recurrence import with_ones_of
+from symrnn.compiling.shapes import keep_broadcastable
 from symrnn.nn.cells import Gates, HiddenState, LSTMState
 from symrnn.nn.initializers import Random, uniform, xavier_uniform
 from symrnn.nn.layers import Dense
-from symrnn.nn.module import shared_parameter
+from symrnn.nn.module import parameter
 from symrnn.training.losses import categorical_cross_entropy
 from symrnn.training.optimizers import Optimizer
 
@@ -54,16 +54,14 @@ class TreeCell:
         check_whole("n_hidden", n_hidden)
         self.n_symbols, self.n_hidden = n_symbols, n_hidden
         width = self.n_gates * n_hidden
-        self.E = shared_parameter(
-            "E", (n_symbols, width), lambda r, s: uniform(r, s, -0.5, 0.5), rng
-        )
+        self.E = parameter("E", (n_symbols, width), lambda r, s: uniform(r, s, -0.5, 0.5), rng=rng)
 
         def each_gate(r: Random, shape: Any) -> Any:
             one = (2 * n_hidden, n_hidden)
             return np.concatenate([xavier_uniform(r, one) for _ in range(self.n_gates)], axis=1)
 
-        self.U = shared_parameter("U", (2 * n_hidden, width), each_gate, rng)
-        self.b = shared_parameter("b", (width,), np.zeros(width))
+        self.U = parameter("U", (2 * n_hidden, width), each_gate, rng=rng)
+        self.b = parameter("b", (width,), np.zeros(width))
         self.params = [self.E, self.U, self.b]
 
     def step(self, z: Gates, left: Any, right: Any) -> Any:
@@ -167,7 +165,7 @@ class RecursiveNet:
         cell: Callable[..., TreeCell] = TreeLSTMCell,
     ) -> None:
         self.cell = cell(n_symbols, n_hidden, rng)
-        self.output = Dense(n_hidden, n_classes, rng, name="output")
+        self.output = Dense(n_hidden, n_classes, rng=rng)
         self.params = [*self.cell.params, *self.output.params]
 
     def nodes(self, symbols: Any, children: Any) -> Any:
@@ -214,7 +212,7 @@ class RecursiveNet:
             gates = tuple(z[:, k * n : (k + 1) * n] for k in range(cell.n_gates))
             state = cell.step(gates, left, right)
             return [
-                with_ones_of(T, pt.set_subtensor(T[:, t + 1], s))
+                keep_broadcastable(T, pt.set_subtensor(T[:, t + 1], s))
                 for T, s in zip(tables, state, strict=True)
             ]
 
@@ -279,7 +277,9 @@ class RecursiveNet:
         loss.name = "loss"
         return loss
 
-    def compile_training(self, optimizer: Optimizer, mode: Any = None, every_node: bool = False) -> Any:
+    def compile_training(
+        self, optimizer: Optimizer, mode: Any = None, every_node: bool = False
+    ) -> Any:
         """Compile ``(symbols, children, roots, target) -> loss``, before the update."""
         target = pt.lmatrix("target") if every_node else pt.lvector("target")
         inputs = [*_schedule(), target]

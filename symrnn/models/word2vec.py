@@ -36,7 +36,7 @@ from pytensor.tensor.variable import TensorVariable
 import symrnn.kernels.scatter_add  # noqa: F401 - in mode NUMBA, fast sums of rows
 from symrnn._validate import check_positive, check_whole
 from symrnn.nn.initializers import uniform
-from symrnn.nn.module import shared_parameter
+from symrnn.nn.module import parameter
 from symrnn.text.contexts import NONE
 from symrnn.training.losses import categorical_cross_entropy
 from symrnn.training.optimizers import gradient_descent
@@ -158,8 +158,8 @@ class SkipGram:
         check_whole("n_features", n_features)
         self.n_tokens, self.n_features = n_tokens, n_features
         shape, limit = (n_tokens, n_features), 0.5 / n_features
-        self.W_in = shared_parameter("W_in", shape, partial(uniform, low=-limit, high=limit), rng)
-        self.W_out = shared_parameter("W_out", shape, np.zeros(shape))
+        self.W_in = parameter("W_in", shape, partial(uniform, low=-limit, high=limit), rng=rng)
+        self.W_out = parameter("W_out", shape, np.zeros(shape))
         self.params = [self.W_in, self.W_out]
 
     @staticmethod

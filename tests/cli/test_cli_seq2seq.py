@@ -18,7 +18,7 @@ from symrnn.training import checkpoint
 from symrnn.training.checkpoint import CheckpointError
 
 SMALL = "--hidden 12 --embed 4 --batch 20 --mode QUICK --cell gru --rate 0.02".split()  # noqa: SIM905
-TRAIN, TEST = reversal(np.random.default_rng(1), 200, 20, symbols="abc", lengths=(1, 5))
+TRAIN, TEST = reversal(200, 20, rng=np.random.default_rng(1), symbols="abc", lengths=(1, 5))
 
 
 def run(capsys, *arguments):

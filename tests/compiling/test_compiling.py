@@ -24,7 +24,7 @@ def blas_threads():
 
 def training(rng):
     """A step of training in background, and the same compiled at once."""
-    x, cell = pt.tensor3("x"), LSTMCell(2, 3, rng)
+    x, cell = pt.tensor3("x"), LSTMCell(2, 3, rng=rng)
     loss = (unroll(cell, x)[0] ** 2).mean()
     return x, cell, loss, gradient_descent(loss, cell.params, 0.1)
 

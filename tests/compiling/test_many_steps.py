@@ -20,11 +20,11 @@ def training(rule, noisy=False, **options):
     """Everything that a step of a small net's training needs, from one seed."""
     rng = np.random.default_rng(0)
     x, t, rate = pt.dtensor3("x"), pt.dmatrix("t"), pt.dscalar("rate")
-    cell, dense = ElmanCell(2, 3, rng), Dense(3, 1, rng, name="output")
+    cell, dense = ElmanCell(2, 3, rng=rng), Dense(3, 1, rng=rng)
     h = unroll(cell, x, **options)[0][-1]
     noise = Noise(rng)
     if noisy:
-        h = Dropout(0.5, noise)(h, training=True)
+        h = Dropout(0.5, rng=noise)(h, training=True)
     loss = mean_squared_error(dense(h), t)
     params = [*cell.params, *dense.params]
     updates = {**rule(pytensor.grad(loss, params), params, rate), **noise.updates}

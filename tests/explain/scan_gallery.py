@@ -589,7 +589,7 @@ def sigmoid(x):
 
 
 def library_lstm():
-    cell = LSTMCell(1, 2, np.random.default_rng(0))
+    cell = LSTMCell(1, 2, rng=np.random.default_rng(0))
     x = pt.dtensor3("x")
     h, _ = unroll(cell, x)
     value = np.random.default_rng(1).normal(size=(3, 1, 1))
@@ -627,7 +627,7 @@ def library_lstm():
 
 
 def library_gru_masked_and_reversed():
-    cell = GRUCell(1, 2, np.random.default_rng(0))
+    cell = GRUCell(1, 2, rng=np.random.default_rng(0))
     x, mask = pt.dtensor3("x"), pt.dmatrix("mask")
     h, _ = unroll(cell, x, mask=mask, reverse=True)
     value = np.random.default_rng(1).normal(size=(3, 2, 1))
@@ -673,7 +673,7 @@ def library_gru_masked_and_reversed():
 
 
 def bidirectional_elman():
-    cells = [ElmanCell(1, 2, np.random.default_rng(k), name=n) for k, n in enumerate("ab")]
+    cells = [ElmanCell(1, 2, rng=np.random.default_rng(k)) for k, n in enumerate("ab")]
     x = pt.dtensor3("x")
     outputs, _ = bidirectional(*cells, x)
     value = np.random.default_rng(1).normal(size=(3, 1, 1))

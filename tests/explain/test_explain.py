@@ -52,7 +52,7 @@ def test_a_picture_can_be_drawn_and_saved(case, tmp_path):
     figure = draw(case.outputs, case.scan)
     figure.savefig(tmp_path / "scan.svg")
     plt.close(figure)
-    plt.close(draw_step(case.outputs, case.scan))
+    plt.close(draw_step(case.outputs, scan=case.scan))
     assert (tmp_path / "scan.svg").stat().st_size > 1000
 
 
@@ -85,9 +85,9 @@ def test_a_description_is_text_and_html_and_data():
 
 
 def test_a_description_tells_what_is_asked_for():
-    cell, x = LSTMCell(2, 3, np.random.default_rng(0)), pt.tensor3("x")
+    cell, x = LSTMCell(2, 3, rng=np.random.default_rng(0)), pt.tensor3("x")
     with local_names():
-        outputs, state = unroll(cell, x, backward="autodiff")
+        outputs, state = unroll(cell, x, implementation="scan")
     asked = [
         {r.name: r.asked_for for r in describe(v).scans[0].results} for v in (outputs, state.c)
     ]
@@ -235,7 +235,7 @@ def test_heat_map_and_walk_are_made_of_a_trace(tmp_path):
     assert ax.images[0].get_array().shape == (2, 3)
     plt.close(ax.figure)
     small = trace(fibonacci().outputs, {"f0": [0, 1]}, steps=range(3))
-    with Image.open(animate(small, tmp_path / "walk.gif", 0.5)) as picture:
+    with Image.open(animate(small, tmp_path / "walk.gif", seconds_per_step=0.5)) as picture:
         assert picture.n_frames == 3
     assert "<img" in animate(small, tmp_path / "walk.html").read_text(encoding="utf-8")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["walk.gif", "walk.html"]

@@ -22,7 +22,7 @@ ZERO = number(0.0)
 
 def two_layers():
     rng, x = np.random.default_rng(0), pt.dtensor3("x")
-    cells = [ElmanCell(1, 2, rng, name="a"), ElmanCell(2, 2, rng, name="b")]
+    cells = [ElmanCell(1, 2, rng=rng), ElmanCell(2, 2, rng=rng)]
     return cells, x, np.random.default_rng(1).normal(size=(4, 1, 1))
 
 
@@ -65,10 +65,10 @@ def test_gradient_flows_through_all_layers():
 
 def test_gradient_flow_refuses_a_mixture_of_states():
     rng, x = np.random.default_rng(0), pt.dtensor3("x")
-    outputs, _ = bidirectional(ElmanCell(1, 2, rng), ElmanCell(1, 2, rng), x)
+    outputs, _ = bidirectional(ElmanCell(1, 2, rng=rng), ElmanCell(1, 2, rng=rng), x)
     with pytest.raises(ValueError, match="made of the states of several scans"):
         gradient_flow(outputs.sum(), outputs, {x: np.ones((3, 1, 1))})
-    outputs, states = stack([ElmanCell(1, 2, rng)], x, residual=True)
+    outputs, states = stack([ElmanCell(1, 2, rng=rng)], x, residual=True)
     assert len(gradient_flow(states[0].h.sum(), outputs, {x: np.ones((3, 1, 1))})) == 3
 
 
@@ -319,7 +319,7 @@ def test_a_profiler_goes_on_after_a_trace():
         return 1
 
     x = pt.dtensor3("x")
-    outputs, _ = unroll(ElmanCell(1, 2, np.random.default_rng(0)), x)
+    outputs, _ = unroll(ElmanCell(1, 2, rng=np.random.default_rng(0)), x)
     with cProfile.Profile() as profiler:
         trace(outputs, {x: np.ones((2, 1, 1))})
         later()

@@ -35,7 +35,7 @@ def test_products_of_transposed_are_those_of_other_modes():
 @pytest.mark.numba
 def test_the_gradient_of_a_dense_layer_copies_no_transpose():
     x = pt.tensor3("x")
-    dense = Dense(3, 2, np.random.default_rng(1))
+    dense = Dense(3, 2, rng=np.random.default_rng(1))
     loss = (dense(x) ** 2).sum()
     gradients = pytensor.grad(loss, [x, *dense.params])
     ours = pytensor.function([x], gradients, mode="NUMBA")

@@ -35,7 +35,7 @@ DIALOGUES = [
     [[3, 1], [2, 3]],
     [[2], [1, 1, 3], [3], [2, 1]],
 ]
-WORDS, MASK = padded_dialogues(DIALOGUES, EOS)
+WORDS, MASK = padded_dialogues(DIALOGUES, eos=EOS)
 EPSILON = np.random.default_rng(7).normal(size=(3, 3, LATENT))  # (turns - 1, batch, n_latent)
 
 
@@ -133,7 +133,7 @@ def test_dialogues_side_by_side_give_the_mean_of_each_alone(kind):
     for b, dialogue in enumerate(DIALOGUES):
         n = n_learnt(model, dialogue)
         total += n
-        alone = call(*padded_dialogues([dialogue], EOS), EPSILON[:n, b : b + 1])
+        alone = call(*padded_dialogues([dialogue], eos=EOS), EPSILON[:n, b : b + 1])
         for value, one in zip(sums, alone, strict=True):
             value += n * one
     for name, got, summed in zip(
@@ -182,7 +182,7 @@ def test_without_a_context_only_the_last_utterance_counts(repliers):
     dialogues = [[[1, 2], [3]], [[2, 2], [3]]]
     for name, counts in (("seq2seq", False), ("hred", True)):
         read = repliers[name].read if name in repliers else make(name).compile_context(QUICK)
-        a, b = read(*padded_dialogues(dialogues, EOS))[0]
+        a, b = read(*padded_dialogues(dialogues, eos=EOS))[0]
         assert (abs(a - b).max() > 1e-3) == counts
 
 
@@ -190,7 +190,7 @@ def test_the_context_after_the_last_turn_of_each_dialogue_is_that_of_it_alone(re
     read = repliers["vhred"].read
     together = read(WORDS, MASK)
     for b, dialogue in enumerate(DIALOGUES):
-        alone = read(*padded_dialogues([dialogue], EOS))
+        alone = read(*padded_dialogues([dialogue], eos=EOS))
         for one, all_ in zip(alone, together, strict=True):
             np.testing.assert_allclose(one[0], all_[b], atol=1e-14)
 
@@ -217,7 +217,7 @@ def test_all_is_in_the_dtype_of_the_weights():
 
 # replies
 
-VOCABULARY = DialogueVocabulary.build([["abc", "ab"]], Characters())
+VOCABULARY = DialogueVocabulary.build([["abc", "ab"]], tokenizer=Characters())
 
 
 @pytest.fixture(scope="module")
@@ -309,7 +309,7 @@ def test_what_does_not_fit_a_model_is_refused(kind):
     with pytest.raises(ValueError, match="words have 2 axes and the mask 2, but both must have"):
         model.terms(WORDS[:, :, 0], MASK[:, :, 0])
     with pytest.raises(ValueError, match="the vocabulary has 3 tokens, but the model 4"):
-        Replier(model, DialogueVocabulary.build([["ab", "a"]], Characters()), QUICK)
+        Replier(model, DialogueVocabulary.build([["ab", "a"]], tokenizer=Characters()), QUICK)
     with pytest.raises(ValueError, match="most_turns is 0"):
         Replier(model, VOCABULARY, QUICK, most_turns=0)
     with pytest.raises(ValueError, match="longest_read is 0"):
@@ -328,7 +328,7 @@ def test_what_does_not_fit_a_model_is_refused(kind):
 
 @pytest.mark.parametrize("kind", ["last only"], indirect=True)
 def test_a_dialogue_without_a_reply_is_refused_where_only_the_last_is_learnt_from(kind):
-    words, mask = padded_dialogues([*DIALOGUES, [[1, 2]]], EOS)
+    words, mask = padded_dialogues([*DIALOGUES, [[1, 2]]], eos=EOS)
     with pytest.raises(ValueError, match="there must be at least two turns"):
         kind[1](words, mask, np.zeros((1, 4, LATENT)))
 
@@ -336,7 +336,9 @@ def test_a_dialogue_without_a_reply_is_refused_where_only_the_last_is_learnt_fro
 @pytest.mark.parametrize("kind", ["seq2seq"], indirect=True)
 def test_a_batch_of_pieces_is_learnt_from_as_whole_dialogues_are_but_for_the_context(kind):
     """Without a context nothing is lost by cutting: the same replies to the same utterances."""
-    whole, cut = (dialogue_batches(DIALOGUES, 9, EOS, most_turns=n)[0] for n in (None, 2))
+    whole, cut = (
+        dialogue_batches(DIALOGUES, batch_size=9, eos=EOS, most_turns=n)[0] for n in (None, 2)
+    )
     assert whole.words.shape[1:] == (4, 3)
     assert cut.words.shape[1:] == (2, 6)
     a, b = (kind[1](*batch, EPSILON)[0] for batch in (cut, whole))

@@ -249,7 +249,7 @@ def test_sizes_that_do_not_fit_are_refused():
 @pytest.mark.slow
 def test_an_lstm_comes_within_two_percent_of_the_grammars_entropy_and_beats_bigrams():
     grammar, rng = english(), np.random.default_rng(1)
-    train_ids, valid_ids = grammar.sample(rng, 200_000), grammar.sample(rng, 50_000)
+    train_ids, valid_ids = grammar.sample(200_000, rng=rng), grammar.sample(50_000, rng=rng)
     with pytensor.config.change_flags(floatX="float32"):
         m = LanguageModel(len(grammar.words), 32, 64, rng)
         rate = pytensor.shared(np.float32(0.01))
@@ -258,9 +258,9 @@ def test_an_lstm_comes_within_two_percent_of_the_grammars_entropy_and_beats_bigr
         evaluate = m.compile_evaluation(carried, mode="NUMBA")
         for epoch in range(4):
             rate.set_value(np.float32(0.01 * 0.4**epoch))
-            for x, t in text.streams(train_ids, 32, 32):
+            for x, t in text.streams(train_ids, batch_size=32, n_steps=32):
                 step(x, t)
-        perplexity = np.exp(mean_loss(evaluate, text.streams(valid_ids, 32, 32)))
+        perplexity = np.exp(mean_loss(evaluate, text.streams(valid_ids, batch_size=32, n_steps=32)))
     print(f"perplexity {perplexity:.3f}, best possible {grammar.perplexity:.3f}")
     assert perplexity < 1.02 * grammar.perplexity
     assert perplexity < np.exp(grammar.bigram_entropy)

@@ -172,7 +172,7 @@ def test_training_needs_no_file_and_ends_when_the_time_is_up(two):
 def test_a_memory_mapped_corpus_trains_like_one_in_memory(two, tmp_path):
     _, _, run, start, expected = two
     (tmp_path / "a.txt").write_text(TEXT)
-    tokens = encode_files(tmp_path / "a.txt", Characters(), VOCABULARY, tmp_path)
+    tokens = encode_files(tmp_path / "a.txt", Characters(), VOCABULARY, cache=tmp_path)
     assert isinstance(tokens, np.memmap)
     go_back(run, start)
     run.train(*run.parts(tokens))
@@ -228,7 +228,7 @@ def test_validation_is_the_mean_over_all_its_tokens_by_the_formula():
         total -= log_p[np.arange(29), ids[1:]].sum()
         n += 29
     assert run.evaluate(tokens) == pytest.approx(total / n, rel=1e-9)
-    assert len(streams(tokens, 2, 10)) == 3
+    assert len(streams(tokens, batch_size=2, n_steps=10)) == 3
 
 
 def test_a_short_validation_text_is_read_in_fewer_rows_and_a_shorter_one_refused():

@@ -230,7 +230,7 @@ def test_what_does_not_fit_is_refused():
                 2,
                 4,
                 rng,
-                cell=lambda *a, **k: Zoneout(LSTMCell(*a, **k), {"h": 0.1}, Noise(rng)),
+                cell=lambda *a, **k: Zoneout(LSTMCell(*a, **k), {"h": 0.1}, rng=Noise(rng)),
             ),
             "Zoneout cannot be the controller",
         ),

@@ -48,7 +48,7 @@ def logits(net):
 
 def test_the_scan_is_the_recursion(net, logits):
     W, b = (w.get_value() for w in net.output.params)
-    trees = TREES + expressions(np.random.default_rng(2), 10, depths=(0, 4))
+    trees = TREES + expressions(10, rng=np.random.default_rng(2), depths=(0, 4))
     expected = [by_recursion(net, tree)[0] @ W + b for tree in trees]
     np.testing.assert_allclose(logits(*schedule(trees)), expected, rtol=0, atol=1e-12)
 

@@ -115,7 +115,7 @@ def like_torch(case, what):
         made = TransformerLayer(**SIZES, rng=rng, **options)
         fill_layer(made, given)
     else:
-        made = MultiHeadAttention(N, HEADS, rng)
+        made = MultiHeadAttention(N, HEADS, rng=rng)
         fill_attention(made, given, "")
     assert not given
     return made
@@ -271,7 +271,7 @@ def by_hand(attention, x, causal):
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_attention_equals_plain_loops(causal):
-    attention = MultiHeadAttention(6, 3, np.random.default_rng(1), name="look")
+    attention = MultiHeadAttention(6, 3, rng=np.random.default_rng(1))
     for p in attention.params:
         p.set_value(np.random.default_rng(2).normal(size=p.get_value().shape))
     x = np.random.default_rng(3).normal(size=(4, 2, 6))
@@ -284,7 +284,7 @@ def test_attention_equals_plain_loops(causal):
 
 
 def test_a_sample_without_any_place_looks_at_nothing():
-    attention = MultiHeadAttention(N, 2, np.random.default_rng(1))
+    attention = MultiHeadAttention(N, 2, rng=np.random.default_rng(1))
     x, m = np.ones((2, 2, N)), np.full((3, 2, N), np.nan)
     m[:, 0] = 1
     y, weights = attention(x, m, mask=np.array([[1, 0]] * 3))
@@ -333,7 +333,7 @@ def test_sines_are_those_of_the_equation_and_learnt_positions_have_an_end():
     for t, row in enumerate(f(4, 3), start=3):
         expected = [g(t / 10000 ** (2 * i / 6)) for i in range(3) for g in (np.sin, np.cos)]
         np.testing.assert_allclose(row, expected, rtol=0, atol=1e-14)
-    learnt = Positions(5, learnt=4, rng=np.random.default_rng(1), name="p")
+    learnt = Positions(5, n_learned=4, rng=np.random.default_rng(1))
     f = pytensor.function([steps, first], learnt(steps, first), mode=QUICK)
     np.testing.assert_array_equal(f(2, 2), learnt.W.get_value()[2:])
     for given in ((5, 0), (1, 4)):
@@ -412,7 +412,7 @@ def test_all_stays_in_the_dtype_of_the_weights_where_floats_are_others():
     with pytensor.config.change_flags(floatX="float32"):
         rng = np.random.default_rng(1)
         m = Transformer(5, 4, N, 2, rng, 1)
-        layer, attention = TransformerLayer(N, 2, 8, rng), MultiHeadAttention(N, 2, rng)
+        layer, attention = TransformerLayer(N, 2, 8, rng=rng), MultiHeadAttention(N, 2, rng=rng)
     double = np.ones((3, 2, N))
     assert pytensor.config.floatX == "float64"
     made = [m.source(SOURCE), m.encode(SOURCE, SOURCE_MASK).memory, m.loss(*pair_variables())]
@@ -447,12 +447,12 @@ def test_options_that_do_not_fit_are_refused():
         with pytest.raises(ValueError, match=message):
             make(**options)
     with pytest.raises(ValueError, match="activation is 'x'"):
-        FeedForward(4, 4, rng, "x")
+        FeedForward(4, 4, rng=rng, activation="x")
 
 
 def test_arrays_that_do_not_fit_are_refused():
     rng = np.random.default_rng(1)
-    attention = MultiHeadAttention(N, 2, rng)
+    attention = MultiHeadAttention(N, 2, rng=rng)
     x = np.ones((3, 2, N))
     with pytest.raises(ValueError, match="x has 2 axes, but must have three"):
         attention(x[0])
@@ -473,7 +473,7 @@ def test_arrays_that_do_not_fit_are_refused():
         f(x)
     with pytest.raises(ValueError, match="memory and keys_values are the same thing"):
         attention(x, x, keys_values=np.ones((3, 2, 2 * N)))
-    layer, decoder = (TransformerLayer(N, 2, 8, rng, memory=memory) for memory in (False, True))
+    layer, decoder = (TransformerLayer(N, 2, 8, rng=rng, memory=memory) for memory in (False, True))
     with pytest.raises(ValueError, match="looks at no memory"):
         layer(x, memory=x)
     with pytest.raises(ValueError, match="was made with memory=True and needs one"):
@@ -507,7 +507,7 @@ FIT = "must have the same batch, none may be empty, and causal needs at least as
 @pytest.fixture(scope="module")
 def of_any_shape():
     """Attention of x to itself, to a memory, and to one with causal=True, as functions."""
-    attention = MultiHeadAttention(N, 2, np.random.default_rng(1))
+    attention = MultiHeadAttention(N, 2, rng=np.random.default_rng(1))
     x, m = pt.tensor3("x"), pt.tensor3("m")
     return {
         "itself": pytensor.function([x], attention(x)[0], mode=QUICK),
@@ -532,13 +532,13 @@ def test_shapes_that_do_not_fit_are_refused(of_any_shape, looks_at, shapes):
     arrays = [np.ones(shape) for shape in shapes]
     with pytest.raises(ValueError, match=FIT):
         of_any_shape[looks_at](*arrays)
-    attention = MultiHeadAttention(N, 2, np.random.default_rng(1))
+    attention = MultiHeadAttention(N, 2, rng=np.random.default_rng(1))
     with pytest.raises(ValueError, match=FIT):  # as constants, whose shapes are known
         attention(*arrays, causal=looks_at == "causal")[0].eval(mode=QUICK)
 
 
 def test_a_past_that_does_not_fit_is_refused_and_one_without_steps_fits():
-    layer = TransformerLayer(N, 2, 8, np.random.default_rng(1))
+    layer = TransformerLayer(N, 2, 8, rng=np.random.default_rng(1))
     x, past = np.ones((3, 2, N)), pt.tensor3("past")
     f = pytensor.function([past], layer(x, causal=True, past=past)[0], mode=QUICK)
     alone = layer(x, causal=True)[0].eval(mode=QUICK)

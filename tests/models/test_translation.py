@@ -197,10 +197,10 @@ def test_what_cannot_be_answered_is_refused(translator):
 
 
 def test_answers_in_small_letters_are_right_where_the_tokenizer_makes_all_small():
-    both = PairVocabularies.build([("cat", "Katze")], Words(lower=True))
+    both = PairVocabularies.build([("cat", "Katze")], tokenizer=Words(lower=True))
     model = Seq2Seq(len(both.source), len(both.target), 2, 4, np.random.default_rng(1))
     step = model.compile_training(lambda loss, params: adam(loss, params, 0.1), QUICK)
-    batches = pair_batches(*both.encode([("cat", "Katze")]), 1, both.target.eos)
+    batches = pair_batches(*both.encode([("cat", "Katze")]), batch_size=1, eos=both.target.eos)
     for _ in range(20):
         step(*batches[0])
     translator = Translator(model, both, QUICK)

@@ -161,7 +161,7 @@ def test_a_schedule_anneals_the_weight_of_kl():
     model, t = VAE(3, 4, 2, np.random.default_rng(1)), step_counter()
     step = model.compile_training(
         lambda loss, params: gradient_descent(loss, params, 1e-9) | advance(t),
-        QUICK, kl_weight=warm_up(t, 1.0, 4),
+        QUICK, kl_weight=warm_up(t, 1.0, n_steps=4),
     )  # fmt: skip
     found = [step(np.eye(3)) for _ in range(6)]
     w = [(loss + log_likelihood) / kl for loss, log_likelihood, kl in found]

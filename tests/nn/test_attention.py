@@ -31,7 +31,7 @@ def compiled(attention):
 
 @pytest.fixture(scope="module", params=SCORES)
 def made(request):
-    attention = Attention(request.param, N, N, np.random.default_rng(2))
+    attention = Attention(request.param, N, N, rng=np.random.default_rng(2))
     for p in attention.params:  # b too
         p.set_value(np.random.default_rng(3).normal(size=p.get_value().shape))
     return attention, compiled(attention)
@@ -139,7 +139,7 @@ def test_scaled_and_dot_equal_torchs_own_attention(case):
 
 def test_additive_equals_keras():
     arrays = {name: np.array(value) for name, value in KERAS.items()}
-    attention = Attention("additive", N, N, np.random.default_rng(1))
+    attention = Attention("additive", N, N, rng=np.random.default_rng(1))
     for p, value in zip(attention.params, (np.eye(N), np.eye(N), np.zeros(N)), strict=False):
         p.set_value(value)
     attention.v.set_value(arrays["v"])
@@ -170,7 +170,7 @@ def test_keras_itself_still_gives_the_fixture(monkeypatch):
 
 @pytest.mark.parametrize("score", ["general", "additive"])
 def test_query_and_memory_may_differ_in_size(score):
-    attention = Attention(score, 3, N, np.random.default_rng(1), n_hidden=6, name="look")
+    attention = Attention(score, 3, N, rng=np.random.default_rng(1), n_hidden=6)
     shapes = {p.name: p.get_value().shape for p in attention.params}
     if score == "general":
         assert shapes == {"look.W": (3, 4)}
@@ -198,7 +198,7 @@ def test_softmax_of_what_is_there_is_the_softmax_of_it_alone():
 @pytest.mark.parametrize("score", SCORES)
 def test_the_dtype_is_that_of_the_weights(score):
     with pytensor.config.change_flags(floatX="float32"):
-        attention = Attention(score, N, N, np.random.default_rng(1))
+        attention = Attention(score, N, N, rng=np.random.default_rng(1))
     context, weights = attention(QUERY.astype("float32"), MEMORY.astype("float32"), MASK)
     assert (context.dtype, weights.dtype) == ("float32", "float32")
     if attention.params:
@@ -208,7 +208,7 @@ def test_the_dtype_is_that_of_the_weights(score):
 
 @pytest.fixture(scope="module", params=SCORES)
 def of_any_shape(request):
-    attention = Attention(request.param, N, N, np.random.default_rng(1))
+    attention = Attention(request.param, N, N, rng=np.random.default_rng(1))
     q, m, k = pt.tensor3("q"), pt.tensor3("m"), pt.tensor3("k")
     whole, given = (attention(q, m, keys=keys)[0] for keys in (None, k))
     alone = pytensor.function([m], attention.keys(m), mode=QUICK)

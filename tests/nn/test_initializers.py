@@ -4,7 +4,7 @@ import pytensor.tensor as pt
 import pytest
 
 from symrnn.nn import initializers
-from symrnn.nn.module import check_parameters, shared_parameter, zeros_like
+from symrnn.nn.module import check_parameters, parameter, zeros_like
 
 MATRICES = ["xavier_normal", "xavier_uniform", "he_normal", "orthogonal", "identity"]
 ALL = ["normal", "uniform", "zeros", *MATRICES]
@@ -59,13 +59,13 @@ def test_matrix_initializers_refuse_other_shapes(name, shape):
 def test_shared_parameter_has_name_shape_and_floatx():
     for dtype in ("float32", "float64"):
         with pytensor.config.change_flags(floatX=dtype):
-            W = shared_parameter("W", (2, 3), initializers.normal, np.random.default_rng(0))
+            W = parameter("W", (2, 3), initializers.normal, rng=np.random.default_rng(0))
         assert (W.name, W.dtype, W.get_value().shape) == ("W", dtype, (2, 3))
 
 
 def test_shared_parameter_holds_a_copy():
     values = np.ones((2, 2))
-    W = shared_parameter("W", (2, 2), values)
+    W = parameter("W", (2, 2), values)
     values[:] = 7
     np.testing.assert_array_equal(W.get_value(), 1)
 
@@ -81,7 +81,7 @@ def test_shared_parameter_holds_a_copy():
 )
 def test_shared_parameter_refuses_what_does_not_fit(shape, initial, message):
     with pytest.raises(ValueError, match=message):
-        shared_parameter("W", shape, initial)
+        parameter("W", shape, initial)
 
 
 def test_zeros_like_keeps_dtype_and_static_shape():

@@ -93,7 +93,7 @@ def test_batch_norm_equals_torch_over_batches_and_in_use(name, rng):
     """A mask gives what torch gives without the rows of padding."""
     batches, in_use, rows = (TORCH[name][k] for k in ("batches", "in_use", "rows"))
     mask = None if len(rows) == T * B else MASK
-    layer = BatchNorm(D, TORCH["momentum"], TORCH["epsilon"])
+    layer = BatchNorm(D, momentum=TORCH["momentum"], epsilon=TORCH["epsilon"])
     use, step = (batch_norm_function(layer, training, mask) for training in (False, True))
 
     def check(function, case):
@@ -145,14 +145,14 @@ def test_torch_itself_still_gives_the_fixture():
 
 @pytest.mark.parametrize("shape", [(D,), (5, D), (T, B, D), (2, T, B, D), (0, B, D)])
 def test_dense_equals_numpy_for_any_number_of_axes(shape, rng):
-    layer, x = Dense(D, 2, rng), pt.tensor("x", shape=(None,) * len(shape))
+    layer, x = Dense(D, 2, rng=rng), pt.tensor("x", shape=(None,) * len(shape))
     W, b = draw_weights(layer, rng)
     xv = rng.normal(size=shape)
     close(pytensor.function([x], layer(x))(xv), xv @ W + b)
 
 
 def test_dense_is_one_product_of_matrices(rng):
-    y = Dense(D, 2, rng)(pt.tensor3("x"))
+    y = Dense(D, 2, rng=rng)(pt.tensor3("x"))
     products = [v for v in ancestors([y]) if v.owner is not None and "Matmul" in str(v.owner.op)]
     assert [v.ndim for v in products] == [2]
 
@@ -161,7 +161,7 @@ def test_dense_is_one_product_of_matrices(rng):
 @pytest.mark.parametrize("dtype", ["int64", "uint8"])
 def test_embedding_equals_numpy_indexing(shape, dtype, rng):
     layer, tokens = (
-        Embedding(5, D, rng),
+        Embedding(5, D, rng=rng),
         pt.tensor("tokens", dtype=dtype, shape=(None,) * len(shape)),
     )
     values = rng.integers(0, 5, size=shape).astype(dtype)
@@ -236,7 +236,7 @@ def test_gradients_equal_numerical_ones(layer, shapes, rng):
 def dropped(x, rate=0.5, seed=1, per_sequence=False):
     """A function without arguments that draws masks at each call."""
     noise = Noise(np.random.default_rng(seed))
-    y = Dropout(rate, noise, per_sequence)(x, training=True)
+    y = Dropout(rate, rng=noise, shared_over_time=per_sequence)(x, training=True)
     return pytensor.function([], y, updates=noise.updates)
 
 
@@ -273,7 +273,7 @@ def test_only_a_mask_per_sequence_is_equal_at_all_steps(per_sequence):
 
 def test_two_uses_of_a_dropout_in_one_graph_draw_two_masks():
     noise, x = Noise(np.random.default_rng(1)), pt.ones((T, B, 50))
-    dropout = Dropout(0.5, noise)
+    dropout = Dropout(0.5, rng=noise)
     both = [dropout(x, training=True), dropout(x, training=True)]
     first, second = pytensor.function([], both, updates=noise.updates)()
     assert not np.array_equal(first, second)
@@ -282,7 +282,10 @@ def test_two_uses_of_a_dropout_in_one_graph_draw_two_masks():
 @pytest.mark.parametrize("per_sequence", [False, True])
 def test_dropout_masks_the_gradient_as_it_masks_the_values(per_sequence, rng):
     x, noise = pt.tensor3("x"), Noise(rng)
-    y, d = Dropout(0.4, noise, per_sequence)(x, training=True), rng.normal(size=(T, B, D))
+    y, d = (
+        Dropout(0.4, rng=noise, shared_over_time=per_sequence)(x, training=True),
+        rng.normal(size=(T, B, D)),
+    )
     wanted = [y, pytensor.grad((y * d).sum(), x)]
     xv = rng.normal(size=(T, B, D))
     got_y, d_x = pytensor.function([x], wanted, updates=noise.updates)(xv)
@@ -292,15 +295,18 @@ def test_dropout_masks_the_gradient_as_it_masks_the_values(per_sequence, rng):
 
 def test_dropout_of_nothing_and_dropout_in_use_are_x_itself(rng):
     x, noise = pt.tensor3("x"), Noise(rng)
-    assert Dropout(0.0, noise)(x, training=True) is x
-    assert Dropout(0.9, noise)(x, training=False) is x
-    assert Dropout(0.9, noise, per_sequence=True)(x, training=False) is x
+    assert Dropout(0.0, rng=noise)(x, training=True) is x
+    assert Dropout(0.9, rng=noise)(x, training=False) is x
+    assert Dropout(0.9, rng=noise, shared_over_time=True)(x, training=False) is x
     assert noise.updates == {}
 
 
 def test_dropout_fits_between_stacked_cells(rng):
     noise, x = Noise(rng), pt.tensor3("x")
-    cells, dropout = [LinearCell(D, 8, rng), LinearCell(8, 8, rng)], Dropout(0.5, noise, True)
+    cells, dropout = (
+        [LinearCell(D, 8, rng=rng), LinearCell(8, 8, rng=rng)],
+        Dropout(0.5, rng=noise, shared_over_time=True),
+    )
     outputs, _ = stack(cells, x, between=lambda h: dropout(h, training=True))
     run = pytensor.function([x], outputs, updates=noise.updates)
     xv = rng.normal(size=(T, B, D))
@@ -313,12 +319,12 @@ def test_dropout_fits_between_stacked_cells(rng):
 def network(rng):
     """Layers of all kinds, applied to tokens in a graph for training and in one for use."""
     noise = Noise(rng)
-    layers = [Embedding(5, D, rng), Dense(D, 6, rng), BatchNorm(6), LayerNorm(6)]
+    layers = [Embedding(5, D, rng=rng), Dense(D, 6, rng=rng), BatchNorm(6), LayerNorm(6)]
     embedding, dense, batch_norm, layer_norm = layers
 
     def graph(tokens, training):
         z = batch_norm(dense(embedding(tokens)), training=training)
-        return Dropout(0.5, noise)(layer_norm(z), training=training)
+        return Dropout(0.5, rng=noise)(layer_norm(z), training=training)
 
     return graph, layers, noise
 
@@ -357,7 +363,7 @@ def test_training_and_use_share_the_parameters_and_train_no_statistics(rng):
 
 def test_training_must_be_said_and_be_true_or_false(rng):
     x = pt.tensor3("x")
-    for layer in (Dropout(0.5, Noise(rng)), BatchNorm(D)):
+    for layer in (Dropout(0.5, rng=Noise(rng)), BatchNorm(D)):
         with pytest.raises(TypeError, match="training"):
             layer(x)
         with pytest.raises(TypeError, match="positional argument"):
@@ -430,15 +436,20 @@ def test_padding_may_hold_nan(training, dtype, rng):
 
 
 def test_weights_have_the_names_of_the_equations_and_of_the_layer(rng):
-    made = [Dense(2, 3, rng), Dense(2, 3, rng, bias=False), Embedding(2, 3, rng), LayerNorm(3)]
+    made = [
+        Dense(2, 3, rng=rng),
+        Dense(2, 3, rng=rng, bias=False),
+        Embedding(2, 3, rng=rng),
+        LayerNorm(3),
+    ]
     assert [[p.name for p in layer.params] for layer in made] == [
         ["W", "b"], ["W"], ["W"], ["gain", "b"],
     ]  # fmt: skip
-    named = [Dense(2, 3, rng, name="out"), Embedding(2, 3, rng, name="in"), LayerNorm(3, name="ln")]
+    named = [Dense(2, 3, rng=rng), Embedding(2, 3, rng=rng), LayerNorm(3)]
     assert [p.name for layer in named for p in layer.params] == [
         "out.W", "out.b", "in.W", "ln.gain", "ln.b",
     ]  # fmt: skip
-    norm = BatchNorm(3, name="bn")
+    norm = BatchNorm(3)
     assert [p.name for p in (*norm.params, *norm.statistics)] == [
         "bn.gain", "bn.b", "bn.running_mean", "bn.running_variance",
     ]  # fmt: skip
@@ -448,8 +459,8 @@ def test_weights_have_the_names_of_the_equations_and_of_the_layer(rng):
 @pytest.mark.parametrize("of_weights", ["float32", "float64"])
 def test_the_weights_dtype_decides(of_weights, floatX, rng):
     with pytensor.config.change_flags(floatX=of_weights):
-        layers = [Dense(D, 2, rng), LayerNorm(D), BatchNorm(D), BatchNorm(D), BatchNorm(D)]
-        embedding = Embedding(5, D, rng)
+        layers = [Dense(D, 2, rng=rng), LayerNorm(D), BatchNorm(D), BatchNorm(D), BatchNorm(D)]
+        embedding = Embedding(5, D, rng=rng)
     options = [{}, {}, {"training": False}, {"training": True}, {"training": True, "mask": MASK}]
     with pytensor.config.change_flags(floatX=floatX):
         assert embedding(MASK).dtype == of_weights
@@ -460,7 +471,7 @@ def test_the_weights_dtype_decides(of_weights, floatX, rng):
                     assert {u.dtype for u in layer.updates.values()} <= {of_weights}
                     layer.updates.clear()
             for per_sequence in (False, True):
-                y = Dropout(0.3, Noise(rng), per_sequence)(x, training=True)
+                y = Dropout(0.3, rng=Noise(rng), shared_over_time=per_sequence)(x, training=True)
                 assert y.dtype == x.dtype
 
 
@@ -468,7 +479,7 @@ def test_the_weights_dtype_decides(of_weights, floatX, rng):
 def test_sizes_of_one_known_in_advance_are_no_trouble(shape, rng):
     x, noise, norm = pt.tensor("x", shape=shape), Noise(rng), BatchNorm(1)
     xv = rng.normal(size=[3 if n is None else n for n in shape[:2]] + [1])
-    y = [Dense(1, 1, rng)(x), Dropout(0.5, noise, True)(x, training=True)]
+    y = [Dense(1, 1, rng=rng)(x), Dropout(0.5, rng=noise, shared_over_time=True)(x, training=True)]
     y.append(norm(x, training=xv.size > 1))
     wanted = [*y, *(pytensor.grad(v.sum(), x) for v in y)]
     for got in pytensor.function([x], wanted, updates={**noise.updates, **norm.updates})(xv):
@@ -481,7 +492,7 @@ def test_sizes_of_one_known_in_advance_are_no_trouble(shape, rng):
 @pytest.mark.parametrize("mode", ["FAST_COMPILE", NO_REWRITES], ids=["FAST_COMPILE", "no rewrites"])
 def test_tokens_that_are_not_in_the_vocabulary_are_refused(mode, rng):
     tokens = pt.lmatrix("tokens")
-    function = pytensor.function([tokens], Embedding(5, D, rng)(tokens), mode=mode)
+    function = pytensor.function([tokens], Embedding(5, D, rng=rng)(tokens), mode=mode)
     for wrong in (-1, 5):
         with pytest.raises(ValueError, match="a token is below 0, or not below n_tokens"):
             function([[0, 1], [wrong, 4]])
@@ -490,13 +501,13 @@ def test_tokens_that_are_not_in_the_vocabulary_are_refused(mode, rng):
 @pytest.mark.parametrize("dtype", ["float64", "bool"])
 def test_tokens_must_be_integers(dtype, rng):
     with pytest.raises(TypeError, match=f"the tokens have dtype {dtype}, .* use an integer array"):
-        Embedding(5, D, rng)(pt.matrix("tokens", dtype=dtype))
+        Embedding(5, D, rng=rng)(pt.matrix("tokens", dtype=dtype))
 
 
 def layers_with_features():
     rng = np.random.default_rng(0)
     return [
-        pytest.param(Dense(D, 2, rng), {}, id="dense"),
+        pytest.param(Dense(D, 2, rng=rng), {}, id="dense"),
         pytest.param(LayerNorm(D), {}, id="layer norm"),
         pytest.param(BatchNorm(D), {"training": True}, id="batch norm"),
         pytest.param(BatchNorm(D), {"training": False}, id="batch norm in use"),
@@ -541,17 +552,17 @@ def test_masks_that_do_not_fit_are_refused(rng):
 @pytest.mark.parametrize("rate", [-0.1, 1.0, np.nan])
 def test_dropout_rates_must_be_below_one(rate, rng):
     with pytest.raises(ValueError, match=r"but must be in \[0, 1\)"):
-        Dropout(rate, Noise(rng))
+        Dropout(rate, rng=Noise(rng))
 
 
 def test_dropout_refuses_what_it_cannot_use(rng):
     with pytest.raises(TypeError, match=r"draws from a symrnn\.noise\.Noise"):
-        Dropout(0.5, rng)
+        Dropout(0.5, rng=rng)
     for training in (True, False):
         with pytest.raises(ValueError, match="x has 2 axes, but one mask per sequence needs"):
-            Dropout(0.5, Noise(rng), per_sequence=True)(pt.matrix("x"), training=training)
+            Dropout(0.5, rng=Noise(rng), shared_over_time=True)(pt.matrix("x"), training=training)
         with pytest.raises(TypeError, match="x has dtype int64"):
-            Dropout(0.5, Noise(rng))(pt.lmatrix("x"), training=training)
+            Dropout(0.5, rng=Noise(rng))(pt.lmatrix("x"), training=training)
 
 
 def test_settings_that_make_no_sense_are_refused(rng):
@@ -581,11 +592,11 @@ def test_settings_that_make_no_sense_are_refused(rng):
 @pytest.mark.numba
 def test_numba_draws_new_masks_normalises_alike_and_refuses_unknown_tokens(rng):
     tokens, noise = pt.lmatrix("tokens"), Noise(rng)
-    embedding, norm = Embedding(40, D, rng), BatchNorm(D)
+    embedding, norm = Embedding(40, D, rng=rng), BatchNorm(D)
     draw_weights(embedding, rng)
     y = norm(embedding(tokens), training=True, mask=MASK)
     wanted = [y, pytensor.grad((y**3).sum(), embedding.W), *norm.updates.values()]
-    masked = Dropout(0.5, noise, per_sequence=True)(y + 1, training=True)
+    masked = Dropout(0.5, rng=noise, shared_over_time=True)(y + 1, training=True)
     fast = pytensor.function([tokens], [*wanted, masked], updates=noise.updates, mode="NUMBA")
     values = rng.integers(0, 40, size=(T, B))
     *one, first = fast(values)

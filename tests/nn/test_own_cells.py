@@ -47,7 +47,7 @@ def both_ways(floatX="float64"):
     for step in STEPS.values():
         cell = with_step(step)(D, H, rng)
         for backward, results in wanted.items():
-            outputs, _ = unroll(cell, x, backward=backward)
+            outputs, _ = unroll(cell, x, implementation=backward)
             params = list(cell.params)
             gradients = pytensor.grad((outputs**2).sum(), params, disconnected_inputs="ignore")
             results += [outputs, *gradients]
@@ -119,7 +119,7 @@ def test_a_gate_may_come_from_the_input_alone():
     rng, x = np.random.default_rng(0), pt.tensor3("x")
     cell, results = Highway(D, H, rng), []
     for backward in ("bptt", "autodiff"):
-        outputs, _ = unroll(cell, x, backward=backward)
+        outputs, _ = unroll(cell, x, implementation=backward)
         results += [outputs, *pytensor.grad((outputs**2).sum(), cell.params)]
     results = pytensor.function([x], results, mode=QUICK)(rng.normal(size=(T, B, D)))
     for a, b in zip(results[:4], results[4:], strict=True):

@@ -22,7 +22,7 @@ from symrnn.nn.cells import (
 )
 from symrnn.nn.random import Noise
 from symrnn.nn.recurrent import bidirectional, stack, unroll
-from symrnn.nn.states import CarriedState, learnt_state
+from symrnn.nn.states import CarriedState, learned_initial_state
 from symrnn.nn.wrappers import LayerNormalised, VariationalDropout, Zoneout
 
 T, B, D, H = 5, 3, 2, 4
@@ -125,20 +125,20 @@ def numpy_loop(cell, x, start, mask=None, reverse=False):
 
 
 CELLS = {
-    "linear": lambda rng: LinearCell(D, H, rng),
-    "elman": lambda rng: ElmanCell(D, H, rng),
-    "elman relu": lambda rng: ElmanCell(D, H, rng, "relu"),
-    "elman sigmoid": lambda rng: ElmanCell(D, H, rng, "sigmoid", bias=False),
-    "elman identity": lambda rng: ElmanCell(D, H, rng, "identity"),
-    "lstm": lambda rng: LSTMCell(D, H, rng),
-    "lstm peepholes": lambda rng: LSTMCell(D, H, rng, peepholes=True),
-    "lstm of 1997": lambda rng: LSTMCell(D, H, rng, gates="io", peepholes=True),
-    "carousel": lambda rng: LSTMCell(D, H, rng, gates="", bias=False),
-    "gru": lambda rng: GRUCell(D, H, rng),
-    "gru without bias": lambda rng: GRUCell(D, H, rng, bias=False),
-    "gru reset before": lambda rng: GRUCell(D, H, rng, reset="before"),
+    "linear": lambda rng: LinearCell(D, H, rng=rng),
+    "elman": lambda rng: ElmanCell(D, H, rng=rng),
+    "elman relu": lambda rng: ElmanCell(D, H, rng=rng, activation="relu"),
+    "elman sigmoid": lambda rng: ElmanCell(D, H, rng=rng, activation="sigmoid", bias=False),
+    "elman identity": lambda rng: ElmanCell(D, H, rng=rng, activation="identity"),
+    "lstm": lambda rng: LSTMCell(D, H, rng=rng),
+    "lstm peepholes": lambda rng: LSTMCell(D, H, rng=rng, peepholes=True),
+    "lstm of 1997": lambda rng: LSTMCell(D, H, rng=rng, gates="io", peepholes=True),
+    "carousel": lambda rng: LSTMCell(D, H, rng=rng, gates="", bias=False),
+    "gru": lambda rng: GRUCell(D, H, rng=rng),
+    "gru without bias": lambda rng: GRUCell(D, H, rng=rng, bias=False),
+    "gru reset before": lambda rng: GRUCell(D, H, rng=rng, reset="before"),
     "user's own": lambda rng: MixtureCell(D, H, rng),
-    "layer norm": lambda rng: LayerNormalised(LSTMCell(D, H, rng)),
+    "layer norm": lambda rng: LayerNormalised(LSTMCell(D, H, rng=rng)),
 }
 AUTOMATIC = {"gru reset before", "layer norm"}
 MASK = np.array([[1, 1, 0], [1, 1, 1], [1, 0, 1], [1, 0, 0], [1, 0, 0]])
@@ -165,7 +165,7 @@ def make(name, rng):
 
 def everything(cell, x, start, d, **options):
     """Outputs, final state, and gradients of a sum over all of them."""
-    outputs, final = unroll(cell, x, start, **options)
+    outputs, final = unroll(cell, x, initial_state=start, **options)
     terms = zip([outputs, *final], d, strict=True)
     cost = sum((v * c).sum() for v, c in terms)
     return [outputs, *final, *pytensor.grad(cost, [x, *start, *cell.params])]
@@ -230,7 +230,9 @@ def test_modes_agree(mode, rng):
     x, mask, wanted = pt.tensor("x", shape=(T, B, D)), pt.tensor("mask", shape=(T, B)), []
     for name in sorted(CELLS):
         cell = make(name, rng)
-        outputs, final = unroll(cell, x, mask=mask, reverse=name == "lstm peepholes", truncate=2)
+        outputs, final = unroll(
+            cell, x, mask=mask, reverse=name == "lstm peepholes", truncate_every=2
+        )
         cost = (outputs**2).sum() + sum((s**2).sum() for s in final)
         wanted += [outputs, *final, *pytensor.grad(cost, [x, *cell.params])]
     values = [rng.normal(size=(T, B, D)), MASK.astype(x.dtype)]
@@ -245,9 +247,9 @@ def test_jax_mode_says_that_it_needs_to_know_the_shape(backward, rng):
     pytest.importorskip("jax")
     x, cell = pt.tensor3("x"), make("lstm", rng)
     with pytest.raises(NotImplementedError, match=r"unknown shape.*shape=\(time.*NUMBA does not"):
-        compiled([x], unroll(cell, x, backward=backward)[0], "JAX")(np.ones((T, B, D)))
+        compiled([x], unroll(cell, x, implementation=backward)[0], "JAX")(np.ones((T, B, D)))
     x, mask = pt.tensor("x", shape=(T, B, D)), pt.matrix("mask")
-    f = compiled([x, mask], unroll(cell, x, mask=mask, backward=backward)[0], "JAX")
+    f = compiled([x, mask], unroll(cell, x, mask=mask, implementation=backward)[0], "JAX")
     with pytest.raises(ValueError, match=r"Expected \(5, 3\) but got \(3, 5\)"):
         f(np.ones((T, B, D)), np.ones((B, T)))
 
@@ -259,7 +261,7 @@ def test_jax_mode_draws_new_masks_at_each_call(rng):
     pytest.importorskip("jax")
     noise = Noise(np.random.default_rng(1))
     x = pt.tensor("x", shape=(T, B, D))
-    h, _ = unroll(Zoneout(make("lstm", rng), {"h": 0.5}, noise), x)
+    h, _ = unroll(Zoneout(make("lstm", rng), {"h": 0.5}, rng=noise), x)
     f, value = compiled([x], h, "JAX", updates=noise.updates), rng.normal(size=(T, B, D))
     assert (np.asarray(f(value)) != np.asarray(f(value))).any()
 
@@ -288,10 +290,10 @@ def test_verify_grad_passes(name, rng):
 def test_truncation_cuts_the_gradient_as_pieces_with_a_carried_state_do(name, backward, rng):
     cell, x = make(name, rng), pt.tensor3("x")
     d = rng.normal(size=(T, B, H))
-    outputs, _ = unroll(cell, x, truncate=2, backward=backward)
+    outputs, _ = unroll(cell, x, truncate_every=2, implementation=backward)
     state, pieces = None, []
     for piece in (x[:2], x[2:4], x[4:]):
-        h, state = unroll(cell, piece, state)
+        h, state = unroll(cell, piece, initial_state=state)
         state = [pytensor.gradient.disconnected_grad(s) for s in state]
         pieces.append(h)
     wanted = [
@@ -306,7 +308,7 @@ def test_truncation_cuts_the_gradient_as_pieces_with_a_carried_state_do(name, ba
 def test_second_derivatives_equal_those_of_the_scan(rng):
     cell, x, second = make("lstm", rng), pt.tensor3("x"), []
     for backward in ("bptt", "autodiff"):
-        outputs, final = unroll(cell, x, mask=MASK, backward=backward)
+        outputs, final = unroll(cell, x, mask=MASK, implementation=backward)
         first = pytensor.grad((outputs**2).sum() + final.c.sum(), [x, *cell.params])
         second += pytensor.grad(sum((g**2).sum() for g in first), [x, *cell.params])
     results = compiled([x], second)(rng.normal(size=(T, B, D)))
@@ -316,7 +318,7 @@ def test_second_derivatives_equal_those_of_the_scan(rng):
 @pytest.mark.parametrize("name", ["elman", "elman identity", "linear"])
 def test_second_derivatives_of_a_truncated_gradient_are_refused(name, rng):
     cell, x = make(name, rng), pt.tensor3("x")
-    first = pytensor.grad((unroll(cell, x, truncate=2)[0] ** 2).sum(), cell.W_x)
+    first = pytensor.grad((unroll(cell, x, truncate_every=2)[0] ** 2).sum(), cell.W_x)
     with pytest.raises(NotImplementedError, match=r"use unroll.*autodiff"):
         pytensor.grad((first**2).sum(), cell.W_x)
 
@@ -336,7 +338,7 @@ def test_two_like_recurrences_in_one_function_equal_the_two_apart(rng):
     x, mask, wanted = pt.tensor3("x"), pt.matrix("mask"), []
     for _ in range(2):
         cell = make("lstm peepholes", rng)
-        outputs, final = unroll(cell, x, mask=mask, truncate=2)
+        outputs, final = unroll(cell, x, mask=mask, truncate_every=2)
         cost = (outputs**2).sum() + final.c.sum()
         wanted += [outputs, final.c, *pytensor.grad(cost, cell.params)]
     values = [rng.normal(size=(T, B, D)), MASK.astype("float64")]
@@ -397,7 +399,7 @@ def test_padding_has_no_influence_on_gradients_even_if_it_is_nan(rng):
 def test_pieces_with_a_carried_state_equal_the_whole_and_reset_starts_anew(rng):
     cell, x = make("lstm", rng), pt.tensor3("x")
     carried = CarriedState(cell, B)
-    outputs, final = unroll(cell, x, carried.state)
+    outputs, final = unroll(cell, x, initial_state=carried.state)
     step = compiled([x], outputs, updates=carried.updates(final))
     value = rng.normal(size=(6, B, D))
     whole = step(value)
@@ -410,12 +412,12 @@ def test_pieces_with_a_carried_state_equal_the_whole_and_reset_starts_anew(rng):
 
 def test_a_learnt_state_is_shared_by_the_samples_and_gets_a_gradient(rng):
     cell, x = make("lstm", rng), pt.tensor3("x")
-    start = learnt_state(cell)
+    start = learned_initial_state(cell)
     for s in start:
         s.set_value(rng.normal(size=H))
-    outputs, _ = unroll(cell, x, start)
+    outputs, _ = unroll(cell, x, initial_state=start)
     h0, c0 = pt.matrices("h0", "c0")
-    given, _ = unroll(cell, x, (h0, c0))
+    given, _ = unroll(cell, x, initial_state=(h0, c0))
     f = compiled([x], [outputs, *pytensor.grad((outputs**2).sum(), list(start))])
     g = compiled([x, h0, c0], [given, *pytensor.grad((given**2).sum(), [h0, c0])])
     value = rng.normal(size=(T, B, D))
@@ -436,7 +438,11 @@ def test_bidirectional_merges_two_directions(merge, rng):
 
 
 def test_a_stack_feeds_each_layer_with_the_one_below(rng):
-    cells = [LSTMCell(D, H, rng), (GRUCell(H, 2, rng), GRUCell(H, 2, rng)), ElmanCell(H, 3, rng)]
+    cells = [
+        LSTMCell(D, H, rng=rng),
+        (GRUCell(H, 2, rng=rng), GRUCell(H, 2, rng=rng)),
+        ElmanCell(H, 3, rng=rng),
+    ]
     x, value = pt.tensor3("x"), rng.normal(size=(T, B, D))
     outputs, states = stack(cells, x, mask=MASK)
     a, _ = numpy_loop(cells[0], value, [np.zeros((B, H))] * 2, MASK)
@@ -454,9 +460,9 @@ def test_a_stack_feeds_each_layer_with_the_one_below(rng):
 def test_a_stack_with_residual_and_skip_connections_and_something_between(rng):
     x, value = pt.tensor3("x"), rng.normal(size=(T, B, D))
     zero = [np.zeros((B, H))]
-    cells = [ElmanCell(D, H, rng), ElmanCell(H, H, rng)]
+    cells = [ElmanCell(D, H, rng=rng), ElmanCell(H, H, rng=rng)]
     residual, _ = stack(cells, x, residual=True, between=lambda h: 2 * h)
-    skipping = [ElmanCell(D, H, rng), ElmanCell(H + D, H, rng)]
+    skipping = [ElmanCell(D, H, rng=rng), ElmanCell(H + D, H, rng=rng)]
     skip, _ = stack(skipping, x, skip=True)
     got = compiled([x], [residual, skip])(value)
     below = 2 * numpy_loop(cells[0], value, zero)[0]
@@ -471,7 +477,7 @@ def test_a_stack_with_residual_and_skip_connections_and_something_between(rng):
 
 def test_padding_stays_out_of_residual_connections(rng):
     with pytensor.config.change_flags(floatX="float32"):
-        cells = [ElmanCell(D, D, rng), ElmanCell(D, D, rng)]
+        cells = [ElmanCell(D, D, rng=rng), ElmanCell(D, D, rng=rng)]
     x, value = pt.dtensor3("x"), rng.normal(size=(T, B, D))
     outputs, _ = stack(cells, x, mask=MASK, residual=True)
     assert outputs.dtype == "float32"
@@ -482,11 +488,13 @@ def test_padding_stays_out_of_residual_connections(rng):
 
 
 def test_a_bidirectional_stack_has_the_gradients_of_plain_scans(rng):
-    cells = [(LSTMCell(D, H, rng), LSTMCell(D, H, rng)), GRUCell(H, H, rng)]
+    cells = [(LSTMCell(D, H, rng=rng), LSTMCell(D, H, rng=rng)), GRUCell(H, H, rng=rng)]
     params = [*cells[0][0].params, *cells[0][1].params, *cells[1].params]
     x, results = pt.tensor3("x"), []
     for backward in ("bptt", "autodiff"):
-        outputs, states = stack(cells, x, mask=MASK, merge="sum", backward=backward, residual=True)
+        outputs, states = stack(
+            cells, x, mask=MASK, merge="sum", implementation=backward, residual=True
+        )
         cost = (outputs**2).sum() + states[0][1].c.sum() + states[1].h.sum()
         results += [outputs, *pytensor.grad(cost, [x, *params])]
     results = compiled([x], results)(rng.normal(size=(T, B, D)))
@@ -505,8 +513,8 @@ def test_zoneout_has_the_gradient_of_the_plain_scan_with_the_same_masks(name, rn
     for backward in ("bptt", "autodiff"):
         noise = Fixed(np.random.default_rng(0))
         noise.fields = list(masks)
-        zoneout = Zoneout(cell, dict.fromkeys(masks, 0.4), noise)
-        outputs, final = unroll(zoneout, x, mask=MASK, truncate=2, backward=backward)
+        zoneout = Zoneout(cell, dict.fromkeys(masks, 0.4), rng=noise)
+        outputs, final = unroll(zoneout, x, mask=MASK, truncate_every=2, implementation=backward)
         cost = (outputs**2).sum() + final.h.sum()
         results += [outputs, *pytensor.grad(cost, [x, *cell.params])]
     results = compiled([x], results)(rng.normal(size=(T, B, D)))
@@ -517,13 +525,13 @@ def test_zoneout_keeps_units_at_random_in_training_and_mixes_in_use(rng):
     lstm, x = make("lstm", rng), pt.tensor3("x")
     value = rng.normal(size=(40, 20, D))
     noise = Noise(np.random.default_rng(5))
-    h, _ = unroll(Zoneout(lstm, {"h": 0.3}, noise), x)
+    h, _ = unroll(Zoneout(lstm, {"h": 0.3}, rng=noise), x)
     train = compiled([x], h, updates=noise.updates)
     first, second = train(value), train(value)
     kept = (first[1:] == first[:-1]).mean()
     assert 0.27 < kept < 0.33
     assert (first != second).any()
-    _, final = unroll(Zoneout(lstm, {"h": 0.3, "c": 0.5}, None), x, mask=MASK)
+    _, final = unroll(Zoneout(lstm, {"h": 0.3, "c": 0.5}, rng=None), x, mask=MASK)
     step = numpy_step(lstm)
     state = [np.zeros((B, H))] * 2
     for t in range(T):
@@ -532,15 +540,15 @@ def test_zoneout_keeps_units_at_random_in_training_and_mixes_in_use(rng):
         state = [np.where(MASK[t][:, None] > 0, m, s) for m, s in zip(mixed, state, strict=True)]
     close(compiled([x], list(final))(value[:T, :B]), state, 1e-13)
     with pytest.raises(ValueError, match="g is not in the cell's state"):
-        Zoneout(lstm, {"g": 0.1}, None)
+        Zoneout(lstm, {"g": 0.1}, rng=None)
     with pytest.raises(ValueError, match=r"must be in \[0, 1\)"):
-        Zoneout(lstm, {"h": 1.0}, None)
+        Zoneout(lstm, {"h": 1.0}, rng=None)
     with pytest.raises(TypeError, match=r"Noise\(numpy"):
-        Zoneout(lstm, {"h": 0.1}, np.random.default_rng(5))
+        Zoneout(lstm, {"h": 0.1}, rng=np.random.default_rng(5))
     with pytest.raises(TypeError, match=r"rates is 0.1.*\{'h': 0.1\}"):
-        Zoneout(lstm, 0.1, None)
+        Zoneout(lstm, 0.1, rng=None)
     with pytest.raises(TypeError, match="zoneout already"):
-        Zoneout(Zoneout(lstm, {"h": 0.1}, None), {"c": 0.1}, None)
+        Zoneout(Zoneout(lstm, {"h": 0.1}, rng=None), {"c": 0.1}, rng=None)
 
 
 class OneMask(Noise):
@@ -557,9 +565,9 @@ class OneMask(Noise):
 @pytest.mark.parametrize("name", ["lstm", "gru"])
 def test_variational_dropout_has_the_gradient_of_the_plain_scan(name, rng):
     cell, x, results = make(name, rng), pt.tensor3("x"), []
-    dropped = VariationalDropout(cell, 0.4, OneMask(rng.random((B, H)) < 0.6))
+    dropped = VariationalDropout(cell, 0.4, rng=OneMask(rng.random((B, H)) < 0.6))
     for backward in ("bptt", "autodiff"):
-        outputs, final = unroll(dropped, x, mask=MASK, truncate=2, backward=backward)
+        outputs, final = unroll(dropped, x, mask=MASK, truncate_every=2, implementation=backward)
         cost = (outputs**2).sum() + final.kept.sum()
         results += [outputs, *pytensor.grad(cost, [x, *cell.params])]
     assert is_fast(results[0])
@@ -569,8 +577,8 @@ def test_variational_dropout_has_the_gradient_of_the_plain_scan(name, rng):
 
 def test_variational_dropout_goes_around_the_other_wrappers(rng):
     cell, x, m = LayerNormalised(make("lstm", rng)), pt.tensor3("x"), rng.random((B, H)) < 0.6
-    zoneout = Zoneout(cell, {"c": 0.4}, None)
-    outputs, final = unroll(VariationalDropout(zoneout, 0.4, OneMask(m)), x, mask=MASK)
+    zoneout = Zoneout(cell, {"c": 0.4}, rng=None)
+    outputs, final = unroll(VariationalDropout(zoneout, 0.4, rng=OneMask(m)), x, mask=MASK)
     h, kept = compiled([x], [final.h, final.kept])(rng.normal(size=(T, B, D)))
     close([h], [m * kept / 0.6], 1e-14)
     assert outputs.ndim == final.c.ndim + 1
@@ -587,13 +595,13 @@ def test_variational_dropout_leaves_out_what_goes_into_the_product_and_to_the_la
         kept = (1 - u) * n + u * kept  # whole
         expected.append(kept * m / 0.6)
     x = pt.tensor3("x")
-    outputs, final = unroll(VariationalDropout(cell, 0.4, OneMask(m)), x)
+    outputs, final = unroll(VariationalDropout(cell, 0.4, rng=OneMask(m)), x)
     close(compiled([x], [outputs, final.kept])(value), [np.array(expected), kept], 1e-13)
 
 
 def test_variational_dropout_draws_new_masks_at_each_call_and_one_for_all_steps(rng):
     lstm, x, noise = make("lstm", rng), pt.tensor3("x"), Noise(np.random.default_rng(5))
-    h, _ = unroll(VariationalDropout(lstm, 0.3, noise), x)
+    h, _ = unroll(VariationalDropout(lstm, 0.3, rng=noise), x)
     train = compiled([x], h, updates=noise.updates)
     value = rng.normal(size=(5, 400, D))
     first, second = train(value), train(value)
@@ -601,44 +609,44 @@ def test_variational_dropout_draws_new_masks_at_each_call_and_one_for_all_steps(
         assert (out == out[0]).all()
         assert out[0].mean() == pytest.approx(0.3, abs=0.04)
     assert ((first == 0) != (second == 0)).any()
-    none, _ = unroll(VariationalDropout(lstm, 0.0, noise), x)
+    none, _ = unroll(VariationalDropout(lstm, 0.0, rng=noise), x)
     close(*([a] for a in compiled([x], [none, unroll(lstm, x)[0]])(value)), 1e-14)
 
 
 def test_variational_dropout_refuses_what_it_cannot_do(rng):
     lstm, noise = make("lstm", rng), Noise(np.random.default_rng(5))
     with pytest.raises(ValueError, match=r"rate is 1.0, but must be in \[0, 1\)"):
-        VariationalDropout(lstm, 1.0, noise)
+        VariationalDropout(lstm, 1.0, rng=noise)
     with pytest.raises(TypeError, match="in use, unroll the cell itself"):
-        VariationalDropout(lstm, 0.3, None)
+        VariationalDropout(lstm, 0.3, rng=None)
     with pytest.raises(TypeError, match="variational dropout already"):
-        VariationalDropout(VariationalDropout(lstm, 0.3, noise), 0.3, noise)
+        VariationalDropout(VariationalDropout(lstm, 0.3, rng=noise), 0.3, rng=noise)
 
 
 def test_layer_normalisation_refuses_what_it_cannot_do(rng):
     with pytest.raises(TypeError, match=r"inside, Zoneout\(LayerNormalised"):
-        LayerNormalised(Zoneout(LSTMCell(D, H, rng), {"h": 0.1}, None))
+        LayerNormalised(Zoneout(LSTMCell(D, H, rng=rng), {"h": 0.1}, rng=None))
     with pytest.raises(ValueError, match="2 units or more"):
-        LayerNormalised(LSTMCell(D, 1, rng))
+        LayerNormalised(LSTMCell(D, 1, rng=rng))
     with pytest.raises(ValueError, match="product inside its step"):
-        LayerNormalised(GRUCell(D, H, rng, reset="before"))
+        LayerNormalised(GRUCell(D, H, rng=rng, reset="before"))
     with pytest.raises(ValueError, match="epsilon"):
-        LayerNormalised(LSTMCell(D, H, rng), epsilon=-1)
+        LayerNormalised(LSTMCell(D, H, rng=rng), epsilon=-1)
 
 
 def test_states_have_the_dtype_and_the_name_of_their_cell(rng):
     with pytensor.config.change_flags(floatX="float32"):
-        cell = LayerNormalised(LSTMCell(D, H, rng, name="encoder"))
+        cell = LayerNormalised(LSTMCell(D, H, rng=rng))
     carried, x = CarriedState(cell, B), pt.ftensor3("x")
     assert [s.name for s in carried.state] == ["encoder.carried_h", "encoder.carried_c"]
-    assert [s.name for s in learnt_state(cell)] == ["encoder.h_0", "encoder.c_0"]
-    updates = carried.updates(unroll(cell, x, carried.state)[1])
+    assert [s.name for s in learned_initial_state(cell)] == ["encoder.h_0", "encoder.c_0"]
+    updates = carried.updates(unroll(cell, x, initial_state=carried.state)[1])
     compiled([x], [], updates=updates)(np.ones((T, B, D), "float32"))
     assert carried.state.h.get_value().dtype == "float32"
     with pytest.raises(ValueError, match="batch_size is 0"):
         CarriedState(cell, 0)
     with pytest.raises(TypeError, match="make one for each"):
-        learnt_state([cell])
+        learned_initial_state([cell])
     with pytest.raises(TypeError, match="the second of the two"):
         carried.updates(x)
 
@@ -676,7 +684,7 @@ def test_what_does_not_fit_is_refused_when_the_graph_is_built(rng):
     with pytest.raises(ValueError, match=r"mask has shape \(3, 5\) and x \(5, 3, 2\)"):
         unroll(cell, known, mask=MASK.T)
     with pytest.raises(ValueError, match=r"state h has shape \(2, 4\).*= \(3, 4\)"):
-        unroll(cell, known, (np.zeros((B - 1, H)), np.zeros((B, H))))
+        unroll(cell, known, initial_state=(np.zeros((B - 1, H)), np.zeros((B, H))))
     with pytest.raises(TypeError, match="first of the two that unroll returns"):
         unroll(cell, unroll(cell, x))
     with pytest.raises(TypeError, match="is no cell"):
@@ -684,7 +692,7 @@ def test_what_does_not_fit_is_refused_when_the_graph_is_built(rng):
     with pytest.raises(TypeError, match="takes no reverse"):
         bidirectional(cell, cell, x, reverse=True)
     with pytest.raises(ValueError, match="cells of one size, not of 4 and 3"):
-        bidirectional(cell, LSTMCell(D, 3, rng), x, merge="sum")
+        bidirectional(cell, LSTMCell(D, 3, rng=rng), x, merge="sum")
     with pytest.raises(ValueError, match="layer 0 has 3 cells"):
         stack([(cell, cell, cell)], x)
     with pytest.raises(ValueError, match="merge is 'product'"):
@@ -692,17 +700,17 @@ def test_what_does_not_fit_is_refused_when_the_graph_is_built(rng):
     with pytest.raises(TypeError, match=r"write \[cell\]"):
         stack(cell, x)
     with pytest.raises(ValueError, match=r"layer 1 is made for 2 inputs, but .* has 4 outputs"):
-        stack([cell, LSTMCell(D, H, rng)], x)
+        stack([cell, LSTMCell(D, H, rng=rng)], x)
     with pytest.raises(ValueError, match="at least one cell"):
         stack([], x)
     with pytest.raises(ValueError, match="1 layers got 2 initial states"):
         stack([cell], x, [None, None])
     with pytest.raises(ValueError, match="gates is 'oi'"):
-        LSTMCell(D, H, rng, gates="oi")
+        LSTMCell(D, H, rng=rng, gates="oi")
     with pytest.raises(ValueError, match="activation is 'swish'"):
-        ElmanCell(D, H, rng, "swish")
+        ElmanCell(D, H, rng=rng, activation="swish")
     with pytest.raises(ValueError, match="reset is 'never'"):
-        GRUCell(D, H, rng, reset="never")
+        GRUCell(D, H, rng=rng, reset="never")
 
 
 def test_a_step_that_returns_too_few_states_is_refused(rng):
@@ -727,10 +735,10 @@ def test_masks_that_do_not_fit_are_refused_when_called(rng):
 
 def test_variational_dropout_goes_on_from_a_carried_state_with_a_new_mask():
     rng, x = np.random.default_rng(0), pt.tensor3("x")
-    lstm, m = LSTMCell(D, H, rng), pt.matrix("m")
-    dropped = VariationalDropout(lstm, 0.4, OneMask(m))
+    lstm, m = LSTMCell(D, H, rng=rng), pt.matrix("m")
+    dropped = VariationalDropout(lstm, 0.4, rng=OneMask(m))
     carried = CarriedState(lstm, B)
-    outputs, final = unroll(dropped, x, dropped.start(carried.state))
+    outputs, final = unroll(dropped, x, initial_state=dropped.start(carried.state))
     inner = dropped.inner(final)
     assert type(inner) is LSTMState
     f = pytensor.function([x, m], [outputs, *inner], updates=carried.updates(inner), mode=QUICK)
@@ -751,9 +759,9 @@ def test_variational_dropout_goes_on_from_a_carried_state_with_a_new_mask():
 
 def test_a_mask_is_neither_carried_nor_learnt():
     rng = np.random.default_rng(0)
-    dropped = VariationalDropout(LSTMCell(D, H, rng), 0.4, Noise(rng))
-    for make in (learnt_state, lambda cell: CarriedState(cell, B)):
+    dropped = VariationalDropout(LSTMCell(D, H, rng=rng), 0.4, rng=Noise(rng))
+    for make in (learned_initial_state, lambda cell: CarriedState(cell, B)):
         with pytest.raises(TypeError, match="has a random mask in it"):
             make(dropped)
     with pytest.raises(ValueError, match=r"1 axes, but must be \(batch, n_hidden\)"):
-        dropped.start(learnt_state(dropped.cell))
+        dropped.start(learned_initial_state(dropped.cell))

@@ -40,7 +40,7 @@ def rng():
 
 @pytest.fixture
 def cell(rng):
-    cell = LinearCell(D, H, rng)
+    cell = LinearCell(D, H, rng=rng)
     for p in cell.params:
         p.set_value(rng.normal(size=p.get_value().shape) * 0.5)
     return cell
@@ -56,7 +56,7 @@ MODES = ["FAST_COMPILE", "CVM", pytest.param("NUMBA", marks=pytest.mark.numba)]
 @pytest.mark.parametrize("mode", MODES)
 def test_outputs_and_gradients_equal_a_numpy_loop(cell, rng, mode):
     x, h0, d = pt.tensor3("x"), pt.matrix("h0"), rng.normal(size=(T, B, H))
-    outputs, state = unroll(cell, x, (h0,))
+    outputs, state = unroll(cell, x, initial_state=(h0,))
     wrt = [x, h0, *cell.params]
     function = pytensor.function(
         [x, h0], [outputs, state.h, *pytensor.grad((outputs * d).sum(), wrt)], mode=mode
@@ -76,7 +76,7 @@ def test_jax_mode_gives_the_same_where_sizes_are_static(cell, rng):
     pytest.importorskip("jax")
     x = pt.tensor("x", shape=(T, B, D))
     h0 = pt.tensor("h0", shape=(B, H))
-    outputs, _ = unroll(cell, x, (h0,))
+    outputs, _ = unroll(cell, x, initial_state=(h0,))
     wrt = [x, h0, *cell.params]
     wanted = [outputs, *pytensor.grad((outputs**2).sum(), wrt)]
     xv, hv = rng.normal(size=(T, B, D)), rng.normal(size=(B, H))
@@ -89,9 +89,9 @@ def test_verify_grad_passes(rng):
     x = rng.normal(size=(3, 2, D))
 
     def final(W_x, W_h, b, h0):
-        cell = LinearCell(D, 2, rng)
+        cell = LinearCell(D, 2, rng=rng)
         cell.W_x, cell.W_h, cell.b = W_x, W_h, b
-        return unroll(cell, pt.as_tensor_variable(x), (h0,))[1].h
+        return unroll(cell, pt.as_tensor_variable(x), initial_state=(h0,))[1].h
 
     values = [rng.normal(size=s) for s in ((D, 2), (2, 2), (2,), (2, 2))]
     verify_grad(final, values, rng=rng, mode="FAST_COMPILE")
@@ -111,7 +111,7 @@ def test_the_state_starts_at_zero_by_default(cell, rng):
 
 def test_a_sequence_in_two_halves_gives_the_same_states(cell, rng):
     x, h0 = pt.tensor3("x"), pt.matrix("h0")
-    function = pytensor.function([x, h0], unroll(cell, x, (h0,))[0])
+    function = pytensor.function([x, h0], unroll(cell, x, initial_state=(h0,))[0])
     xv, zero = rng.normal(size=(6, B, D)), np.zeros((B, H))
     first = function(xv[:2], zero)
     second = function(xv[2:], first[-1])
@@ -124,7 +124,7 @@ def test_sizes_of_one_known_in_advance_are_no_trouble(cell, rng, shape):
     h0 = pt.tensor("h0", shape=(shape[1], H))
     xv = rng.normal(size=[n or 3 for n in shape])
     hv = rng.normal(size=(xv.shape[1], H))
-    got = pytensor.function([x, h0], unroll(cell, x, (h0,))[0])(xv, hv)
+    got = pytensor.function([x, h0], unroll(cell, x, initial_state=(h0,))[0])(xv, hv)
     np.testing.assert_allclose(got, numpy_loop(xv, hv, *weights(cell)), atol=1e-12)
 
 
@@ -142,7 +142,7 @@ def test_one_unit_and_no_bias_count_bits(rng):
 @pytest.mark.parametrize("mode", ["FAST_COMPILE", "NUMBA"])
 def test_two_like_scans_compiled_together_equal_the_two_apart(rng, mode):
     """PyTensor 3.0 merges like scans wrongly under numba if a state is a bare input slice."""
-    cells = [LinearCell(D, H, rng, bias=False), LinearCell(D, H, rng, bias=False)]
+    cells = [LinearCell(D, H, rng=rng, bias=False), LinearCell(D, H, rng=rng, bias=False)]
     x = pt.tensor3("x")
     outputs = [unroll(cell, x)[0] for cell in cells]
     xv = rng.normal(size=(T, B, D))
@@ -154,7 +154,7 @@ def test_two_like_scans_compiled_together_equal_the_two_apart(rng, mode):
 
 def test_float32_stays_float32(rng):
     with pytensor.config.change_flags(floatX="float32"):
-        cell = LinearCell(D, H, rng)
+        cell = LinearCell(D, H, rng=rng)
         x = pt.tensor3("x")
         outputs, state = unroll(cell, x)
     assert (x.dtype, outputs.dtype, state.h.dtype) == ("float32",) * 3
@@ -164,16 +164,16 @@ def test_float32_stays_float32(rng):
 @pytest.mark.parametrize("of_weights", ["float32", "float64"])
 def test_the_weights_dtype_decides(rng, floatX, of_weights):
     with pytensor.config.change_flags(floatX=of_weights):
-        cell = LinearCell(D, H, rng)
+        cell = LinearCell(D, H, rng=rng)
     with pytensor.config.change_flags(floatX=floatX):
         for x in (pt.ftensor3("x"), pt.dtensor3("x")):
             for start in (None, (pt.fmatrix("h0"),), (pt.dmatrix("h0"),)):
-                outputs, state = unroll(cell, x, start)
+                outputs, state = unroll(cell, x, initial_state=start)
                 assert (outputs.dtype, state.h.dtype) == (of_weights, of_weights)
 
 
 def test_named_cells_have_weights_of_different_names(rng):
-    cells = [LinearCell(D, H, rng, name="lower"), LinearCell(H, H, rng, name="upper")]
+    cells = [LinearCell(D, H, rng=rng), LinearCell(H, H, rng=rng)]
     names = [p.name for cell in cells for p in cell.params]
     assert names == ["lower.W_x", "lower.W_h", "lower.b", "upper.W_x", "upper.W_h", "upper.b"]
 
@@ -228,12 +228,12 @@ def test_cell_and_input_in_the_wrong_order_are_refused(cell):
 def test_initial_states_that_do_not_fit_are_refused(cell):
     x, h0 = pt.tensor3("x"), pt.matrix("h0")
     with pytest.raises(TypeError, match=r"a single array h is \(h,\)"):
-        unroll(cell, x, h0)
+        unroll(cell, x, initial_state=h0)
     with pytest.raises(ValueError, match=r"a tuple like HiddenState\(h\)"):
-        unroll(cell, x, (h0, h0))
+        unroll(cell, x, initial_state=(h0, h0))
     with pytest.raises(ValueError, match=r"h has shape \(None, None, None\), but must"):
-        unroll(cell, x, (pt.tensor3("h0"),))
-    function = pytensor.function([x, h0], unroll(cell, x, (h0,))[0])
+        unroll(cell, x, initial_state=(pt.tensor3("h0"),))
+    function = pytensor.function([x, h0], unroll(cell, x, initial_state=(h0,))[0])
     for shape in ((B + 1, H), (B, H - 1), (1, H)):
         with pytest.raises(ValueError, match=r"is not \(batch, n_hidden\)"):
             function(np.ones((T, B, D)), np.ones(shape))
@@ -241,8 +241,8 @@ def test_initial_states_that_do_not_fit_are_refused(cell):
 
 def test_cells_refuse_weights_of_another_shape(rng):
     with pytest.raises(ValueError, match=r"W_x has shape \(2, 4\)"):
-        LinearCell(2, 4, rng, W_x=np.ones((4, 2)))
+        LinearCell(2, 4, rng=rng, W_x=np.ones((4, 2)))
     with pytest.raises(ValueError, match="every size must be at least 1"):
-        LinearCell(2, 0, rng)
+        LinearCell(2, 0, rng=rng)
     with pytest.raises(ValueError, match="give it a generator"):
         LinearCell(2, 4)

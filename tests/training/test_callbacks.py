@@ -57,11 +57,11 @@ def test_early_stopping_refuses_what_is_no_loss_no_weight_and_no_patience():
         stopping(np.ones(3))
     for patience in (0, -1, 2.5):
         with pytest.raises(ValueError, match=f"patience is {patience}, but must be a whole number"):
-            EarlyStopping([w], patience)
+            EarlyStopping([w], patience=patience)
     with pytest.raises(ValueError, match="params is empty"):
-        EarlyStopping([], 2)
+        EarlyStopping([], patience=2)
     with pytest.raises(TypeError, match=r"must be a list: write \[w\]"):
-        EarlyStopping(w, 2)
+        EarlyStopping(w, patience=2)
 
 
 def test_without_patience_it_only_keeps_the_best_weights():
@@ -107,7 +107,7 @@ def test_both_go_on_exactly_from_a_saved_state(cut):
 
     def make():
         w, rate = pytensor.shared(np.array(0.0), name="w"), rate_of()
-        return w, rate, EarlyStopping([w], 4), ReduceOnPlateau(rate, patience=2)
+        return w, rate, EarlyStopping([w], patience=4), ReduceOnPlateau(rate, patience=2)
 
     def tell(which, losses):
         w, rate, stopping, reduce = which

@@ -82,7 +82,7 @@ def test_ctrl_c_within_an_epoch_loses_nothing_with_the_recipe_of_the_docstring(p
             epoch, made = divmod(int(which.n.get_value()), training.N_BATCHES)
             order = np.random.default_rng([1, epoch])
             arrays, size = [training.X, training.T], 12 // training.N_BATCHES
-            return itertools.islice(minibatches(arrays, size, order, axes=[1, 0]), made, None)
+            return itertools.islice(minibatches(arrays, size, rng=order, axes=[1, 0]), made, None)
 
         def press(number, loss):
             if number == press_at:

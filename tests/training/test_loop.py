@@ -119,7 +119,7 @@ def test_batches_may_be_made_anew_for_each_epoch():
     seen = []
     history = train(
         lambda x, t: seen.append((x, t)) or 0.0,
-        lambda: minibatches([x, t], 2, rng, axes=[1, 0]),
+        lambda: minibatches([x, t], 2, rng=rng, axes=[1, 0]),
         epochs=2,
         progress=False,
     )

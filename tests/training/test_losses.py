@@ -59,7 +59,7 @@ def test_label_smoothing_is_the_cross_entropy_with_smoothed_targets(a, rng):
         -(q * log_p).sum(-1).mean(), rel=1e-12
     )
     mask = np.array([[1, 1], [1, 0], [0, 0]])
-    masked = losses.categorical_cross_entropy(z, t, mask, label_smoothing=a)
+    masked = losses.categorical_cross_entropy(z, t, mask=mask, label_smoothing=a)
     logits[2] = np.nan
     assert evaluate(masked, z, logits, t, target) == pytest.approx(
         -(q * log_p).sum(-1)[mask == 1].mean(), rel=1e-12
@@ -181,16 +181,16 @@ def test_categorical_targets_must_be_classes():
 
 def test_masks_of_another_shape_are_refused():
     y, mask = pt.matrix("y"), pt.vector("mask")
-    loss = losses.mean_squared_error(y, np.ones((4, 3)), mask)
+    loss = losses.mean_squared_error(y, np.ones((4, 3)), mask=mask)
     with pytest.raises(ValueError, match="leading axes"):
         evaluate(loss, y, np.ones((4, 3)), mask, np.ones(3))
     with pytest.raises(ValueError, match="the mask has 3 axes and the target 2"):
-        losses.mean_squared_error(y, y, pt.tensor3("mask"))
+        losses.mean_squared_error(y, y, mask=pt.tensor3("mask"))
 
 
 def test_padding_targets_may_be_no_class_where_the_mask_is_zero(rng):
     z, target, mask = pt.matrix("z"), np.array([2, 0, -1]), np.array([1, 1, 0])
-    masked = losses.categorical_cross_entropy(z, target, mask)
+    masked = losses.categorical_cross_entropy(z, target, mask=mask)
     whole = losses.categorical_cross_entropy(z[:2], target[:2])
     a, b = pytensor.function([z], [masked, whole])(rng.normal(size=(3, 3)))
     assert a == pytest.approx(float(b), rel=1e-12)

@@ -236,7 +236,7 @@ def test_adam_keeps_its_digits_in_float32():
 def test_centred_rmsprop_survives_a_variance_that_rounds_below_zero():
     w = pytensor.shared(np.array(1.0, dtype="float32"), name="w")
     g = pt.constant(np.float32(0.1))
-    rule = updates.rmsprop([g], [w], 0.001, centred=True, epsilon=1e-8)
+    rule = updates.rmsprop([g], [w], 0.001, centered=True, epsilon=1e-8)
     step = pytensor.function([], updates=rule)
     for _ in range(200):  # all gradients are equal, so the variance goes to 0
         step()
@@ -248,7 +248,7 @@ def test_rmsprop_of_the_published_speed_has_epsilon_in_the_root():
     step = pytensor.function(
         [],
         updates=updates.rmsprop(
-            w**2, [w], 0.1, rho=0.5, epsilon=10.0, centred=True, mu=0.6, nesterov=True,
+            w**2, [w], 0.1, rho=0.5, epsilon=10.0, centered=True, mu=0.6, nesterov=True,
             epsilon_in_root=True,
         ),
     )  # fmt: skip

@@ -9,14 +9,20 @@ from symrnn.training import schedules
 N = np.arange(12)
 FORMULAS = {
     "constant": (lambda t: schedules.constant(t, 0.3), np.full(12, 0.3)),
-    "step_decay": (lambda t: schedules.step_decay(t, 0.3, 0.5, every=4), 0.3 * 0.5 ** (N // 4)),
-    "exponential": (lambda t: schedules.exponential(t, 0.3, 0.5, every=4), 0.3 * 0.5 ** (N / 4)),
+    "step_decay": (
+        lambda t: schedules.step_decay(t, 0.3, factor=0.5, every=4),
+        0.3 * 0.5 ** (N // 4),
+    ),
+    "exponential": (
+        lambda t: schedules.exponential(t, 0.3, factor=0.5, every=4),
+        0.3 * 0.5 ** (N / 4),
+    ),
     "natural_exponential": (
-        lambda t: schedules.natural_exponential(t, 0.3, 0.7, every=5),
+        lambda t: schedules.natural_exponential(t, 0.3, decay=0.7, every=5),
         0.3 * np.exp(-0.7 * N / 5),
     ),
     "inverse_time": (
-        lambda t: schedules.inverse_time(t, 0.3, 0.7, every=5),
+        lambda t: schedules.inverse_time(t, 0.3, decay=0.7, every=5),
         0.3 / (1 + 0.7 * N / 5),
     ),
     "linear_to_zero": (
@@ -24,11 +30,11 @@ FORMULAS = {
         0.3 * np.clip((8 - N) / 4, 0, 1),
     ),
     "cosine": (
-        lambda t: schedules.cosine(t, 0.3, n_steps=8, last_rate=0.1),
+        lambda t: schedules.cosine(t, 0.3, n_steps=8, final_learning_rate=0.1),
         0.1 + 0.2 * (1 + np.cos(np.pi * np.minimum(N / 8, 1))) / 2,
     ),
     "warm_up": (
-        lambda t: schedules.warm_up(t, schedules.exponential(t, 0.3, 0.9), n_steps=5),
+        lambda t: schedules.warm_up(t, schedules.exponential(t, 0.3, factor=0.9), n_steps=5),
         0.3 * 0.9**N * np.minimum((N + 1) / 5, 1),
     ),
     "warm_up of a number": (
@@ -75,19 +81,22 @@ def test_rates_have_floatx(name):
     ("make", "message"),
     [
         (lambda t: schedules.constant(t, 0), "rate is 0"),
-        (lambda t: schedules.step_decay(t, -1, 0.5, 10), "rate is -1"),
-        (lambda t: schedules.step_decay(t, 1, 0, 10), "factor is 0"),
-        (lambda t: schedules.exponential(t, 1, 0.5, 0), "every is 0"),
-        (lambda t: schedules.natural_exponential(t, 1, -2), "decay is -2"),
-        (lambda t: schedules.inverse_time(t, 1, 0), "decay is 0"),
-        (lambda t: schedules.cosine(t, 1, 0), "n_steps is 0"),
-        (lambda t: schedules.linear_to_zero(t, 1, 4, 5), "n_last is 5"),
-        (lambda t: schedules.linear_to_zero(t, 1, 4, 0), "n_last is 0"),
-        (lambda t: schedules.cosine(t, 1, 10, last_rate=2), "last_rate is 2"),
-        (lambda t: schedules.warm_up(t, 0, 10), "rate is 0"),
-        (lambda t: schedules.warm_up(t, 1, 0), "n_steps is 0"),
-        (lambda t: schedules.exponential(t, 1, 0.5, np.nan), "every is nan"),
-        (lambda t: schedules.cosine(t, pytensor.shared(0.1), 10), "rate is .* a positive number"),
+        (lambda t: schedules.step_decay(t, -1, factor=0.5, every=10), "rate is -1"),
+        (lambda t: schedules.step_decay(t, 1, factor=0, every=10), "factor is 0"),
+        (lambda t: schedules.exponential(t, 1, factor=0.5, every=0), "every is 0"),
+        (lambda t: schedules.natural_exponential(t, 1, decay=-2), "decay is -2"),
+        (lambda t: schedules.inverse_time(t, 1, decay=0), "decay is 0"),
+        (lambda t: schedules.cosine(t, 1, n_steps=0), "n_steps is 0"),
+        (lambda t: schedules.linear_to_zero(t, 1, n_steps=4, n_last=5), "n_last is 5"),
+        (lambda t: schedules.linear_to_zero(t, 1, n_steps=4, n_last=0), "n_last is 0"),
+        (lambda t: schedules.cosine(t, 1, n_steps=10, final_learning_rate=2), "last_rate is 2"),
+        (lambda t: schedules.warm_up(t, 0, n_steps=10), "rate is 0"),
+        (lambda t: schedules.warm_up(t, 1, n_steps=0), "n_steps is 0"),
+        (lambda t: schedules.exponential(t, 1, factor=0.5, every=np.nan), "every is nan"),
+        (
+            lambda t: schedules.cosine(t, pytensor.shared(0.1), n_steps=10),
+            "rate is .* a positive number",
+        ),
     ],
 )
 def test_numbers_out_of_range_are_refused(make, message):
@@ -98,4 +107,4 @@ def test_numbers_out_of_range_are_refused(make, message):
 def test_the_counter_must_be_one_integer():
     for t in (pt.scalar("t"), pt.lvector("t")):
         with pytest.raises(ValueError, match=r"make it with step_counter\(\)"):
-            schedules.exponential(t, 1, 0.5)
+            schedules.exponential(t, 1, factor=0.5)

@@ -172,7 +172,7 @@ def test_differences_above_rounding_stop_the_lesson():
 
 def test_the_product_before_the_loop_changes_no_number():
     rng = np.random.default_rng(4)
-    cell = lesson.ElmanCell(2, 3, rng)
+    cell = lesson.ElmanCell(2, 3, rng=rng)
     x = pt.tensor3("x")
     graphs = [f(x, *cell.params)[0] for f in (lesson.elman_by_hand, lesson.elman_product_outside)]
     inside, outside = pytensor.function([x], graphs, mode="FAST_COMPILE")(

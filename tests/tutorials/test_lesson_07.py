@@ -23,7 +23,9 @@ def test_the_flow_of_a_tanh_net_equals_a_product_of_jacobians():
     rng = np.random.default_rng(3)
     W_h = rng.normal(size=(4, 4))
     flow = lesson.elman_flow("tanh", W_h, 6)
-    W_x = lesson.ElmanCell(1, 4, np.random.default_rng(0), "tanh", W_h=W_h).W_x.get_value()
+    W_x = lesson.ElmanCell(
+        1, 4, rng=np.random.default_rng(0), activation="tanh", W_h=W_h
+    ).W_x.get_value()
     x = np.random.default_rng(1).normal(size=(6, 4, 1))
     h, states = np.zeros((4, 4)), []
     for x_t in x:

@@ -76,7 +76,7 @@ def test_every_validation_pair_that_bigrams_see_is_also_given_to_the_net(quick):
 def test_new_masks_along_time_are_those_of_a_plain_loop(memory):
     """The masks come in beside the gates: what NumPy makes of both is what the scan makes."""
     rng = np.random.default_rng(1)
-    cell = LSTMCell(3, 4, rng)
+    cell = LSTMCell(3, 4, rng=rng)
     masked = lesson.MaskedAlongTime(cell, 0.5, Noise(rng), memory)
     x = pt.constant(rng.normal(size=(6, 2, 3)))
     drawn = masked.project(x)

@@ -41,7 +41,7 @@ def test_a_sum_goes_up_and_not_on_in_time():
 
 def test_the_gradient_of_a_residual_layer_is_the_plain_one_and_what_came_from_above():
     rng = np.random.default_rng(1)
-    cell, x = LSTMCell(3, 3, rng), pt.as_tensor_variable(rng.normal(size=(4, 2, 3)))
+    cell, x = LSTMCell(3, 3, rng=rng), pt.as_tensor_variable(rng.normal(size=(4, 2, 3)))
     weights = rng.normal(size=(4, 2, 3))  # the gradient that comes from above
     plain, residual = (
         pytensor.grad((lesson.outputs_of_layers([cell], x, r)[1] * weights).sum(), x)
@@ -60,7 +60,7 @@ def test_gradients_fall_over_plain_layers_and_do_not_with_residual_connections(q
 def test_the_gradient_of_the_input_is_that_of_finite_differences():
     """The norm of g^0, by changing x along it: the loss changes by as much as the norm says."""
     rng = np.random.default_rng(2)
-    cells = [ElmanCell(3, 3, rng) for _ in range(2)]
+    cells = [ElmanCell(3, 3, rng=rng) for _ in range(2)]
     x, eps = rng.normal(size=(4, 2, 3)), 1e-6
     variable = pt.tensor3("x", dtype="float64")
     top = lesson.outputs_of_layers(cells, variable, residual=True)[-1]

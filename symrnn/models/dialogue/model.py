@@ -129,7 +129,7 @@ class DialogueModel(Variational):
             raise ValueError(f"n_latent is {n_latent}, but must be 0 (no z) or more")
         self.n_tokens, self.n_latent, self.last_only = n_tokens, n_latent, last_only
         self.noise = Noise(rng)
-        self.embedding = Embedding(n_tokens + 2, n_embed, rng, W_embed, name="embedding")
+        self.embedding = Embedding(n_tokens + 2, n_embed, rng=rng, W=W_embed)
         self.encoder = cell(n_embed, n_hidden, rng, name="encoder")
         self.context = cell(n_hidden, n_hidden, rng, name="context") if context else None
         self.decoder = Decoder(

@@ -113,10 +113,10 @@ class Replier:
             raise ValueError("latent_rng draws z, but the model has none: make it with n_latent=8")
         check_drawing(word_rng, self.model.n_tokens, temperature, top_k, top_p, "word_rng")
         kept = [d[-self.most_turns :] if self.most_turns else d for d in dialogues]
-        ids = self.words.encode(kept, self.longest_read)
+        ids = self.words.encode(kept, longest=self.longest_read)
         replies: list[str] = []
         for k in range(0, len(ids), TOGETHER):
-            batch = padded_dialogues(ids[k : k + TOGETHER], self.words.eos)
+            batch = padded_dialogues(ids[k : k + TOGETHER], eos=self.words.eos)
             d, *prior = self.read(*batch)
             if prior:
                 mean, log_variance = prior

@@ -12,7 +12,7 @@ from pytensor.tensor.variable import TensorVariable
 from symrnn.nn.cells import Cell, LSTMCell
 from symrnn.nn.initializers import Initializer, uniform
 from symrnn.nn.layers import Dense, Dropout, Embedding
-from symrnn.nn.module import shared_parameter
+from symrnn.nn.module import parameter
 from symrnn.nn.random import Noise
 from symrnn.nn.recurrent import stack
 from symrnn.nn.states import CarriedState
@@ -111,7 +111,7 @@ class LanguageModel:
                 f"n_hidden is {n_hidden} and n_embed {n_embed}"
             )
         self.n_tokens, self.tied, self.variational = n_tokens, tied, variational
-        self.embedding = Embedding(n_tokens, n_embed, rng, W_embed, name="embedding")
+        self.embedding = Embedding(n_tokens, n_embed, rng=rng, W=W_embed)
         widths = [n_embed, *[n_hidden] * n_layers]
         self.cells = [
             cell(widths[k], widths[k + 1], rng, name=f"layer{k + 1}") for k in range(n_layers)
@@ -119,13 +119,13 @@ class LanguageModel:
         self.params = [*self.embedding.params, *(p for c in self.cells for p in c.params)]
         self.output: Dense | None = None
         if tied:
-            self.b = shared_parameter("output.b", (n_tokens,), np.zeros(n_tokens))
+            self.b = parameter("output.b", (n_tokens,), np.zeros(n_tokens))
             self.params.append(self.b)
         else:
-            self.output = Dense(n_hidden, n_tokens, rng, name="output")
+            self.output = Dense(n_hidden, n_tokens, rng=rng)
             self.params += self.output.params
         self.noise = Noise(rng)
-        self.dropout = Dropout(dropout, self.noise, per_sequence=variational)
+        self.dropout = Dropout(dropout, rng=self.noise, shared_over_time=variational)
 
     def logits(
         self, x: Any, initial_state: Sequence[Any] | None = None, training: bool = False
@@ -169,7 +169,7 @@ class LanguageModel:
         self, e: TensorVariable, initial_state: Sequence[Any] | None
     ) -> tuple[TensorVariable, list[Any]]:
         """The layers with one mask each for all steps: on what goes up and what goes on."""
-        cells = [VariationalDropout(cell, self.dropout.rate, self.noise) for cell in self.cells]
+        cells = [VariationalDropout(cell, self.dropout.rate, rng=self.noise) for cell in self.cells]
         if initial_state is not None:
             initial_state = [c.start(s) for c, s in zip(cells, initial_state, strict=True)]
         h, states = stack(cells, e, initial_state)

@@ -12,7 +12,7 @@ from symrnn._validate import check_whole
 from symrnn.compiling.modes import QUICK
 from symrnn.models.seq2seq.transformer import Tokens
 from symrnn.nn.layers import Dense, Dropout, LayerNorm
-from symrnn.nn.module import shared_parameter
+from symrnn.nn.module import parameter
 from symrnn.nn.random import Noise
 from symrnn.nn.transformer import TransformerLayer
 from symrnn.training.losses import categorical_cross_entropy
@@ -97,19 +97,19 @@ class TransformerLM:
         self.tokens = Tokens(n_tokens, n_features, positions, rng, "embedding")
         self.layers = [
             TransformerLayer(
-                n_features, n_heads, n_hidden, rng, norm=norm,
-                activation=activation, name=f"layer{k + 1}",
+                n_features, n_heads, n_hidden, rng=rng, norm=norm,
+                activation=activation,
             )
             for k in range(n_layers)
         ]  # fmt: skip
-        self.norm = LayerNorm(n_features, name="norm") if norm == "pre" else None
-        self.output = None if tied else Dense(n_features, n_tokens, rng, name="output")
-        self.b = shared_parameter("output.b", (n_tokens,), np.zeros(n_tokens)) if tied else None
+        self.norm = LayerNorm(n_features) if norm == "pre" else None
+        self.output = None if tied else Dense(n_features, n_tokens, rng=rng)
+        self.b = parameter("output.b", (n_tokens,), np.zeros(n_tokens)) if tied else None
         parts = [self.tokens, *self.layers, self.norm, self.output]
         self.params: list[Any] = [p for part in parts if part for p in part.params]
         self.params += [] if self.b is None else [self.b]
         self.noise = Noise(rng)
-        self.dropout = Dropout(dropout, self.noise)
+        self.dropout = Dropout(dropout, rng=self.noise)
 
     def logits(
         self, x: Any, past: list[Any] | None = None, training: bool = False
@@ -174,7 +174,9 @@ class TransformerLM:
         others = set(self.noise.updates)  # masks of graphs that were built before
         x, t, loss = self._loss(training=True)
         masks = {rng: after for rng, after in self.noise.updates.items() if rng not in others}
-        return pytensor.function([x, t], loss, updates=optimizer(loss, self.params) | masks, mode=mode)
+        return pytensor.function(
+            [x, t], loss, updates=optimizer(loss, self.params) | masks, mode=mode
+        )
 
     def compile_evaluation(self, mode: Any = QUICK) -> Any:
         """Compile ``(x, t) -> loss`` without dropout."""

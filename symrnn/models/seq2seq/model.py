@@ -166,8 +166,8 @@ class Seq2Seq:
                 self.known.append("keys")
         self.feeds_input = attention is not None and feeding != "output"
         self.feeds_output = attention is not None and feeding != "input"
-        self.embed_source = Embedding(n_source, n_embed, rng, W_embed, name="source")
-        self.embed_target = Embedding(n_target + 1, n_embed, rng, W_embed, name="target")
+        self.embed_source = Embedding(n_source, n_embed, rng=rng, W=W_embed)
+        self.embed_target = Embedding(n_target + 1, n_embed, rng=rng, W=W_embed)
         self.encoder: list[Any] = []
         self.decoder: list[Cell] = []
         for k in range(n_layers):
@@ -183,9 +183,9 @@ class Seq2Seq:
             self.decoder.append(cell(n_in, n_hidden, rng, name=f"decoder{k + 1}"))
         self.attention: Attention | None = None
         if attention is not None:
-            self.attention = Attention(attention, n_hidden, n_hidden, rng, name="attention")
+            self.attention = Attention(attention, n_hidden, n_hidden, rng=rng)
         n_out = n_hidden * (1 + peeky + self.feeds_output)
-        self.output = Dense(n_out, n_target, rng, name="output")
+        self.output = Dense(n_out, n_target, rng=rng)
         layers = [c for layer in self.encoder for c in (layer if bidirectional else [layer])]
         attending = [] if self.attention is None else [self.attention]
         parts = [
@@ -193,7 +193,7 @@ class Seq2Seq:
         ]  # fmt: skip
         self.params = [p for part in parts for p in part.params]
         self.noise = Noise(rng)
-        self.dropout = Dropout(dropout, self.noise)
+        self.dropout = Dropout(dropout, rng=self.noise)
 
     def encode(self, source: Any, mask: Any, training: bool = False) -> Encoded:
         """Read a batch of sources.
@@ -435,7 +435,9 @@ class Seq2Seq:
         batch = pair_variables()
         loss = self.loss(*batch, training=True, own=own)
         masks = {rng: after for rng, after in self.noise.updates.items() if rng not in others}
-        return pytensor.function([*batch], loss, updates=optimizer(loss, self.params) | masks, mode=mode)
+        return pytensor.function(
+            [*batch], loss, updates=optimizer(loss, self.params) | masks, mode=mode
+        )
 
     def compile_loss(self, mode: Any = None) -> Any:
         """Compile ``(source, source_mask, target, target_mask) -> loss`` without dropout.

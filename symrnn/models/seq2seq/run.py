@@ -183,7 +183,9 @@ class Seq2SeqRun(TrainingRun):
                 return batches
         s, both = self.settings, self.vocabularies
         encoded = both.encode(pairs)
-        batches = pair_batches(*encoded, batch_size=s.batch_size, eos=both.target.eos, by_length=s.by_length)
+        batches = pair_batches(
+            *encoded, batch_size=s.batch_size, eos=both.target.eos, by_length=s.by_length
+        )
         self._batches.append((pairs, batches))
         return batches
 

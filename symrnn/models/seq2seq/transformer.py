@@ -14,7 +14,7 @@ from symrnn.compiling.modes import QUICK
 from symrnn.models.seq2seq.model import pair_variables
 from symrnn.nn.initializers import normal
 from symrnn.nn.layers import Dense, Dropout, Embedding, LayerNorm
-from symrnn.nn.module import shared_parameter
+from symrnn.nn.module import parameter
 from symrnn.nn.random import Noise
 from symrnn.nn.transformer import Drop, Positions, TransformerLayer
 from symrnn.training.losses import categorical_cross_entropy
@@ -125,16 +125,23 @@ class Transformer:
 
         def layer(name: str, memory: bool) -> TransformerLayer:
             return TransformerLayer(
-                n_features, n_heads, n_hidden, rng, memory, norm, activation, name
+                n_features,
+                n_heads,
+                n_hidden,
+                rng=rng,
+                memory=memory,
+                norm=norm,
+                activation=activation,
+                name=name,
             )
 
         self.encoder = [layer(f"encoder{k + 1}", memory=False) for k in range(n_layers)]
         self.decoder = [layer(f"decoder{k + 1}", memory=True) for k in range(n_layers)]
         pre = norm == "pre"
-        self.encoder_norm = LayerNorm(n_features, name="encoder.norm") if pre else None
-        self.decoder_norm = LayerNorm(n_features, name="decoder.norm") if pre else None
-        self.output = None if tied else Dense(n_features, n_target, rng, name="output")
-        self.b = shared_parameter("output.b", (n_target,), np.zeros(n_target)) if tied else None
+        self.encoder_norm = LayerNorm(n_features) if pre else None
+        self.decoder_norm = LayerNorm(n_features) if pre else None
+        self.output = None if tied else Dense(n_features, n_target, rng=rng)
+        self.b = parameter("output.b", (n_target,), np.zeros(n_target)) if tied else None
         parts = [
             self.source, self.target, *self.encoder, self.encoder_norm, *self.decoder,
             self.decoder_norm, self.output,
@@ -144,7 +151,7 @@ class Transformer:
         self.attention = self.decoder[-1].cross
         self.known = ["mask", *(f"keys_values{k + 1}" for k in range(n_layers))]
         self.noise = Noise(rng)
-        self.dropout = Dropout(dropout, self.noise)
+        self.dropout = Dropout(dropout, rng=self.noise)
 
     def encode(self, source: Any, mask: Any, training: bool = False) -> Encoded:
         """Read a batch of sources.
@@ -284,7 +291,9 @@ class Transformer:
         batch = pair_variables()
         loss = self.loss(*batch, training=True)
         masks = {rng: after for rng, after in self.noise.updates.items() if rng not in others}
-        return pytensor.function([*batch], loss, updates=optimizer(loss, self.params) | masks, mode=mode)
+        return pytensor.function(
+            [*batch], loss, updates=optimizer(loss, self.params) | masks, mode=mode
+        )
 
     def compile_loss(self, mode: Any = QUICK) -> Any:
         """Compile ``(source, source_mask, target, target_mask) -> loss`` without dropout.
@@ -358,8 +367,8 @@ class Tokens:
     ) -> None:
         check_whole("n_features", n_features)
         initial = partial(normal, std=n_features**-0.5)
-        self.embedding = Embedding(n_tokens, n_features, rng, initial, name=name)
-        self.positions = Positions(n_features, positions, rng, name=f"{name}.positions")
+        self.embedding = Embedding(n_tokens, n_features, rng=rng, W=initial)
+        self.positions = Positions(n_features, n_learned=positions, rng=rng)
         self.params: list[Any] = [*self.embedding.params, *self.positions.params]
 
     def __call__(self, tokens: Any, first: Any = 0) -> TensorVariable:

@@ -18,7 +18,7 @@ from symrnn.nn.cells import Cell, GRUCell
 from symrnn.nn.initializers import Initializer
 from symrnn.nn.inputs import padding_last
 from symrnn.nn.layers import Dense, Embedding
-from symrnn.nn.module import shared_parameter
+from symrnn.nn.module import parameter
 from symrnn.nn.random import Noise
 from symrnn.nn.recurrent import unroll
 from symrnn.training.losses import (
@@ -85,11 +85,11 @@ class VAE(Variational):
             raise ValueError(f"n_hidden is {n_hidden}, but must be at least 1")
         self.outputs, self.n_in, self.n_latent = outputs, n_in, n_latent
         self.encoder = GaussianLayer(n_in, n_hidden, n_latent, rng, "encoder")
-        self.hidden = Dense(n_latent, n_hidden, rng, name="decoder.hidden")
-        self.output = Dense(n_hidden, n_in, rng, name="decoder.output")
+        self.hidden = Dense(n_latent, n_hidden, rng=rng)
+        self.output = Dense(n_hidden, n_in, rng=rng)
         self.params = [*self.encoder.params, *self.hidden.params, *self.output.params]
         if outputs == "gaussian":
-            self.log_sigma_2 = shared_parameter("log_sigma_2", (n_in,), np.zeros(n_in))
+            self.log_sigma_2 = parameter("log_sigma_2", (n_in,), np.zeros(n_in))
             self.params.append(self.log_sigma_2)
         self.noise = Noise(rng)
 
@@ -222,7 +222,7 @@ class SequenceVAE(Variational):
         W_embed: Initializer = LARGE,
     ) -> None:
         self.n_tokens, self.n_latent, self.noise = n_tokens, n_latent, Noise(rng)
-        self.embedding = Embedding(n_tokens + 2, n_embed, rng, W_embed, name="embedding")
+        self.embedding = Embedding(n_tokens + 2, n_embed, rng=rng, W=W_embed)
         self.encoder = cell(n_embed, n_hidden, rng, name="encoder")
         self.q = GaussianLayer(n_hidden, 0, n_latent, rng, "q")
         self.decoder = Decoder(self.embedding, n_latent, n_hidden, rng, self.noise, cell, word_drop)
@@ -253,7 +253,9 @@ class SequenceVAE(Variational):
         mask = padding_last(pt.as_tensor_variable(mask))
         q = self.encode(tokens, mask)
         z = q.at(self._epsilon(epsilon, q.mean))
-        nats = categorical_cross_entropy(self.decoder.logits(z, tokens, training), tokens, mask=mask)
+        nats = categorical_cross_entropy(
+            self.decoder.logits(z, tokens, training), tokens, mask=mask
+        )
         there = pt.neq(mask, 0).any(axis=0)
         n_words, n_sequences = mask.sum(), pt.maximum(there.sum(), 1)
         each = n_words.astype(nats.dtype) / n_sequences.astype(nats.dtype)

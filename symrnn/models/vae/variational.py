@@ -56,9 +56,9 @@ class GaussianLayer:
     def __init__(
         self, n_in: int, n_hidden: int, n_latent: int, rng: Generator, name: str = "q"
     ) -> None:
-        self.hidden = Dense(n_in, n_hidden, rng, name=f"{name}.hidden") if n_hidden else None
-        self.mean = Dense(n_hidden or n_in, n_latent, rng, name=f"{name}.mean")
-        self.log_variance = Dense(n_hidden or n_in, n_latent, rng, name=f"{name}.log_variance")
+        self.hidden = Dense(n_in, n_hidden, rng=rng) if n_hidden else None
+        self.mean = Dense(n_hidden or n_in, n_latent, rng=rng)
+        self.log_variance = Dense(n_hidden or n_in, n_latent, rng=rng)
         layers = [self.hidden, self.mean, self.log_variance]
         self.params = [p for layer in layers if layer for p in layer.params]
 
@@ -121,7 +121,9 @@ class Variational:
         log_likelihood, kl = self.terms(*batch, epsilon=epsilon)
         return log_likelihood - kl
 
-    def compile_training(self, optimizer: Optimizer, mode: Any = QUICK, kl_weight: Any = 1.0) -> Any:
+    def compile_training(
+        self, optimizer: Optimizer, mode: Any = QUICK, kl_weight: Any = 1.0
+    ) -> Any:
         """Compile a step of training.
 
         Parameters
