@@ -1,4 +1,4 @@
-"""Batches of arrays, and whether a batch fits the function that it is given to."""
+"""Batches of arrays, and the check of a batch against the function it is given to."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -7,16 +7,19 @@ import numpy as np
 from numpy.random import Generator, RandomState
 from numpy.typing import NDArray
 
+from symrnn._validate import check_rng
+
 Batch = tuple[Any, ...]
 
 
 def minibatches(
     arrays: Sequence[Any],
     batch_size: int,
+    *,
     rng: Generator | RandomState | None = None,
     axes: Sequence[int] | None = None,
 ) -> Iterator[Batch]:
-    """Cut arrays into batches of samples, in random order if a generator is given.
+    """Split arrays into batches of samples, in random order if a generator is given.
 
     Parameters
     ----------
@@ -24,21 +27,16 @@ def minibatches(
         Arrays with the same samples, for example x of shape ``(time, batch, features)`` and t of
         shape ``(batch,)``.
     batch_size
-        Samples in a batch, at least 1; the last batch holds what is left.
+        Number of samples in a batch, at least 1; the last batch holds what is left.
     rng
-        Source of the order. Default: the order of the arrays.
+        Generator for the order of the samples. Default: keep the order of the arrays.
     axes
-        The axis of each array that counts the samples, for example ``[1, 0]``. Default: the first.
+        The axis of the samples in each array, for example ``[1, 0]``. Default: the first.
 
     Yields
     ------
     tuple of arrays
         One batch.
-
-    Raises
-    ------
-    ValueError
-        If the arrays do not have the same number of samples, or there are none.
 
     Examples
     --------
@@ -50,8 +48,8 @@ def minibatches(
     axes = [0] * len(arrays) if axes is None else axes
     if len(axes) != len(arrays):
         raise ValueError(f"axes has {len(axes)} entries for {len(arrays)} arrays: one each")
-    if rng is not None and not isinstance(rng, Generator | RandomState):
-        raise TypeError(f"rng is {rng!r}, but must be a generator: numpy.random.default_rng(1)")
+    if rng is not None:
+        check_rng(rng, legacy=True)
     counts = [a.shape[axis] for a, axis in zip(arrays, axes, strict=True)]
     if len(set(counts)) != 1 or counts[0] == 0 or batch_size < 1:
         raise ValueError(
@@ -66,23 +64,18 @@ def minibatches(
 
 
 def check_batch(function: Any, batch: Batch) -> None:
-    """Check arrays against the inputs of a compiled function.
+    """Check arrays against the inputs of a compiled function; raise TypeError or ValueError.
+
+    Refused are, besides what `pytensor.function` refuses: integers where the function computes with
+    floats, since they usually are token ids or classes in the wrong place; empty arrays; NaN and
+    infinity.
 
     Parameters
     ----------
     function
-        A compiled `pytensor.function`; any other function is not checked.
+        A compiled function; any other callable is not checked.
     batch
-        The arrays it shall be called with.
-
-    Raises
-    ------
-    TypeError
-        If an array's dtype does not fit; also whole numbers where the function computes with
-        floats, which as a rule are word or class numbers in the wrong place.
-    ValueError
-        If there is another number of arrays, an array has another number of axes, no elements, or
-        holds NaN or infinity.
+        The arrays it is to be called with.
     """
     if not isinstance(batch, tuple | list):
         raise TypeError(
@@ -103,33 +96,34 @@ def check_batch(function: Any, batch: Batch) -> None:
 
 def _check_array(variable: Any, given: Any, allow_downcast: bool | None) -> None:
     """Check one array against the input variable that it is meant for."""
-    name, wanted = variable.name or "an input", variable.type
+    name, expected = variable.name or "an input", variable.type
     array = given if hasattr(given, "dtype") else np.asarray(given)
-    if not isinstance(array, np.ndarray):  # a sparse matrix, for example: PyTensor looks itself
+    if not isinstance(array, np.ndarray):  # a sparse matrix, for example: PyTensor checks it
         return
-    if array.ndim != wanted.ndim:
+    if array.ndim != expected.ndim:
         raise ValueError(
-            f"{name} was given with shape {array.shape}, but the function wants {wanted.ndim} axes"
+            f"{name} was given with shape {array.shape}, but the function expects "
+            f"{expected.ndim} axes"
         )
-    is_float = wanted.dtype.startswith("float")
+    is_float = expected.dtype.startswith("float")
     if array.ndim and is_float and array.dtype.kind in "biu":
-        raise TypeError(_convert(name, array, wanted))
+        raise TypeError(_convert(name, array, expected))
     try:
-        wanted.filter(given, allow_downcast=allow_downcast)
+        expected.filter(given, allow_downcast=allow_downcast)
     except TypeError as error:
-        raise TypeError(_convert(name, array, wanted)) from error
+        raise TypeError(_convert(name, array, expected)) from error
     if array.size == 0:
         raise ValueError(f"{name} was given with shape {array.shape}: it is empty")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise ValueError(
             f"{name} has {np.count_nonzero(~np.isfinite(array))} values that are NaN or infinite: "
-            "remove or replace them before training, also where a mask leaves them out"
+            "remove or replace them before training, even where a mask leaves them out"
         )
 
 
-def _convert(name: str, array: NDArray[Any], wanted: Any) -> str:
+def _convert(name: str, array: NDArray[Any], expected: Any) -> str:
     return (
-        f"{name} was given as {array.dtype} with shape {array.shape}, but the function wants "
-        f"{wanted.dtype} with shape {str(wanted.shape).replace('None', '?')}: "
-        f"convert it once, with {name}.astype({wanted.dtype!r})"
+        f"{name} was given as {array.dtype} with shape {array.shape}, but the function expects "
+        f"{expected.dtype} with shape {str(expected.shape).replace('None', '?')}: "
+        f"convert it once, with {name}.astype({expected.dtype!r})"
     )

@@ -1,8 +1,8 @@
-"""What follows from the validation loss: when to stop, which weights to keep, a lower rate.
+"""Callbacks on the validation loss: early stopping with the best weights, learning-rate reduction.
 
-Both classes here are called with the loss after every epoch. What they remember can be saved and
-put back, so that a resumed training goes on as if it had not stopped: shared variables go into a
-checkpoint, and `state` returns the rest as a dictionary.
+Both classes are called with the validation loss after every epoch. What they keep can be saved and
+restored, so that an interrupted training resumes exactly: shared variables go into the checkpoint,
+and `state` returns the rest as a dictionary.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,36 +18,30 @@ from symrnn.training.loop import scalar_loss
 
 
 class EarlyStopping:
-    """Stop when the validation loss does not fall any more; keep the best weights (Prechelt, 1998).
+    """Stop when the validation loss no longer improves; keep the best weights (Prechelt, 1998).
 
-    To be called with the validation loss after every epoch. It says True, stop, when `patience`
-    losses in a row have not been below the best one.
+    Call it with the validation loss after every epoch. It returns True, that is stop, when
+    `patience` losses in a row have not been below the best one.
 
     Parameters
     ----------
     params
-        What to keep a copy of: a list of shared float variables. Batch normalisation's running
-        statistics belong to it: ``[*params, *norm.statistics]``.
+        The weights to keep a copy of: a list of shared float variables. Running statistics of batch
+        normalisation belong to them: ``[*params, *norm.statistics]``.
     patience
-        After how many epochs without a better loss to stop, a whole number from 1. None never
-        stops, and only keeps the best weights.
+        Number of epochs without a better loss after which to stop, a whole number from 1. None:
+        never stop, only keep the best weights.
 
     Attributes
     ----------
     best : list of shared variables
-        The copies, named ``best[W_x]``; before the first loss, of the first weights.
+        The copies, named ``best[W_x]``; the initial weights before the first loss.
     best_loss : float
         The lowest loss so far; infinite before the first.
     best_epoch : int
-        When it was told, counted from 1; 0 before the first.
+        The epoch of the lowest loss, counted from 1; 0 before the first.
     epoch : int
-        How many losses have been told.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `params` is not as said, or empty, or `patience` is no whole number from 1; when called,
-        if the loss is not one finite number.
+        Number of losses so far.
 
     Examples
     --------
@@ -65,13 +59,13 @@ class EarlyStopping:
     >>> float(w.get_value()), stopping.best_epoch, stopping.best_loss
     (2.0, 2, 0.5)
 
-    With a compiled function `validate` that returns the loss without changing a weight::
+    With a compiled function `validate` that returns the loss and updates nothing::
 
         stopping = EarlyStopping(params, patience=10)
         train(step, batches, epochs=200, each_epoch=lambda *_: stopping(validate(X, t)))
         stopping.restore()
 
-    With checkpoints (see `symrnn.training.checkpoint`)::
+    With checkpoints (see `symrnn.save`)::
 
         save(path, [*updates, *stopping.best], {"stopping": stopping.state()})
         ...
@@ -80,7 +74,7 @@ class EarlyStopping:
         stopping.set_state(saved.data["stopping"])
     """
 
-    def __init__(self, params: Sequence[Any], patience: int | None) -> None:
+    def __init__(self, params: Sequence[Any], *, patience: int | None) -> None:
         if patience is not None:
             check_whole("patience", patience)
         self.params, self.patience = check_parameters(params), patience
@@ -88,7 +82,7 @@ class EarlyStopping:
         self.best_loss, self.best_epoch, self.epoch = float("inf"), 0, 0
 
     def __call__(self, loss: Any) -> bool:
-        """Take note of an epoch's validation loss; return whether to stop."""
+        """Record the validation loss of an epoch; return whether to stop."""
         loss = _finite(loss, self.epoch + 1)
         self.epoch += 1
         if loss < self.best_loss:
@@ -101,12 +95,12 @@ class EarlyStopping:
         return self.patience is not None and self.epoch - self.best_epoch >= self.patience
 
     def restore(self) -> None:
-        """Set `params` to what they were when the loss was best.
+        """Set `params` to the weights of the best loss.
 
         Raises
         ------
         RuntimeError
-            If no loss has been told yet.
+            If there has been no loss yet.
         """
         if not self.best_epoch:
             raise RuntimeError(
@@ -115,70 +109,69 @@ class EarlyStopping:
         _copy(self.best, self.params)
 
     def state(self) -> dict[str, Any]:
-        """Return what is remembered apart from `best`, as JSON can hold it."""
+        """Return the state apart from `best`, as JSON can hold it."""
         return {"best_loss": self.best_loss, "best_epoch": self.best_epoch, "epoch": self.epoch}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Put back what `state` returned."""
+        """Restore what `state` returned."""
         self.best_loss, self.best_epoch = state["best_loss"], state["best_epoch"]
         self.epoch = state["epoch"]
 
 
 class ReduceOnPlateau:
-    """Divide the learning rate when the validation loss does not fall (as Zaremba et al., 2014).
+    """Divide the learning rate when the validation loss no longer improves (Zaremba et al., 2014).
 
-    To be called with the validation loss after every epoch. When `patience` losses in a row have
-    not been below the best one, the rate is divided, and they are counted anew.
+    Call it with the validation loss after every epoch. When `patience` losses in a row have not
+    been below the best one, it divides the learning rate and starts counting again.
 
     Parameters
     ----------
-    rate
-        The rate, a shared scalar that was given to an update rule.
+    learning_rate
+        The shared scalar that was given to the optimizer.
     factor
-        What to divide it by, above 1.
+        What the learning rate is divided by, above 1.
     patience
-        After how many epochs without a better loss to divide, a whole number from 1.
+        Number of epochs without a better loss after which to divide, a whole number from 1.
 
     Attributes
     ----------
     best_loss : float
         The lowest loss so far; infinite before the first.
     waited : int
-        How many losses in a row have not been below it, since the rate was last divided.
+        Number of losses in a row that were not below it, since the last division.
     epoch : int
-        How many losses have been told.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If something is not as said; when called, if the loss is not one finite number.
+        Number of losses so far.
 
     Examples
     --------
-    >>> rate = pytensor.shared(np.array(1.0), name="rate")
-    >>> reduce = ReduceOnPlateau(rate, factor=2)
-    >>> [(reduce(loss), float(rate.get_value())) for loss in [0.9, 0.5, 0.6, 0.4, 0.4]]
+    >>> learning_rate = pytensor.shared(np.array(1.0), name="learning_rate")
+    >>> reduce = ReduceOnPlateau(learning_rate, factor=2)
+    >>> [(reduce(loss), float(learning_rate.get_value())) for loss in [0.9, 0.5, 0.6, 0.4, 0.4]]
     [(False, 1.0), (False, 1.0), (True, 0.5), (False, 0.5), (True, 0.25)]
 
-    The rate is a shared variable, so a checkpoint takes it: ``save(path, [*updates, rate],
-    {"plateau": reduce.state()})``.
+    With checkpoints: ``save(path, [*updates, learning_rate], {"plateau": reduce.state()})``.
     """
 
-    def __init__(self, rate: SharedVariable, factor: float = 4.0, patience: int = 1) -> None:
-        if not isinstance(rate, SharedVariable) or np.ndim(rate.get_value()):
+    def __init__(
+        self, learning_rate: SharedVariable, *, factor: float = 4.0, patience: int = 1
+    ) -> None:
+        if not isinstance(learning_rate, SharedVariable) or np.ndim(learning_rate.get_value()):
             raise TypeError(
-                f"rate is {rate!r}, but must be a shared scalar, which the rule was given too: "
-                "pytensor.shared(np.asarray(0.1, pytensor.config.floatX), name='rate')"
+                f"learning_rate is {learning_rate!r}, but must be a shared scalar, the one given "
+                "to the optimizer: "
+                "pytensor.shared(np.asarray(0.1, pytensor.config.floatX), name='learning_rate')"
             )
         check_positive("factor", factor)
         if factor <= 1:
-            raise ValueError(f"factor is {factor}, but must be above 1: the rate is divided by it")
+            raise ValueError(
+                f"factor is {factor}, but must be above 1: the learning rate is divided by it"
+            )
         check_whole("patience", patience)
-        self.rate, self.factor, self.patience = rate, factor, patience
+        self.learning_rate, self.factor, self.patience = learning_rate, factor, patience
         self.best_loss, self.waited, self.epoch = float("inf"), 0, 0
 
     def __call__(self, loss: Any) -> bool:
-        """Take note of an epoch's validation loss; return whether the rate was divided."""
+        """Record the validation loss of an epoch; return whether the learning rate was divided."""
         loss = _finite(loss, self.epoch + 1)
         self.epoch += 1
         self.waited = 0 if loss < self.best_loss else self.waited + 1
@@ -186,16 +179,16 @@ class ReduceOnPlateau:
         if self.waited < self.patience:
             return False
         self.waited = 0
-        value = self.rate.get_value()
-        self.rate.set_value(np.asarray(value / self.factor, dtype=value.dtype))
+        value = self.learning_rate.get_value()
+        self.learning_rate.set_value(np.asarray(value / self.factor, dtype=value.dtype))
         return True
 
     def state(self) -> dict[str, Any]:
-        """Return what is remembered apart from the rate, as JSON can hold it."""
+        """Return the state apart from the learning rate, as JSON can hold it."""
         return {"best_loss": self.best_loss, "waited": self.waited, "epoch": self.epoch}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Put back what `state` returned."""
+        """Restore what `state` returned."""
         self.best_loss, self.waited = state["best_loss"], state["waited"]
         self.epoch = state["epoch"]
 

@@ -1,9 +1,10 @@
-"""The training loop: calls a compiled step on batch after batch, shows progress, stops cleanly."""
+"""The training loop: calls a compiled step on each batch, shows progress, stops cleanly."""
 
 import os
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,12 +12,11 @@ from types import FrameType
 from typing import Any
 
 import numpy as np
+from pytensor.tensor.random.type import RandomType
 from tqdm import tqdm
 
 from symrnn._validate import check_whole
-from symrnn.training.batches import check_batch
-
-Batch = tuple[Any, ...]
+from symrnn.training.batches import Batch, check_batch
 
 
 @dataclass
@@ -26,15 +26,15 @@ class History:
     Attributes
     ----------
     loss : list of float
-        The loss of every step, as the compiled function returned it (before that step's update).
+        The loss of every step, as the compiled function returned it (before the step's update).
     epoch_loss : list of float
-        The mean loss of every epoch that was gone through to its end.
+        The mean loss of every completed epoch.
     seconds : float
-        Time spent.
+        Time taken.
     interrupted : bool
-        True if Ctrl-C ended it: the weights then hold what had been learnt until the last step.
+        True if Ctrl-C ended training: the weights then are those after the last step.
     stopped : bool
-        True if `each_epoch` ended it.
+        True if `each_epoch` ended training.
     """
 
     loss: list[float] = field(default_factory=list)
@@ -45,26 +45,25 @@ class History:
 
 
 class NonFiniteLossError(FloatingPointError):
-    """The loss became NaN or infinite. The weights are then no longer of use.
+    """The loss is NaN or infinite: training has diverged, and the weights are useless.
 
     Attributes
     ----------
     loss : float
         NaN or infinite.
     step : int
-        The step at which it appeared, counted from 1.
+        The step of that loss, counted from 1.
     history : History
         The steps before it.
     """
 
     def __init__(self, loss: float, step: int, history: History) -> None:
         super().__init__(
-            f"the loss is {loss} at step {step}: an update before it has thrown the weights off. "
-            "Usual fixes: a lower learning rate, or clipped gradients "
-            "(symrnn.training.clipping.clip_by_global_norm)"
+            f"the loss is {loss} at step {step}: training has diverged. Usual fixes: a lower "
+            "learning rate, or clipped gradients (symrnn.clip_by_global_norm)"
             if step > 1
-            else f"the loss is {loss} at the first step: look at the data, and at the weights it "
-            "starts from (after training that went wrong they must be set anew)"
+            else f"the loss is {loss} at the first step, before any update: look at the data and "
+            "at the weights (those of a training that diverged must be initialised again)"
         )
         self.loss, self.step, self.history = loss, step, history
 
@@ -76,6 +75,7 @@ class NonFiniteLossError(FloatingPointError):
 def train(
     function: Callable[..., Any],
     batches: Sequence[Batch] | Callable[[], Iterable[Batch]],
+    *,
     epochs: int | None = None,
     steps: int | None = None,
     progress: bool | None = None,
@@ -85,43 +85,42 @@ def train(
 ) -> History:
     """Call a compiled training step on all batches, epoch after epoch.
 
+    Ctrl-C ends training after the running step, so that no update is half done; a second one raises
+    KeyboardInterrupt at once.
+
     Parameters
     ----------
     function
-        A compiled `pytensor.function` with updates, called as ``function(*batch)``. Its result, or
-        the first of its results, is the loss.
+        A compiled function with updates, called as ``function(*batch)``. Its result, or the first
+        of its results, is the loss. A generator in it that has no update gives the same random
+        numbers at each call, for example always the same dropout mask: this is warned of.
     batches
-        A list of batches, each a tuple of arrays, for all epochs the same; or a function without
-        arguments that gives the batches of one epoch, for example
-        ``lambda: minibatches([X, t], 32, rng, axes=[1, 0])``.
+        A list of batches, each a tuple of arrays, the same in every epoch; or a function without
+        arguments that returns the batches of one epoch, for example
+        ``lambda: minibatches([X, t], 32, rng=rng, axes=[1, 0])``.
     epochs
-        How many times to go through the batches, at least 1.
+        Number of epochs, at least 1.
     steps
-        In place of `epochs`: how many batches to take, at least 1. One of both must be given.
+        Number of steps, at least 1; give either this or `epochs`.
     progress
-        Show a bar with loss and remaining time. Default: if the output is a terminal.
+        Show a progress bar with loss and remaining time. Default: if the output is a terminal.
     label
-        What the bar says is going on.
+        Description in the progress bar.
     each_step
         Called after every step with its number, from 1, and its loss.
     each_epoch
-        Called after every whole epoch with its number, from 1, and its mean loss. True as its
-        result ends training: see `symrnn.training.callbacks`.
+        Called after every completed epoch with its number, from 1, and its mean loss. Training ends
+        if it returns True: see `symrnn.EarlyStopping`.
 
     Returns
     -------
     History
-        Losses, time, and whether it was interrupted or stopped. Ctrl-C ends the loop after the
-        running step, so that no update is half done; a second one raises KeyboardInterrupt at once.
+        Losses, time, and whether training was interrupted or stopped.
 
     Raises
     ------
     NonFiniteLossError
-        As soon as a loss is NaN or infinite; it says at which step.
-    TypeError, ValueError
-        If a batch does not fit the function (see `check_batch`) or an epoch has none; if `epochs`
-        or `steps` is no whole number from 1; if the function does not return a loss, or
-        `each_epoch` something else than True, False or None.
+        As soon as a loss is NaN or infinite.
 
     Examples
     --------
@@ -139,9 +138,10 @@ def train(
     _check_length(epochs, steps)
     if not callable(batches) and not isinstance(batches, Sequence):
         raise TypeError(
-            f"batches is a {type(batches).__name__}, which can be gone through only once: give a "
-            "list of batches, or a function, for example lambda: minibatches(...)"
+            f"batches is a {type(batches).__name__}, which can be iterated only once: "
+            "give a list of batches, or a function, for example lambda: minibatches(...)"
         )
+    _warn_of_generators_without_update(function)
     history, started = History(), time.perf_counter()
 
     def done() -> bool:
@@ -149,7 +149,7 @@ def train(
         return finished or history.interrupted or history.stopped
 
     n_steps = steps if epochs is None or callable(batches) else epochs * len(batches)
-    hidden = None if progress is None else not progress  # None: hidden where nobody watches
+    hidden = None if progress is None else not progress  # None: shown in a terminal only
     bar = tqdm(total=n_steps, desc=label, unit=" steps", disable=hidden)
     with bar, _ctrl_c() as ctrl_c_pressed:
         while True:
@@ -179,12 +179,28 @@ def train(
                 history.interrupted = ctrl_c_pressed()
             if done():
                 return history
-            if epochs is not None:  # one epoch tells how many steps a function's batches make
+            if epochs is not None:  # if batches is a function, their number is known now
                 bar.total = epochs * len(history.loss) // len(history.epoch_loss)
 
 
+def _warn_of_generators_without_update(function: Any) -> None:
+    """Warn if a compiled function draws from a generator and does not update it."""
+    names = [
+        str(i.variable.name or "an unnamed generator")
+        for i in (function.maker.inputs if hasattr(function, "maker") else [])
+        if i.implicit and i.update is None and isinstance(i.variable.type, RandomType)
+    ]
+    if names:
+        warnings.warn(
+            "the function draws the same random numbers at each call, because it has no update for "
+            f"{', '.join(names)}. Compile it with symrnn.function, which collects such updates by "
+            "itself, or with pytensor.function(..., updates=... | symrnn.graph_updates(loss))",
+            stacklevel=3,
+        )
+
+
 def _check_length(epochs: Any, steps: Any) -> None:
-    """Check how long training shall be."""
+    """Check that one of both is given."""
     if (epochs is None) == (steps is None):
         raise ValueError("give either epochs or steps")
     name, value = ("epochs", epochs) if steps is None else ("steps", steps)
@@ -192,7 +208,7 @@ def _check_length(epochs: Any, steps: Any) -> None:
 
 
 def _says_stop(answer: Any) -> bool:
-    """Return whether `each_epoch` asked to stop; a loss, for example, is no answer."""
+    """Return whether `each_epoch` asked to stop; anything but True, False, None is an error."""
     if not isinstance(answer, bool | np.bool_ | None):
         raise TypeError(
             f"each_epoch returned {answer!r}, but must return True to stop, else False or None"
@@ -201,7 +217,7 @@ def _says_stop(answer: Any) -> bool:
 
 
 def _call(function: Callable[..., Any], batch: Batch) -> Any:
-    """Call the function; an error tells what it was given, which a graph's own message cannot."""
+    """Call the function; add the batch's shapes and dtypes to its errors."""
     try:
         return function(*batch)
     except Exception as error:
@@ -211,28 +227,28 @@ def _call(function: Callable[..., Any], batch: Batch) -> Any:
 
 
 def scalar_loss(result: Any) -> float:
-    """Return the loss in what a compiled function returned: its result, or the first of them.
+    """Return the loss in the result of a compiled function: the result, or the first of them.
 
-    Raises
-    ------
-    ValueError
-        If that is not one number.
+    Parameters
+    ----------
+    result
+        What the function returned; ValueError if its loss is not a scalar.
     """
     if isinstance(result, list | tuple):
         result = result[0] if result else None
     if result is None or np.ndim(result):
         raise ValueError(
-            "the function must return the loss, one number, as its only or first result, and "
-            f"not {'nothing' if result is None else f'an array of shape {np.shape(result)}'}"
+            "the function must return the loss, a scalar, as its only or first result, but "
+            f"returned {'nothing' if result is None else f'an array of shape {np.shape(result)}'}"
         )
     return float(result)
 
 
 @contextmanager
 def _ctrl_c() -> Iterator[Callable[[], bool]]:
-    """Note a first Ctrl-C, so that the running step can finish; a second one raises as always.
+    """Delay a first Ctrl-C until the running step is done; a second one raises as always.
 
-    Where somebody else handles or ignores it, as a search does, it is left to them.
+    Where SIGINT is ignored or has another handler, as in a search, nothing changes.
     """
     pressed = threading.Event()
     before = signal.getsignal(signal.SIGINT)
