@@ -128,7 +128,7 @@ def configurations(seed: int, quick: bool, fixed: dict[str, Any]) -> Any:
         "std": search.log_uniform(0.1, 1),
         "hidden": sizes,
     }
-    drawn = search.random(space, len(grid), np.random.default_rng(seed))
+    drawn = search.random(space, len(grid), rng=np.random.default_rng(seed))
     return [config | fixed for config in grid], [config | fixed for config in drawn]
 
 
@@ -370,7 +370,7 @@ def lesson(scratch: Path, fixed: dict[str, Any], folder: Path, quick: bool) -> d
         before = kill_a_search(first, grid + drawn)
         print(f"  killed when {len(before)} of {len(grid + drawn)} trials were finished")
     started = time.perf_counter()
-    trials = search.run(train, grid + drawn, first, n_jobs, metric="loss")
+    trials = search.run(train, grid + drawn, first, n_jobs=n_jobs, metric="loss")
     seconds = time.perf_counter() - started
     print(f"  all {len(trials)} trials are finished after {seconds:.0f} s{' more' * bool(before)}")
     untouched = sum(finished(first)[file] == when for file, when in before.items())
@@ -413,7 +413,7 @@ def lesson(scratch: Path, fixed: dict[str, Any], folder: Path, quick: bool) -> d
             print(f"  a worker was killed on the way; all {len(others)} trials are finished")
     else:
         print("\n6. left out: for a cluster, pip install 'symrnn[search]'\n\n7. Was it luck?")
-        others = search.run(train, again, luck, n_jobs, metric="loss")
+        others = search.run(train, again, luck, n_jobs=n_jobs, metric="loss")
     found["luck"] = []
     each = np.reshape(losses(others), (len(top), -1))
     for t, mean, own in zip(top, search.average(others), each, strict=True):

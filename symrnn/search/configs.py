@@ -1,4 +1,4 @@
-"""Configurations to try: all combinations of some values, or some drawn at random."""
+"""Configurations to try: all combinations of values, or random draws."""
 
 import itertools
 import json
@@ -10,33 +10,35 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
+from symrnn._validate import check_rng, check_whole
 from symrnn.search.results import RESERVED, plain
 
 Config = dict[str, Any]
 Draw = Callable[[Generator], Any]
-"""What `random` draws a value with: any function of a generator."""
+"""How `random` draws a value: any function of a generator."""
 
 
 def uniform(low: float, high: float) -> Draw:
-    """Return a function that draws a number from ``[low, high)``, all equally likely."""
+    """Return a function that draws a number uniformly from ``[low, high)``."""
     _check_range(low, high)
     return lambda rng: float(rng.uniform(low, high))
 
 
 def log_uniform(low: float, high: float) -> Draw:
-    """Return a function that draws a number whose logarithm is uniform: for rates and strengths.
+    """Return a function that draws a number whose logarithm is uniform, as for learning rates.
 
-    Between 0.001 and 0.01 fall as many as between 0.01 and 0.1. `low` must be above 0.
+    It is as likely to be between 0.001 and 0.01 as between 0.01 and 0.1. `low` must be above 0.
     """
     _check_range(low, high, above=0)
     return lambda rng: float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
 def integers(low: int, high: int) -> Draw:
-    """Return a function that draws a whole number from `low` to `high`, both included."""
+    """Return a function that draws an integer from `low` to `high`, both included."""
     _check_range(low, high)
-    if not (_is_whole(low) and _is_whole(high)):
-        raise TypeError(f"the range is {low} to {high}, but must be one of whole numbers")
+    bounds: list[Any] = [low, high]
+    if not all(isinstance(bound, Integral) for bound in bounds):
+        raise TypeError(f"the range is {low} to {high}, but must be one of integers")
     return lambda rng: int(rng.integers(low, high, endpoint=True))
 
 
@@ -54,17 +56,12 @@ def grid(space: Mapping[str, Sequence[Any]]) -> list[Config]:
     Parameters
     ----------
     space
-        For each hyper-parameter the list of its values.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If there is nothing to combine, or one has no list of values.
+        The list of values of each hyperparameter.
 
     Examples
     --------
-    >>> grid({"rate": [0.1, 0.01], "hidden": [8, 16]})[1]
-    {'rate': 0.1, 'hidden': 16}
+    >>> grid({"learning_rate": [0.1, 0.01], "n_hidden": [8, 16]})[1]
+    {'learning_rate': 0.1, 'n_hidden': 16}
     """
     _check_space(space)
     if drawn := [name for name, values in space.items() if callable(values)]:
@@ -72,37 +69,30 @@ def grid(space: Mapping[str, Sequence[Any]]) -> list[Config]:
     return [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
 
 
-def random(space: Mapping[str, Sequence[Any] | Draw], n: int, rng: Generator) -> list[Config]:
+def random(space: Mapping[str, Sequence[Any] | Draw], n: int, *, rng: Generator) -> list[Config]:
     """Return `n` different configurations drawn at random.
 
-    With as many trials as a grid has, each hyper-parameter is tried at `n` values, not at a few.
-    That is better if some of them hardly matter, as is common (Bergstra and Bengio, 2012).
+    A grid with as many trials tries only a few values of each hyperparameter, random search tries
+    `n`. That is better where some of them hardly matter, as is common (Bergstra and Bengio, 2012).
 
     Parameters
     ----------
     space
-        For each hyper-parameter a list to choose from, or a range: `uniform`, `log_uniform`,
+        For each hyperparameter a list to choose from, or a range: `uniform`, `log_uniform`,
         `integers`, or a function ``rng -> value`` of your own.
     n
-        How many, at least 1.
+        Number of configurations, at least 1.
     rng
-        Source of random numbers. From the same seed, a longer search begins with a shorter one.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If there is nothing to draw from, or less than `n` different configurations.
+        Source of random numbers. With the same seed, a longer search begins with a shorter one.
 
     Examples
     --------
-    >>> random({"layers": integers(1, 3), "hidden": [8, 16]}, 2, np.random.default_rng(0))
-    [{'layers': 3, 'hidden': 16}, {'layers': 2, 'hidden': 8}]
+    >>> random({"n_layers": integers(1, 3), "n_hidden": [8, 16]}, 2, rng=np.random.default_rng(0))
+    [{'n_layers': 3, 'n_hidden': 16}, {'n_layers': 2, 'n_hidden': 8}]
     """
     _check_space(space)
-    if not isinstance(rng, Generator):
-        raise TypeError(f"rng is {rng!r}, but must be a generator: numpy.random.default_rng(1)")
-    if not _is_whole(n) or n < 1:
-        raise ValueError(f"n is {n}, but must be a whole number, at least 1")
+    check_rng(rng)
+    check_whole("n", n)
     lists = [values for values in space.values() if not callable(values)]
     only_lists = len(lists) == len(space)
     if only_lists:
@@ -123,13 +113,9 @@ def random(space: Mapping[str, Sequence[Any] | Draw], n: int, rng: Generator) ->
     return list(found.values())
 
 
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, Integral)
-
-
 def _check_space(space: Any) -> None:
     if not isinstance(space, Mapping) or not space:
-        raise ValueError(f"the space is {space!r}, but must name at least one hyper-parameter")
+        raise ValueError(f"the space is {space!r}, but must name at least one hyperparameter")
     for name, values in space.items():
         if not callable(values) and (not isinstance(values, list | tuple | range) or not values):
             raise ValueError(
@@ -139,19 +125,21 @@ def _check_space(space: Any) -> None:
 
 
 def checked_configs(configs: Iterable[Config]) -> list[Config]:
-    """Return the configurations as they come back from JSON, so that a resumed search is equal."""
+    """Return the configurations as JSON gives them back: those of a resumed search are equal."""
     checked: dict[str, Config] = {}
     for index, config in enumerate(configs):
         if not isinstance(config, Mapping) or not all(isinstance(name, str) for name in config):
             raise TypeError(f"config {index} is {config!r}, but must be a dictionary with names")
         if taken := set(config) & set(RESERVED):
-            raise ValueError(f"no hyper-parameter can be called {taken}: columns of the table are")
+            raise ValueError(
+                f"no hyperparameter can be called {taken}: these are columns of the table"
+            )
         try:
             text = json.dumps(config, default=plain)
         except (TypeError, ValueError) as error:
             raise TypeError(
-                f"config {index} cannot be stored as JSON ({error}): give numbers, strings, truth "
-                "values, None, and lists or dictionaries of them, for example the name of a "
+                f"config {index} cannot be stored as JSON ({error}): give numbers, strings, "
+                "booleans, None, and lists or dictionaries of them, for example the name of a "
                 f"function in place of the function. It is {config!r}"
             ) from None
         key = json.dumps(json.loads(text), sort_keys=True)

@@ -20,9 +20,8 @@ from symrnn.search.results import Trial, table
 class Folder:
     """The folder of one search, as the main process and its workers see it.
 
-    It holds ``search.json`` (whose search it is), ``trials/7.json`` for each finished trial, locks
-    beside them, and ``results.csv``. Files are replaced as a whole, so that none is ever half
-    written.
+    It holds ``search.json`` (which search it is), ``trials/7.json`` for each finished trial, locks
+    beside them, and ``results.csv``. Files are replaced atomically: none is ever half written.
     """
 
     path: Path
@@ -38,8 +37,8 @@ class Folder:
     def read(self, index: int, config: dict[str, Any] | None = None) -> Trial | None:
         """Return a finished trial; None if there is none, or its file is damaged.
 
-        If the file is there and cannot be read now, that is an error, for to run the trial again
-        would overwrite it.
+        A file that exists but cannot be read now is an error: to run the trial again would
+        overwrite it.
         """
         try:
             trial = Trial(**json.loads(self.file(index).read_text("utf-8")))
@@ -66,13 +65,13 @@ class Folder:
     def claim(self, index: int, patient: bool) -> Any:
         """Lock a trial for a ``with`` block, which gets False if another process has it.
 
-        A patient call waits for that process. The operating system frees the lock when the process
-        that holds it ends, in whatever way; if it is killed and had forked, when its children end.
+        A patient call waits for that process. The operating system releases the lock when the
+        process ends, for whatever reason; if it is killed and had forked, when its children end.
         """
         return _locked(self.file(index).with_suffix(".lock"), patient)
 
     def holder(self, index: int) -> str:
-        """Return which process has claimed a trial, or was killed while it had: host and number."""
+        """Return host and id of the process that holds a trial, or was killed while it did."""
         try:
             return self.file(index).with_suffix(".lock").read_text("utf-8").strip()
         except OSError:
@@ -84,15 +83,7 @@ class Folder:
 
 
 def open_folder(path: Path, name: str, configs: list[dict[str, Any]]) -> Folder:
-    """Make the folder, or check that it is that of this search, or of its beginning.
-
-    Raises
-    ------
-    ValueError
-        If it belongs to another search, or to something else.
-    OSError
-        If it cannot be made, or its file system cannot lock files.
-    """
+    """Make the folder, or check that it holds this search or its beginning."""
     path.mkdir(parents=True, exist_ok=True)
     visible = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
     if "search.json" not in visible and visible - {"trials"}:
@@ -155,7 +146,7 @@ def _locked(file: Path, patient: bool) -> Iterator[bool]:
 
 
 def _note(descriptor: int, text: str) -> None:
-    """Write into a lock file who holds it; nobody needs it, so an error is none."""
+    """Write into a lock file who holds it; this is only told to the user, so errors are ignored."""
     with suppress(OSError):
         os.ftruncate(descriptor, 0)
         os.lseek(descriptor, 0, os.SEEK_SET)

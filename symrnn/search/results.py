@@ -1,4 +1,4 @@
-"""Finished trials: the best of them, their means, and all as a table."""
+"""Finished trials: the best one, means over seeds, the table."""
 
 import csv
 import io
@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 RESERVED = ("index", "seconds", "error")
-"""Columns of the table that no hyper-parameter and no metric can have."""
+"""Columns of the table that no hyperparameter and no metric can have."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One call of the function.
+    """One configuration and its result.
 
     Attributes
     ----------
@@ -27,7 +27,7 @@ class Trial:
     seconds : float
         Time spent.
     error, traceback : str
-        Why it failed, in a line and at length; empty if it did not.
+        Why it failed, in one line and in full; empty if it did not.
     """
 
     index: int
@@ -38,13 +38,22 @@ class Trial:
     traceback: str = ""
 
 
-def best(trials: Iterable[Trial], metric: str, lowest: bool = True) -> Trial:
+def best(trials: Iterable[Trial], metric: str, *, lowest: bool = True) -> Trial:
     """Return the trial with the lowest, or the highest, finite value of a metric.
+
+    Parameters
+    ----------
+    trials
+        What `run` or `average` returned.
+    metric
+        A key of the dictionaries that ``train`` returned.
+    lowest
+        Whether the lowest value is the best one. Default: True.
 
     Raises
     ------
     ValueError
-        If no trial has one.
+        If no trial has a finite value.
     """
     trials = list(trials)
     fit = [t for t in trials if is_finite(t.metrics.get(metric))]
@@ -58,34 +67,29 @@ def best(trials: Iterable[Trial], metric: str, lowest: bool = True) -> Trial:
     return (min if lowest else max)(fit, key=lambda t: float(t.metrics[metric]))
 
 
-def average(trials: Iterable[Trial], over: str = "seed") -> list[Trial]:
+def average(trials: Iterable[Trial], *, over: str = "seed") -> list[Trial]:
     """Return one trial for all that differ only in `over`, with the means of their metrics.
 
-    The best of many noisy results is a lucky one; the best mean is less so.
+    The best of many noisy results is partly luck; the best mean is less so.
 
     Parameters
     ----------
     trials
         For example of ``[{**config, "seed": s} for config in configs for s in range(3)]``.
     over
-        The hyper-parameter that is averaged over.
+        The hyperparameter to average over.
 
     Returns
     -------
     list of Trial
-        With the first index of each group, and the sum of its seconds. Metrics that are no numbers
-        are left out. If one of a group failed, so has the group.
-
-    Raises
-    ------
-    ValueError
-        If a trial has no such hyper-parameter.
+        Each with the first index of its group and the sum of its seconds. Metrics that are not
+        numbers are left out. If one trial of a group failed, the group has failed.
 
     Examples
     --------
-    >>> trials = [Trial(i, {"rate": 0.1, "seed": i}, {"loss": i}, 1.0) for i in range(3)]
+    >>> trials = [Trial(i, {"learning_rate": 0.1, "seed": i}, {"loss": i}, 1.0) for i in range(3)]
     >>> average(trials)
-    [Trial(index=0, config={'rate': 0.1}, metrics={'loss': 1.0}, seconds=3.0, error='', ...)]
+    [Trial(index=0, config={'learning_rate': 0.1}, metrics={'loss': 1.0}, seconds=3.0, ...)]
     """
     groups: dict[str, list[Trial]] = {}
     for trial in trials:
@@ -127,13 +131,7 @@ def is_finite(value: Any) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """Return a number, string or None as it is, and NumPy's numbers as those of Python.
-
-    Raises
-    ------
-    TypeError
-        If it is something else.
-    """
+    """Return a number, string or None as it is, and NumPy's numbers as Python's."""
     if isinstance(value, np.generic | np.ndarray) and value.ndim == 0:
         value = value.item()
     if value is None or isinstance(value, str | int | float):

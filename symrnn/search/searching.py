@@ -1,4 +1,4 @@
-"""The search: what is not finished is given to workers, and the table kept up to date."""
+"""The search: gives unfinished trials to workers and keeps the table up to date."""
 
 import functools
 import json
@@ -19,6 +19,7 @@ def run(
     train: Callable[[Config], Mapping[str, Any]],
     configs: Iterable[Config],
     folder: str | Path,
+    *,
     n_jobs: int = -1,
     scheduler: str | None = None,
     retry_failed: bool = False,
@@ -32,30 +33,32 @@ def run(
     ----------
     train
         Takes a configuration and returns a dictionary of metrics, numbers or strings. It should
-        depend on nothing else: give it its seed in the configuration. Each worker process loads it
-        once, so what it keeps with `functools.cache`, such as a compiled graph, serves all trials
+        depend on nothing else: put its seed into the configuration. Each worker process loads it
+        once, so what it caches with `functools.cache`, such as a compiled graph, serves all trials
         of that process. Settings of the main process, such as ``pytensor.config``, do not reach
         the workers: set them in `train`.
     configs
-        Different dictionaries, of values that JSON can store.
+        Dictionaries of values that JSON can store, no two of them equal.
     folder
-        Where everything is kept; made if it is not there. ``results.csv`` is the table of what is
-        finished, and ``trials/7.json`` holds trial 7, with its traceback if it failed. If the
-        folder is that of the same search, or of its beginning, the search goes on from there. Of a
-        longer search it runs only `configs`, and the table keeps all rows.
+        Where everything is kept; made if it does not exist. ``results.csv`` is the table of
+        finished trials, and ``trials/7.json`` holds trial 7, with its traceback if it failed. A
+        folder that holds the same search, or its beginning, is resumed. If it holds a longer one,
+        only `configs` are run, and the table keeps all rows.
     n_jobs
-        How many processes; -1 is one for each core. With 1 all is done in this process, where a
-        debugger sees it. Other processes draw no progress bars of their own.
+        Number of processes; -1 (the default) is one for each core. With 1 everything runs in this
+        process, where a debugger sees it. Other processes draw no progress bars of their own.
     scheduler
-        Address of a Dask scheduler, such as ``"tcp://127.0.0.1:8786"``, whose workers shall run
-        the trials; `n_jobs` then means nothing. The workers need symrnn, and one thread each
+        Address of a Dask scheduler, such as ``"tcp://127.0.0.1:8786"``, whose workers run the
+        trials; `n_jobs` is then ignored. The workers need symrnn, and one thread each
         (``dask worker ADDRESS --nthreads 1``): PyTensor does not compile in two threads at once.
     retry_failed
-        Run again what failed in an earlier call.
-    metric, lowest
-        The progress bar shows the best value so far of this metric, the lowest or the highest.
+        Run trials again that failed in an earlier call. Default: False.
+    metric
+        The progress bar shows the best value of this metric so far. Default: none.
+    lowest
+        Whether the lowest value of `metric` is the best one. Default: True.
     progress
-        Show a bar. Default: if the output is a terminal.
+        Whether to show a progress bar. Default: if the output is a terminal.
 
     Returns
     -------
@@ -64,41 +67,49 @@ def run(
 
     Raises
     ------
-    TypeError, ValueError
-        If `train`, `configs` or `n_jobs` cannot be used, or the folder belongs to something else.
-    ImportError
-        If joblib or distributed is needed and not installed.
+    ValueError
+        If the folder belongs to something else.
     ConnectionError
-        If there is no scheduler at the address, it has no workers, or it stops before the end.
+        If no scheduler answers at the address, it has no workers, or it stops before the end.
     KeyboardInterrupt
-        After Ctrl-C. The workers have been stopped then, and the table is there. Only those of a
-        cluster end the trials that they run, and keep them if they see the folder.
+        After Ctrl-C. The workers have been stopped and the table is written. Only the workers of
+        a cluster finish the trials they are running, and keep them if they see the folder.
     OSError
         If a file cannot be read or written, or the folder's file system cannot lock files. If
         only ``results.csv`` is in use elsewhere, it is written with a later trial.
 
     Notes
     -----
-    The process that has run a trial writes its result before it reports: killing the main process
-    loses nothing that was finished. While it runs a trial it holds a lock, which the operating
-    system frees when the process ends, in whatever way (of one that is killed and had forked, when
-    its children end too). So a search that is resumed while a worker of the killed one is still
-    busy waits for its result, and says which process that is: if it hangs, end it. In the same way
-    the same call in two terminals shares the work. Only what was under way in a killed process is
-    started anew. Workers that have lost their main process finish their trial, and end within two
-    minutes.
+    The process that runs a trial writes its result before it reports to the main process, so
+    killing the main process loses no finished trial. While a process runs a trial it holds a lock,
+    which the operating system releases when the process ends, for whatever reason (if it is killed
+    and had forked, when its children end too). A search that is resumed while a worker of the
+    killed one is still busy waits for that worker's result and says which process it is: if it
+    hangs, kill it. In the same way the same call in two terminals shares the work. Only trials
+    that were running in a killed process start again. Workers that have lost their main process
+    finish their trial and end within two minutes.
 
     A trial that raises an error is recorded with it, and the others go on. If the process of a
-    trial is killed, for example for want of memory, the trial is tried once more at the end and
-    then recorded as failed; the other processes are not disturbed. On a cluster the scheduler
+    trial is killed, for example because memory runs out, the trial is tried once more at the end
+    and then recorded as failed; the other processes are not affected. On a cluster the scheduler
     decides how often it is tried (its setting ``allowed-failures``, by default 3).
 
     Workers of a cluster that do not see `folder`, on other machines, send their results to the
-    main process, which writes them. If that is killed, what they were running is lost.
+    main process, which writes them. If that is killed, the trials they were running are lost.
 
-    Changes in the code of `train` are not noticed: for another function take another folder. A
+    Changes in the code of `train` are not noticed: give another function another folder. A
     `functools.partial` with other arguments is another function, and the folder is refused; but of
     arguments that JSON cannot store, such as arrays, only the type is compared.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from symrnn import search
+    >>> configs = search.grid({"x": [0, 1, 2]})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     trials = search.run(lambda config: {"y": config["x"] ** 2}, configs, folder, n_jobs=1)
+    >>> [trial.metrics["y"] for trial in trials]
+    [0, 1, 4]
     """
     if not callable(train):
         raise TypeError(f"train is {train!r}, but must be a function: config -> metrics")
@@ -142,7 +153,7 @@ def run(
 
 
 def _name(train: Any) -> str:
-    """Return what a function is called, with the arguments that a partial one has."""
+    """Return the name of a function, with the arguments of a partial one."""
     given = ""
     while isinstance(train, functools.partial):
         arguments = [*train.args, dict(sorted(train.keywords.items()))]
@@ -152,7 +163,7 @@ def _name(train: Any) -> str:
 
 
 def _stored(value: Any) -> Any:
-    """Return a number or string as it is, of anything else the name of its type."""
+    """Return a number or string as it is, and the name of the type of anything else."""
     try:
         return plain(value)
     except TypeError:
@@ -160,7 +171,7 @@ def _stored(value: Any) -> Any:
 
 
 def _write_table(place: Folder, trials: Mapping[int, Trial], told: bool) -> bool:
-    """Write the table; if it is in use, say so once. Whether it was written."""
+    """Write the table and return whether that worked; if it is in use, say so once."""
     try:
         place.write_table(trials)
         return True
@@ -171,10 +182,10 @@ def _write_table(place: Folder, trials: Mapping[int, Trial], told: bool) -> bool
 
 
 def _standing(trials: list[Trial], metric: str | None, lowest: bool) -> str:
-    """Return the best value so far and the number of failures, as far as there are any."""
+    """Return the best value so far and the number of failures, where there are any."""
     parts = []
     if metric is not None and any(is_finite(t.metrics.get(metric)) for t in trials):
-        parts.append(f"best {metric} {best(trials, metric, lowest).metrics[metric]:.4g}")
+        parts.append(f"best {metric} {best(trials, metric, lowest=lowest).metrics[metric]:.4g}")
     if failed := sum(bool(t.error) for t in trials):
         parts.append(f"{failed} failed")
     return ", ".join(parts)

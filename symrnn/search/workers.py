@@ -1,4 +1,4 @@
-"""Who runs the trials: this process, one process for each core, or a cluster; and what it does."""
+"""Who runs the trials: this process, a process for each core, or the workers of a cluster."""
 
 import copy
 import functools
@@ -40,7 +40,7 @@ class Job:
     folder: Folder
     index: int
     config: Config
-    failed: Trial | None = None  # the failure, read at the start, after which it is run again
+    failed: Trial | None = None  # the failure on disk at the start, which is to be replaced
 
 
 def work(train: Any, job: Job, patient: bool) -> Trial | None:
@@ -62,7 +62,7 @@ def work(train: Any, job: Job, patient: bool) -> Trial | None:
 
 
 def call(train: Callable[[Config], Any], job: Job) -> Trial:
-    """Call the function; an error becomes part of the result."""
+    """Call the function and time it; an error becomes part of the result."""
     started = time.perf_counter()
     metrics, error, trace = {}, "", ""
     try:
@@ -73,7 +73,7 @@ def call(train: Callable[[Config], Any], job: Job) -> Trial:
 
 
 def _said(failure: BaseException) -> str:
-    """Return the name of an error and what it says, if it can say it."""
+    """Return the name of an error and its message, if it has one."""
     name = type(failure).__name__
     try:
         return f"{name}: {failure}"
@@ -82,7 +82,7 @@ def _said(failure: BaseException) -> str:
 
 
 def _metrics(result: Any, config: Config) -> dict[str, Any]:
-    """Return what the function returned, with NumPy's scalars as plain numbers."""
+    """Return the function's dictionary with NumPy's scalars as plain numbers."""
     if not isinstance(result, Mapping):
         raise TypeError(
             f"train must return a dictionary of metrics, such as {{'loss': 0.1}}, not {result!r}"
@@ -116,13 +116,13 @@ class Workers:
     train
         The function, pickled if it has to travel.
     slots
-        Tells how many trials can be run at a time, now.
+        Returns how many trials can run at the same time, now.
     start
-        Gives an executor that runs one trial at a time.
+        Returns an executor that runs one trial at a time.
     died
-        The error which says that the process of a trial was killed.
+        The error of a trial whose process was killed.
     tries
-        How many processes a trial may take down.
+        How many processes may be killed while they run the same trial.
     """
 
     train: Any
@@ -194,7 +194,7 @@ class _ThisProcess(Executor):
 
 @contextmanager
 def _ctrl_c_stops_the_search() -> Iterator[None]:
-    """Let Ctrl-C raise KeyboardInterrupt in a training too, which else would end as if finished."""
+    """Let Ctrl-C stop the search: `symrnn.train` would return as if the training had finished."""
     in_main_thread = threading.current_thread() is threading.main_thread()
     if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
@@ -219,7 +219,7 @@ def _needed(name: str) -> Any:
 
 
 def _processes(train: Any, n: int, stack: ExitStack) -> Workers:
-    """Return `n` pools of one process each: one that is killed does not disturb the others.
+    """Return `n` pools of one process each: one that is killed does not affect the others.
 
     (`joblib.Parallel` has one pool of n processes, and when one of them dies it ends them all.)
     """
@@ -252,7 +252,7 @@ def _leave_the_terminal() -> None:
 
 
 def _cluster(train: Any, address: str, stack: ExitStack) -> Workers:
-    """Return as many slots as the workers of a Dask cluster have threads at the time."""
+    """Return as many slots as the workers of a Dask cluster have threads, now."""
     distributed = _needed("distributed")
     try:
         client = stack.enter_context(distributed.Client(address, timeout=10, set_as_default=False))
@@ -277,7 +277,7 @@ def _cluster(train: Any, address: str, stack: ExitStack) -> Workers:
         except OSError as error:
             raise ConnectionError(SCHEDULER_STOPPED) from error
 
-    # the scheduler itself gives a trial to another worker if one dies, some times
+    # the scheduler itself gives the trial of a killed worker to others, a few times
     return Workers(_pickled(train), slots, lambda: executor, distributed.KilledWorker, tries=1)
 
 
@@ -285,7 +285,7 @@ def _cluster(train: Any, address: str, stack: ExitStack) -> Workers:
 
 
 def _pickled(train: Any) -> bytes:
-    """Pickle a function, also one of a script, with all that it calls there."""
+    """Pickle a function; one of a script, with everything there that it calls."""
     cloudpickle = _needed("cloudpickle")
 
     class Pickler(cloudpickle.CloudPickler):  # type: ignore[name-defined]
@@ -304,7 +304,7 @@ def _pickled(train: Any) -> bytes:
     except Exception as error:
         raise TypeError(
             f"train cannot be sent to other processes ({error}): let it make or load what it needs "
-            "itself, or give n_jobs=1"
+            "itself, or use n_jobs=1"
         ) from error
     return stream.getvalue()
 
@@ -315,5 +315,5 @@ def _cached(function: Any, parameters: dict[str, Any]) -> Any:
 
 @functools.lru_cache(maxsize=1)
 def _unpickled(train: bytes) -> Any:
-    """Load the function once for each process: what it caches serves all its trials."""
+    """Load the function once in each process: what it caches serves all trials there."""
     return pickle.loads(train)

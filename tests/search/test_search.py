@@ -21,62 +21,68 @@ from symrnn.search.folder import Folder
 from symrnn.search.workers import Job, Workers, work
 from symrnn.training import loop as training
 
-SPACE = {"rate": search.log_uniform(1e-4, 1), "layers": search.integers(1, 3), "cell": ["a", "b"]}
+SPACE = {
+    "learning_rate": search.log_uniform(1e-4, 1),
+    "layers": search.integers(1, 3),
+    "cell": ["a", "b"],
+}
 
 
 # Configurations
 
 
 def test_a_grid_has_every_combination_once_in_order():
-    configs = search.grid({"rate": [0.1, 0.01], "hidden": (8, 16), "cell": ["LSTM"]})
-    assert [(c["rate"], c["hidden"], c["cell"]) for c in configs] == [
+    configs = search.grid({"learning_rate": [0.1, 0.01], "hidden": (8, 16), "cell": ["LSTM"]})
+    assert [(c["learning_rate"], c["hidden"], c["cell"]) for c in configs] == [
         (0.1, 8, "LSTM"), (0.1, 16, "LSTM"), (0.01, 8, "LSTM"), (0.01, 16, "LSTM"),
     ]  # fmt: skip
 
 
 def test_random_configurations_come_from_their_ranges_and_all_differ():
-    configs = search.random(SPACE, 300, np.random.default_rng(1))
+    configs = search.random(SPACE, 300, rng=np.random.default_rng(1))
     assert len({json.dumps(c) for c in configs}) == 300
     assert {c["layers"] for c in configs} == {1, 2, 3}
     assert {c["cell"] for c in configs} == {"a", "b"}
-    rates = np.array([c["rate"] for c in configs])
+    rates = np.array([c["learning_rate"] for c in configs])
     assert 1e-4 <= rates.min() < 2e-4
     assert 0.5 < rates.max() < 1
     shares = np.histogram(np.log10(rates), 4, (-4, 0))[0] / 300
     assert np.abs(shares - 0.25).max() < 0.1  # as many in each power of ten
-    uniform = search.random({"x": search.uniform(2, 4)}, 300, np.random.default_rng(1))
+    uniform = search.random({"x": search.uniform(2, 4)}, 300, rng=np.random.default_rng(1))
     assert abs(np.mean([c["x"] for c in uniform]) - 3) < 0.1
 
 
 def test_the_same_seed_draws_the_same_and_a_longer_search_begins_with_a_shorter_one():
-    few, many = (search.random(SPACE, n, np.random.default_rng(7)) for n in (5, 50))
+    few, many = (search.random(SPACE, n, rng=np.random.default_rng(7)) for n in (5, 50))
     assert many[:5] == few
-    assert search.random(SPACE, 5, np.random.default_rng(8)) != few
+    assert search.random(SPACE, 5, rng=np.random.default_rng(8)) != few
 
 
 def test_a_space_that_cannot_be_searched_is_refused():
     rng = np.random.default_rng(0)
     for space in ({}, [1, 2]):
-        with pytest.raises(ValueError, match="must name at least one hyper-parameter"):
+        with pytest.raises(ValueError, match="must name at least one hyperparameter"):
             search.grid(space)
     for values in ([], "abc", 3):
-        with pytest.raises(ValueError, match=r"'rate' is .* must be a list with at least one"):
-            search.random({"rate": values}, 2, rng)
-    with pytest.raises(TypeError, match=r"a grid needs a list of values for \['rate'\]"):
-        search.grid({"rate": search.uniform(0, 1)})
+        with pytest.raises(
+            ValueError, match=r"'learning_rate' is .* must be a list with at least one"
+        ):
+            search.random({"learning_rate": values}, 2, rng=rng)
+    with pytest.raises(TypeError, match=r"a grid needs a list of values for \['learning_rate'\]"):
+        search.grid({"learning_rate": search.uniform(0, 1)})
     with pytest.raises(ValueError, match="n is 0"):
-        search.random({"rate": [1]}, 0, rng)
+        search.random({"learning_rate": [1]}, 0, rng=rng)
     with pytest.raises(ValueError, match="n is 5, but there seem to be only 4"):
-        search.random({"a": [1, 2], "b": search.integers(1, 2)}, 5, rng)
+        search.random({"a": [1, 2], "b": search.integers(1, 2)}, 5, rng=rng)
     with pytest.raises(ValueError, match="n is 5, but there are only 4"):
-        search.random({"a": [1, 2], "b": (3, 4, 3)}, 5, rng)
+        search.random({"a": [1, 2], "b": (3, 4, 3)}, 5, rng=rng)
     for n in (2.5, np.nan):
         with pytest.raises(ValueError, match=f"n is {n}, but must be a whole number"):
-            search.random({"rate": [1, 2]}, n, rng)
-    with pytest.raises(TypeError, match=r"1\.5 to 3\.5, but must be one of whole numbers"):
+            search.random({"learning_rate": [1, 2]}, n, rng=rng)
+    with pytest.raises(TypeError, match=r"1\.5 to 3\.5, but must be one of integers"):
         search.integers(1.5, 3.5)
     with pytest.raises(TypeError, match="must be a generator"):
-        search.random({"rate": [1]}, 1, 3)
+        search.random({"learning_rate": [1]}, 1, rng=3)
     for make, low, high in (
         (search.uniform, 1, 1), (search.log_uniform, 0, 1), (search.integers, 3, 2),
         (search.uniform, 0, np.inf), (search.uniform, np.nan, 1),
@@ -88,7 +94,7 @@ def test_a_space_that_cannot_be_searched_is_refused():
 def test_all_combinations_can_be_drawn():
     for space in ({"a": list(range(500))}, {"a": search.integers(1, 500)}):
         for seed in range(3):
-            assert len(search.random(space, 500, np.random.default_rng(seed))) == 500
+            assert len(search.random(space, 500, rng=np.random.default_rng(seed))) == 500
 
 
 # One process
@@ -167,7 +173,7 @@ def test_a_shorter_list_leaves_all_rows_in_the_table(tmp_path):
     assert [r["index"] for r in rows(tmp_path)] == ["0", "1", "2", "3", "4", "5"]
 
 
-def test_a_metric_called_like_a_hyper_parameter_of_another_trial_has_a_column_of_its_own(tmp_path):
+def test_a_metric_called_like_a_hyperparameter_of_another_trial_has_a_column_of_its_own(tmp_path):
     train = lambda config: {"b": 5} if "a" in config else {"c": 7}  # noqa: E731
     search.run(train, [{"a": 1}, {"b": 2}], tmp_path, n_jobs=1)
     assert [(r["a"], r["b"], r["b (metric)"], r["c"]) for r in rows(tmp_path)] == [
@@ -367,9 +373,11 @@ def test_configurations_arrive_as_they_are_stored_and_cannot_be_changed(tmp_path
         config["sizes"].append(0)
         return {"given": given}
 
-    configs = [{"sizes": (1, 2), "rate": np.float32(0.5), "n": np.int64(3), "on": np.bool_(True)}]
+    configs = [
+        {"sizes": (1, 2), "learning_rate": np.float32(0.5), "n": np.int64(3), "on": np.bool_(True)}
+    ]
     (trial,) = search.run(train, configs, tmp_path, n_jobs=1)
-    assert trial.metrics["given"] == "{'sizes': [1, 2], 'rate': 0.5, 'n': 3, 'on': True}"
+    assert trial.metrics["given"] == "{'sizes': [1, 2], 'learning_rate': 0.5, 'n': 3, 'on': True}"
     assert trial.config["sizes"] == [1, 2]
     assert search.run(train, configs, tmp_path, n_jobs=1) == [trial]
     assert rows(tmp_path)[0]["sizes"] == "[1, 2]"
@@ -388,7 +396,7 @@ def test_configurations_arrive_as_they_are_stored_and_cannot_be_changed(tmp_path
             ValueError,
             "configs 0 and 2 are the same.*seed",
         ),
-        ([{"error": 1}], ValueError, "no hyper-parameter can be called {'error'}"),
+        ([{"error": 1}], ValueError, "no hyperparameter can be called {'error'}"),
     ],
 )
 def test_configurations_that_do_not_fit_are_refused_before_anything_is_written(
