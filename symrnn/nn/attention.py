@@ -17,12 +17,12 @@ from pytensor.tensor.variable import TensorVariable
 from symrnn._validate import check_whole
 from symrnn.nn.initializers import Random, xavier_uniform
 from symrnn.nn.inputs import checked_mask, float_variable
-from symrnn.nn.module import parameter
+from symrnn.nn.module import Module, parameter
 
 SCORES = ("dot", "scaled", "general", "additive")
 
 
-class Attention:
+class Attention(Module):
     """Scores, weights and contexts.
 
     ==========  =====================================  =========================================
@@ -78,7 +78,6 @@ class Attention:
         n_memory: int,
         rng: Random | None = None,
         n_hidden: int | None = None,
-        name: str = "",
     ) -> None:
         if score not in SCORES:
             raise ValueError(f"score is {score!r}, but must be one of {', '.join(SCORES)}")
@@ -91,21 +90,17 @@ class Attention:
                 f"is {n_query} and n_memory {n_memory}: 'general' and 'additive' take any"
             )
         self.score, self.n_query, self.n_memory = score, n_query, n_memory
-        prefix = f"{name}." if name else ""
 
         def weight(label: str, *shape: int, initial: Any = xavier_uniform) -> Any:
-            return parameter(f"{prefix}{label}", shape, initial, rng=rng)
+            return parameter(label, shape, initial, rng=rng)
 
-        self.params: list[Any] = []
         if score == "general":
             self.W = weight("W", n_query, n_memory)
-            self.params = [self.W]
         if score == "additive":
             self.W_q, self.W_m = weight("W_q", n_query, n_hidden), weight("W_m", n_memory, n_hidden)
             self.b = weight("b", n_hidden, initial=np.zeros(n_hidden))
             bound = np.sqrt(3 / n_hidden)
             self.v = weight("v", n_hidden, initial=lambda r, s: r.uniform(-bound, bound, s))
-            self.params = [self.W_q, self.W_m, self.b, self.v]
 
     def keys(self, memory: Any) -> TensorVariable:
         """Return what of the scores depends on the memory alone, to be computed once.

@@ -18,7 +18,7 @@ from symrnn.nn.attention import masked_softmax
 from symrnn.nn.initializers import Random, normal
 from symrnn.nn.inputs import checked_mask, float_variable
 from symrnn.nn.layers import Dense, LayerNorm
-from symrnn.nn.module import parameter
+from symrnn.nn.module import Module, parameter
 
 ACTIVATIONS: dict[str, Callable[[TensorVariable], TensorVariable]] = {
     "relu": lambda x: pt.maximum(x, 0),
@@ -34,7 +34,7 @@ PAST_FITS = CheckAndRaise(
 )
 
 
-class MultiHeadAttention:
+class MultiHeadAttention(Module):
     """Scaled dot-product attention, several times side by side (Vaswani et al., 2017).
 
     ::
@@ -76,7 +76,7 @@ class MultiHeadAttention:
            [0.33, 0.33, 0.33]])
     """
 
-    def __init__(self, n_features: int, n_heads: int, rng: Random, name: str = "") -> None:
+    def __init__(self, n_features: int, n_heads: int, rng: Random) -> None:
         check_whole("n_features", n_features)
         check_whole("n_heads", n_heads)
         if n_features % n_heads:
@@ -85,13 +85,10 @@ class MultiHeadAttention:
                 "features equally: n_heads must divide n_features"
             )
         self.n_features, self.n_heads = n_features, n_heads
-        prefix = f"{name}." if name else ""
         n = n_features
         self.to_query = Dense(n, n, rng=rng)
         self.to_keys_values = Dense(n, 2 * n, rng=rng)
         self.output = Dense(n, n, rng=rng)
-        parts = (self.to_query, self.to_keys_values, self.output)
-        self.params: list[Any] = [p for dense in parts for p in dense.params]
         self.dtype = self.output.W.dtype
 
     def keys_values(self, memory: Any, mask: Any = None) -> TensorVariable:
@@ -227,7 +224,7 @@ def _three_axes(name: str, x: Any, dtype: str) -> TensorVariable:
     return x.astype(dtype)
 
 
-class FeedForward:
+class FeedForward(Module):
     """A net of one hidden layer, the same at each step: ``f(x W_1 + b_1) W_2 + b_2``.
 
     Parameters
@@ -248,24 +245,22 @@ class FeedForward:
     """
 
     def __init__(
-        self, n_features: int, n_hidden: int, rng: Random, activation: str = "relu", name: str = ""
+        self, n_features: int, n_hidden: int, rng: Random, activation: str = "relu"
     ) -> None:
         if activation not in ACTIVATIONS:
             raise ValueError(
                 f"activation is {activation!r}, but must be one of {', '.join(ACTIVATIONS)}"
             )
-        prefix = f"{name}." if name else ""
         self.hidden = Dense(n_features, n_hidden, rng=rng)
         self.output = Dense(n_hidden, n_features, rng=rng)
         self.activation = ACTIVATIONS[activation]
-        self.params: list[Any] = [*self.hidden.params, *self.output.params]
 
     def __call__(self, x: Any) -> TensorVariable:
         """Return the result, of the shape of x."""
         return self.output(self.activation(self.hidden(x)))
 
 
-class TransformerLayer:
+class TransformerLayer(Module):
     """Self-attention, attention to a memory if there is one, and a feed-forward net.
 
     Each of these parts f has a residual connection and a layer normalisation::
@@ -315,24 +310,19 @@ class TransformerLayer:
         memory: bool = False,
         norm: str = "pre",
         activation: str = "relu",
-        name: str = "",
     ) -> None:
         if norm not in ("pre", "post"):
             raise ValueError(f"norm is {norm!r}, but must be 'pre' or 'post'")
         self.norm = norm
-        prefix = f"{name}." if name else ""
-        self.attention = MultiHeadAttention(n_features, n_heads, rng=rng, name=f"{prefix}attention")
+        self.attention = MultiHeadAttention(n_features, n_heads, rng=rng)
         self.cross: MultiHeadAttention | None = None
         if memory:
-            self.cross = MultiHeadAttention(n_features, n_heads, rng=rng, name=f"{prefix}cross")
+            self.cross = MultiHeadAttention(n_features, n_heads, rng=rng)
         self.feed_forward = FeedForward(
-            n_features, n_hidden, rng=rng, activation=activation, name=f"{prefix}feed_forward"
+            n_features, n_hidden, rng=rng, activation=activation
         )
         parts = [part for part in (self.attention, self.cross, self.feed_forward) if part]
         self.norms = [LayerNorm(n_features) for k in range(len(parts))]
-        self.params: list[Any] = []
-        for part, layer_norm in zip(parts, self.norms, strict=True):
-            self.params += [*part.params, *layer_norm.params]
 
     def __call__(
         self,
@@ -415,7 +405,7 @@ class TransformerLayer:
         return part(x, self.feed_forward), found["so_far"], found.get("weights")
 
 
-class Positions:
+class Positions(Module):
     """A vector for each step, to be added to what is there: attention does not see the order.
 
     ``p_t,2i = sin(t / 10000^(2i / n))`` and ``p_t,2i+1 = cos(t / 10000^(2i / n))`` (Vaswani et al.,
@@ -448,31 +438,28 @@ class Positions:
     """
 
     def __init__(
-        self, n_features: int, learnt: int | None = None, rng: Random | None = None, name: str = ""
+        self, n_features: int, n_learned: int | None = None, rng: Random | None = None
     ) -> None:
         check_whole("n_features", n_features)
-        self.n_features, self.learnt = n_features, learnt
+        self.n_features, self.n_learned = n_features, n_learned
         self.dtype = pytensor.config.floatX  # like weights, that of the moment when it is made
-        self.params: list[Any] = []
-        if learnt is not None:
-            check_whole("learnt", learnt)
-            label = f"{name}.W" if name else "W"
-            shape = (learnt, n_features)
-            self.W = parameter(label, shape, lambda r, s: normal(r, s, std=0.02), rng=rng)
-            self.params = [self.W]
+        if n_learned is not None:
+            check_whole("n_learned", n_learned)
+            shape = (n_learned, n_features)
+            self.W = parameter("W", shape, lambda r, s: normal(r, s, std=0.02), rng=rng)
         elif n_features % 2:
             raise ValueError(f"n_features is {n_features}, but sines and cosines need an even one")
 
     def __call__(self, steps: Any, first: Any = 0) -> TensorVariable:
         """Return the vectors of positions first, first + 1, ...: shape ``(steps, n_features)``."""
         t = pt.arange(first, first + steps)
-        if self.learnt is not None:
+        if self.n_learned is not None:
             fits = CheckAndRaise(
                 ValueError,
-                f"a sequence is longer than the {self.learnt} positions that are learnt: cut it, "
+                f"a sequence is longer than the {self.n_learned} positions that are learnt: cut it, "
                 "make the model with more, or with sines (positions=None); or first is below 0",
             )
-            return self.W[fits(t, pt.le(first + steps, self.learnt), pt.ge(first, 0))]
+            return self.W[fits(t, pt.le(first + steps, self.n_learned), pt.ge(first, 0))]
         powers = 10000.0 ** (np.arange(0, self.n_features, 2) / self.n_features)
         angles = t[:, None] / powers
         sines = pt.stack([pt.sin(angles), pt.cos(angles)], axis=2)

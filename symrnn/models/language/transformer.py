@@ -3,23 +3,22 @@
 from typing import Any
 
 import numpy as np
-import pytensor
 import pytensor.tensor as pt
 from numpy.random import Generator
 from pytensor.tensor.variable import TensorVariable
 
 from symrnn._validate import check_whole
+from symrnn.compiling.function import function
 from symrnn.compiling.modes import QUICK
 from symrnn.models.seq2seq.transformer import Tokens
 from symrnn.nn.layers import Dense, Dropout, LayerNorm
-from symrnn.nn.module import parameter
-from symrnn.nn.random import Noise
+from symrnn.nn.module import Module, parameter
 from symrnn.nn.transformer import TransformerLayer
 from symrnn.training.losses import categorical_cross_entropy
 from symrnn.training.optimizers import Optimizer
 
 
-class TransformerLM:
+class TransformerLM(Module):
     """Tokens with positions, layers of causal attention, output (Radford et al., 2018).
 
     ::
@@ -94,7 +93,7 @@ class TransformerLM:
         n_hidden = 4 * n_features if n_hidden is None else n_hidden
         self.positions = positions
         self.n_tokens, self.n_features, self.tied = n_tokens, n_features, tied
-        self.tokens = Tokens(n_tokens, n_features, positions, rng, "embedding")
+        self.tokens = Tokens(n_tokens, n_features, positions, rng)
         self.layers = [
             TransformerLayer(
                 n_features, n_heads, n_hidden, rng=rng, norm=norm,
@@ -104,12 +103,8 @@ class TransformerLM:
         ]  # fmt: skip
         self.norm = LayerNorm(n_features) if norm == "pre" else None
         self.output = None if tied else Dense(n_features, n_tokens, rng=rng)
-        self.b = parameter("output.b", (n_tokens,), np.zeros(n_tokens)) if tied else None
-        parts = [self.tokens, *self.layers, self.norm, self.output]
-        self.params: list[Any] = [p for part in parts if part for p in part.params]
-        self.params += [] if self.b is None else [self.b]
-        self.noise = Noise(rng)
-        self.dropout = Dropout(dropout, rng=self.noise)
+        self.b = parameter("b", (n_tokens,), np.zeros(n_tokens)) if tied else None
+        self.dropout = Dropout(dropout, rng=rng)
 
     def logits(
         self, x: Any, past: list[Any] | None = None, training: bool = False
@@ -171,17 +166,13 @@ class TransformerLM:
             ``(x, t) -> loss``: tokens and those that follow them, each ``(time, batch)``, int64,
             and the mean cross-entropy in nats, before the update.
         """
-        others = set(self.noise.updates)  # masks of graphs that were built before
         x, t, loss = self._loss(training=True)
-        masks = {rng: after for rng, after in self.noise.updates.items() if rng not in others}
-        return pytensor.function(
-            [x, t], loss, updates=optimizer(loss, self.params) | masks, mode=mode
-        )
+        return function([x, t], loss, updates=optimizer(loss, self.params), mode=mode)
 
     def compile_evaluation(self, mode: Any = QUICK) -> Any:
         """Compile ``(x, t) -> loss`` without dropout."""
         x, t, loss = self._loss(training=False)
-        return pytensor.function([x, t], loss, mode=mode)
+        return function([x, t], loss, mode=mode)
 
     def _loss(self, training: bool) -> tuple[TensorVariable, TensorVariable, TensorVariable]:
         x, t = pt.lmatrix("x"), pt.lmatrix("t")
@@ -207,7 +198,7 @@ class TransformerLM:
         before = [pt.tensor3(f"past{k + 1}", dtype=dtype) for k in range(len(self.layers))]
         z, after = self.logits(tokens[None], [a.transpose(1, 0, 2) for a in before])
         log_p = pt.special.log_softmax(z[0], axis=-1)
-        return pytensor.function(
+        return function(
             [tokens, *before], [log_p, *(a.transpose(1, 0, 2) for a in after)], mode=mode
         )
 

@@ -12,11 +12,13 @@ from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.variable import TensorVariable
 
 from symrnn._validate import check_whole
+from symrnn.compiling.function import function
 from symrnn.nn.attention import Attention
 from symrnn.nn.cells import Cell, LSTMCell
 from symrnn.nn.initializers import Initializer, normal
 from symrnn.nn.layers import Dense, Dropout, Embedding
-from symrnn.nn.random import Noise
+from symrnn.nn.module import Module
+from symrnn.nn.random import draw_mask, draw_uniform
 from symrnn.nn.recurrent import stack
 from symrnn.training.losses import categorical_cross_entropy
 from symrnn.training.optimizers import Optimizer
@@ -41,7 +43,7 @@ class Encoded(NamedTuple):
     """Which places there are, ``(places, batch)``."""
 
 
-class Seq2Seq:
+class Seq2Seq(Module):
     """Encoder and decoder (Sutskever et al., 2014; Cho et al., 2014), with attention if wanted.
 
     ::
@@ -171,29 +173,22 @@ class Seq2Seq:
         self.encoder: list[Any] = []
         self.decoder: list[Cell] = []
         for k in range(n_layers):
-            n_in, name = n_hidden if k else n_embed, f"encoder{k + 1}"
+            n_in = n_hidden if k else n_embed
             if bidirectional:
-                ways = [f"{name}.{way}" for way in ("forwards", "backwards")]
-                layer: Any = tuple(cell(n_in, n_hidden // 2, rng, name=way) for way in ways)
+                layer: Any = tuple(cell(n_in, n_hidden // 2, rng=rng) for _ in range(2))
             else:
-                layer = cell(n_in, n_hidden, rng, name=name)
+                layer = cell(n_in, n_hidden, rng=rng)
             self.encoder.append(layer)
         for k in range(n_layers):
             n_in = n_hidden if k else n_embed + n_hidden * (peeky + self.feeds_input)
-            self.decoder.append(cell(n_in, n_hidden, rng, name=f"decoder{k + 1}"))
+            self.decoder.append(cell(n_in, n_hidden, rng=rng))
         self.attention: Attention | None = None
         if attention is not None:
             self.attention = Attention(attention, n_hidden, n_hidden, rng=rng)
         n_out = n_hidden * (1 + peeky + self.feeds_output)
         self.output = Dense(n_out, n_target, rng=rng)
-        layers = [c for layer in self.encoder for c in (layer if bidirectional else [layer])]
-        attending = [] if self.attention is None else [self.attention]
-        parts = [
-            self.embed_source, self.embed_target, *layers, *self.decoder, *attending, self.output
-        ]  # fmt: skip
-        self.params = [p for part in parts for p in part.params]
-        self.noise = Noise(rng)
-        self.dropout = Dropout(dropout, rng=self.noise)
+        self.rng = rng
+        self.dropout = Dropout(dropout, rng=rng)
 
     def encode(self, source: Any, mask: Any, training: bool = False) -> Encoded:
         """Read a batch of sources.
@@ -276,7 +271,7 @@ class Seq2Seq:
             return self._logits_by_loop(encoded, given, training, own)
         drop = self._drop(training)
         x = self._with_vector(drop(self.embed_target(given)), encoded)
-        h, _ = stack(self.decoder, x, encoded.states, between=drop, residual=self.residual)
+        h, _ = stack(self.decoder, x, initial_state=encoded.states, between=drop, residual=self.residual)
         context = self._look(h, encoded)[0] if self.feeds_output else None
         return self._out(drop(h), context, encoded)
 
@@ -305,7 +300,7 @@ class Seq2Seq:
         if self.feeds_input:
             context, weights = self._look(states[-1][0][None], encoded)
             x = pt.concatenate([x, context], axis=2)
-        h, after = stack(self.decoder, x, states, between=between, residual=self.residual)
+        h, after = stack(self.decoder, x, initial_state=states, between=between, residual=self.residual)
         if self.attention is not None and not self.feeds_input:
             context, weights = self._look(h, encoded)
         weights = None if weights is None else weights[0]
@@ -327,11 +322,11 @@ class Seq2Seq:
         sequences = {"x": x * kept}
         if training and self.dropout.rate:
             keep = 1 - self.dropout.rate
-            m = self.noise.mask(keep, (steps, len(self.decoder), batch, self.n_hidden))
+            m = draw_mask(self.rng, keep, (steps, len(self.decoder), batch, self.n_hidden))
             sequences["m"] = m.astype(floats) / np.asarray(keep, floats)
         if own is not None:
-            said = pt.lt(self.noise.uniform((steps, batch)), own)
-            chances = self.noise.uniform((steps, batch, self.n_target)).astype(floats)
+            said = pt.lt(draw_uniform(self.rng, (steps, batch)), own)
+            chances = draw_uniform(self.rng, (steps, batch, self.n_target)).astype(floats)
             sequences |= {
                 "kept": kept,
                 "given": given,
@@ -431,13 +426,9 @@ class Seq2Seq:
             ``(source, source_mask, target, target_mask) -> loss``, before the update: int64
             and bool arrays, each ``(time, batch)``, such as `symrnn.text.pair_batches` gives.
         """
-        others = set(self.noise.updates)  # masks of graphs that were built before
         batch = pair_variables()
         loss = self.loss(*batch, training=True, own=own)
-        masks = {rng: after for rng, after in self.noise.updates.items() if rng not in others}
-        return pytensor.function(
-            [*batch], loss, updates=optimizer(loss, self.params) | masks, mode=mode
-        )
+        return function([*batch], loss, updates=optimizer(loss, self.params), mode=mode)
 
     def compile_loss(self, mode: Any = None) -> Any:
         """Compile ``(source, source_mask, target, target_mask) -> loss`` without dropout.
@@ -445,7 +436,7 @@ class Seq2Seq:
         All four are arrays ``(time, batch)``, int64 and bool, as for `compile_training`.
         """
         batch = pair_variables()
-        return pytensor.function([*batch], self.loss(*batch), mode=mode)
+        return function([*batch], self.loss(*batch), mode=mode)
 
     def compile_encoder(self, mode: Any = None, shape: Shape = (None, None)) -> Any:
         """Compile ``(source, source_mask) -> [*known, *states]``: all that the decoder needs.
@@ -458,7 +449,7 @@ class Seq2Seq:
         source, mask, *_ = pair_variables(shape)
         encoded = self.encode(source, mask)
         states = [s for state in encoded.states for s in state]
-        return pytensor.function(
+        return function(
             [source, mask], [*self._known(encoded).values(), *states], mode=mode
         )
 
@@ -488,7 +479,7 @@ class Seq2Seq:
             for c in self.decoder
         ]
         logits, weights, after = self.step(tokens, states, encoded._replace(**known))
-        return pytensor.function(
+        return function(
             [tokens, *known.values(), *(s for state in states for s in state)],
             [
                 pt.special.log_softmax(logits, axis=-1),

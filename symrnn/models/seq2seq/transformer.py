@@ -4,18 +4,17 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-import pytensor
 import pytensor.tensor as pt
 from numpy.random import Generator
 from pytensor.tensor.variable import TensorVariable
 
 from symrnn._validate import check_whole
+from symrnn.compiling.function import function
 from symrnn.compiling.modes import QUICK
 from symrnn.models.seq2seq.model import pair_variables
 from symrnn.nn.initializers import normal
 from symrnn.nn.layers import Dense, Dropout, Embedding, LayerNorm
-from symrnn.nn.module import parameter
-from symrnn.nn.random import Noise
+from symrnn.nn.module import Module, parameter
 from symrnn.nn.transformer import Drop, Positions, TransformerLayer
 from symrnn.training.losses import categorical_cross_entropy
 from symrnn.training.optimizers import Optimizer
@@ -32,7 +31,7 @@ class Encoded(NamedTuple):
     """Which places there are, ``(places, batch)``."""
 
 
-class Transformer:
+class Transformer(Module):
     """Encoder and decoder of attention and feed-forward nets (Vaswani et al., 2017).
 
     ::
@@ -120,10 +119,10 @@ class Transformer:
         self.positions = positions
         self.n_source, self.n_target, self.n_features = n_source, n_target, n_features
         self.tied, self.start = tied, n_target
-        self.source = Tokens(n_source, n_features, positions, rng, "source")
-        self.target = Tokens(n_target + 1, n_features, positions, rng, "target")
+        self.source = Tokens(n_source, n_features, positions, rng)
+        self.target = Tokens(n_target + 1, n_features, positions, rng)
 
-        def layer(name: str, memory: bool) -> TransformerLayer:
+        def layer(memory: bool) -> TransformerLayer:
             return TransformerLayer(
                 n_features,
                 n_heads,
@@ -132,26 +131,17 @@ class Transformer:
                 memory=memory,
                 norm=norm,
                 activation=activation,
-                name=name,
             )
 
-        self.encoder = [layer(f"encoder{k + 1}", memory=False) for k in range(n_layers)]
-        self.decoder = [layer(f"decoder{k + 1}", memory=True) for k in range(n_layers)]
+        self.encoder = [layer(memory=False) for k in range(n_layers)]
+        self.decoder = [layer(memory=True) for k in range(n_layers)]
         pre = norm == "pre"
         self.encoder_norm = LayerNorm(n_features) if pre else None
         self.decoder_norm = LayerNorm(n_features) if pre else None
         self.output = None if tied else Dense(n_features, n_target, rng=rng)
-        self.b = parameter("output.b", (n_target,), np.zeros(n_target)) if tied else None
-        parts = [
-            self.source, self.target, *self.encoder, self.encoder_norm, *self.decoder,
-            self.decoder_norm, self.output,
-        ]  # fmt: skip
-        self.params: list[Any] = [p for part in parts if part for p in part.params]
-        self.params += [] if self.b is None else [self.b]
-        self.attention = self.decoder[-1].cross
+        self.b = parameter("b", (n_target,), np.zeros(n_target)) if tied else None
         self.known = ["mask", *(f"keys_values{k + 1}" for k in range(n_layers))]
-        self.noise = Noise(rng)
-        self.dropout = Dropout(dropout, rng=self.noise)
+        self.dropout = Dropout(dropout, rng=rng)
 
     def encode(self, source: Any, mask: Any, training: bool = False) -> Encoded:
         """Read a batch of sources.
@@ -287,13 +277,9 @@ class Transformer:
             NUMBA compiles them in one piece: one layer takes some two minutes, and with two it had
             taken 8 minutes and 7.8 GB of memory when we stopped it.
         """
-        others = set(self.noise.updates)  # masks of graphs that were built before
         batch = pair_variables()
         loss = self.loss(*batch, training=True)
-        masks = {rng: after for rng, after in self.noise.updates.items() if rng not in others}
-        return pytensor.function(
-            [*batch], loss, updates=optimizer(loss, self.params) | masks, mode=mode
-        )
+        return function([*batch], loss, updates=optimizer(loss, self.params), mode=mode)
 
     def compile_loss(self, mode: Any = QUICK) -> Any:
         """Compile ``(source, source_mask, target, target_mask) -> loss`` without dropout.
@@ -301,7 +287,7 @@ class Transformer:
         What they are, and what `mode` is, see `compile_training`.
         """
         batch = pair_variables()
-        return pytensor.function([*batch], self.loss(*batch), mode=mode)
+        return function([*batch], self.loss(*batch), mode=mode)
 
     def compile_encoder(self, mode: Any = QUICK) -> Any:
         """Compile ``(source, source_mask) -> [*known, *states]``: all that the decoder needs.
@@ -314,7 +300,7 @@ class Transformer:
         encoded = self.encode(source, mask)
         nothing = pt.zeros((mask.shape[1], 0, 2 * self.n_features), dtype=encoded.memory.dtype)
         states = [nothing for _ in self.decoder]
-        return pytensor.function(
+        return function(
             [source, mask], [encoded.mask, *encoded.keys_values, *states], mode=mode
         )
 
@@ -336,7 +322,7 @@ class Transformer:
         encoded = Encoded(known[0], known, mask)  # the memory itself is no longer needed
         past = [a.transpose(1, 0, 2) for a in before]
         logits, weights, after = self.step(tokens, past, encoded)
-        return pytensor.function(
+        return function(
             [tokens, mask, *known, *before],
             [
                 pt.special.log_softmax(logits, axis=-1),
@@ -347,7 +333,7 @@ class Transformer:
         )
 
 
-class Tokens:
+class Tokens(Module):
     """The vectors of tokens and of their positions: ``sqrt(n) E[token_t] + p_t``.
 
     Parameters
@@ -363,13 +349,12 @@ class Tokens:
     """
 
     def __init__(
-        self, n_tokens: int, n_features: int, positions: int | None, rng: Generator, name: str
+        self, n_tokens: int, n_features: int, positions: int | None, rng: Generator
     ) -> None:
         check_whole("n_features", n_features)
         initial = partial(normal, std=n_features**-0.5)
         self.embedding = Embedding(n_tokens, n_features, rng=rng, W=initial)
         self.positions = Positions(n_features, n_learned=positions, rng=rng)
-        self.params: list[Any] = [*self.embedding.params, *self.positions.params]
 
     def __call__(self, tokens: Any, first: Any = 0) -> TensorVariable:
         """Return vectors ``(steps, batch, n_features)`` of tokens at positions from `first` on."""
