@@ -73,9 +73,9 @@ class LanguageRun(TrainingRun):
         s = settings
         self.tokenizer, self.vocabulary, self.source = tokenizer, vocabulary, source or {}
         self.model = LanguageModel(
-            len(vocabulary), s.n_embed, s.n_hidden, np.random.default_rng(s.seed), s.n_layers,
-            CELLS[s.cell], s.dropout, s.variational, s.tied,
-            uniform if s.tied else partial(normal, std=1.0),
+            len(vocabulary), s.n_embed, s.n_hidden, rng=np.random.default_rng(s.seed),
+            n_layers=s.n_layers, cell=CELLS[s.cell], dropout=s.dropout, variational=s.variational,
+            tied=s.tied, W_embed=uniform if s.tied else partial(normal, std=1.0),
         )  # fmt: skip
         super().__init__(settings, self.model.params)
         self.carried = self.model.carry(s.batch_size)
