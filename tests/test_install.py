@@ -6,6 +6,7 @@ import sys
 import tarfile
 import venv
 import zipfile
+from importlib.metadata import version
 
 import pytest
 from conftest import ROOT
@@ -79,12 +80,12 @@ def test_make_clean_leaves_only_the_sources(clone):
     assert {p for p in clone.rglob("*") if p.is_file()} == before
 
 
-def python_of(version, folder):
+def python_of(number, folder):
     """Make something that answers make's three questions as that Python would."""
-    minor = version.split(".")[1]
-    python = folder / f"python-{version}"
+    minor = number.split(".")[1]
+    python = folder / f"python-{number}"
     python.write_text(
-        f'#!/bin/sh\n[ "$1" = --version ] && echo Python {version} && exit 0\n'
+        f'#!/bin/sh\n[ "$1" = --version ] && echo Python {number} && exit 0\n'
         f"case $2 in *minor*) echo {minor};; *ensurepip*) exit {int(int(minor) > 14)};; esac\n"
     )
     python.chmod(0o755)
@@ -126,6 +127,7 @@ def test_the_wheel_works_in_an_empty_environment(clone, tmp_path):
 
     names = set(zipfile.ZipFile(wheel).namelist())
     modules = {str(p.relative_to(clone)) for p in (clone / "symrnn").rglob("*.py")}
+    assert not {n for n in modules if "lesson" in n}  # their scaffolding is in tutorials
     assert modules | {"symrnn/py.typed"} == {
         n for n in names if not n.split("/")[0].endswith("info")
     }
@@ -139,5 +141,9 @@ def test_the_wheel_works_in_an_empty_environment(clone, tmp_path):
     (lesson,) = (clone / "tutorials").glob("02_*.py")
     done = run(python, lesson, "--quick", "--figures", tmp_path / "figures", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    where = run(python, "-c", "import symrnn; print(symrnn.__file__)", cwd=tmp_path).stdout
-    assert str(tmp_path / "venv") in where
+    code = "import symrnn; print(symrnn.__file__); [getattr(symrnn, n) for n in symrnn.__all__]"
+    done = run(python, "-c", code, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert str(tmp_path / "venv") in done.stdout
+    done = run(python, "-m", "symrnn", "--version", cwd=tmp_path)
+    assert done.stdout == f"symrnn {version('symrnn')}\n", done.stderr
