@@ -51,7 +51,8 @@ def symrnn_peer(shared: bool = False) -> Callable[..., Callable[[], float]]:
     import pytensor
 
     from symrnn.models.word2vec import SkipGram
-    from symrnn.text.contexts import AliasSampler, skip_gram_batches
+    from symrnn.text.alias_sampler import AliasSampler
+    from symrnn.text.contexts import skip_gram_batches
 
     pytensor.config.floatX = "float32"
 

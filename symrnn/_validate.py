@@ -22,11 +22,13 @@ def check_positive(name: str, value: Any, or_zero: bool = False) -> None:
         raise ValueError(f"{name} is {value}, but must be {wanted}")
 
 
-def check_whole(name: str, value: Any, most: int | None = None) -> None:
-    """Raise ValueError if `value` is not a whole number from 1 to `most`."""
-    whole = isinstance(value, Integral) and value is not True
-    if not whole or value < 1 or (most is not None and value > most):
-        limit = "at least 1" if most is None else f"from 1 to {most}, as many as there are tokens"
+def check_whole(name: str, value: Any, most: int | None = None, least: int = 1) -> None:
+    """Raise ValueError if `value` is not a whole number from `least` to `most`."""
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or value < least or (most is not None and value > most):
+        limit = f"at least {least}"
+        if most is not None:
+            limit = f"from {least} to {most}, as many as there are tokens"
         raise ValueError(f"{name} is {value}, but must be a whole number, {limit}")
 
 
@@ -45,6 +47,15 @@ def check_bounds(name: str, value: Any, least: int = 1) -> None:
             f"{name} is {value}, but must be two whole numbers, the smallest, at least {least}, "
             f"and the largest: ({max(least, 1)}, 3)"
         )
+
+
+def check_token_id(name: str, value: Any, n_tokens: int | None = None) -> None:
+    """Raise TypeError or ValueError unless `value` is a token id, from 0 to ``n_tokens - 1``."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} is {value!r}, but must be a token id, such as vocabulary.eos")
+    if not 0 <= int(value) < (np.inf if n_tokens is None else n_tokens):
+        limit = "" if n_tokens is None else f" to {n_tokens - 1}"
+        raise ValueError(f"{name} is {value}, but must be a token id, from 0{limit}")
 
 
 def check_fraction(name: str, value: Any) -> None:

@@ -38,8 +38,8 @@ from symrnn.models.word2vec import CBOW, SkipGram, gradient_descent_on_rows, tak
 from symrnn.plots import word_map
 from symrnn.tasks.planted_words import PlantedWords, english_words
 from symrnn.text import EOS, Vocabulary
+from symrnn.text.alias_sampler import AliasSampler
 from symrnn.text.contexts import (
-    AliasSampler,
     cbow_batches,
     cbow_contexts,
     keep_probabilities,

@@ -1,42 +1,38 @@
-"""Batches of token numbers for language models: x, and t, the token that follows each.
+"""Batches of token ids for language models: x, and the targets t, the token that follows each.
 
-All take arrays that are mapped into memory, such as `encode_files` returns, and read only what a
-batch needs. All return int64 arrays of shape ``(time, batch)``.
+All take memory-mapped arrays, such as `encode_files` returns, and read only what a batch needs. All
+return int64 arrays of shape ``(time, batch)``.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from symrnn._validate import check_rng, check_sizes
+from symrnn._validate import check_rng, check_sizes, check_token_id
+from symrnn.text.batch_sequence import BatchSequence
 
 Tokens = NDArray[Any]
 Batch = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 def split(tokens: Tokens, fractions: Sequence[float] = (0.8, 0.1, 0.1)) -> tuple[Tokens, ...]:
-    """Cut a corpus into parts that follow one another: training, validation, test.
+    """Cut a corpus into consecutive parts: training, validation, test.
 
     Parameters
     ----------
     tokens
-        Token numbers of shape ``(tokens,)``.
+        Token ids of shape ``(tokens,)``.
     fractions
-        Size of each part; they are positive and their sum is 1.
+        Size of each part as a fraction of the corpus; positive, and their sum is 1.
 
     Returns
     -------
     tuple of arrays
-        The parts, views of `tokens`: every token is in one of them. Part k ends after
+        The parts, views of `tokens`, none empty: every token is in one of them. Part k ends after
         ``round(n * (fractions[0] + ... + fractions[k]))`` tokens.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If something is not as said, or the corpus is so short that a part would be empty.
 
     Examples
     --------
@@ -62,35 +58,31 @@ def split(tokens: Tokens, fractions: Sequence[float] = (0.8, 0.1, 0.1)) -> tuple
 def streams(tokens: Tokens, *, batch_size: int, n_steps: int) -> "Streams":
     """Make batches for truncated backpropagation through time (Williams and Peng, 1990).
 
-    The corpus is cut into `batch_size` rows that follow one another, each of
-    ``L = (len(tokens) - 1) // batch_size`` steps. Each batch goes on in every row where the one
-    before it ended, so a state carried from batch to batch fits:
+    The corpus is cut into `batch_size` consecutive batch streams of ``L = (len(tokens) - 1) //
+    batch_size`` steps. Each batch continues every stream where the batch before it ended, so a
+    carried state fits:
 
-    ``x[k] = tokens[b L + s : b L + s + n_steps]`` for row b, with s = k n_steps, and t the same
+    ``x[k] = tokens[b L + s : b L + s + n_steps]`` for stream b, with s = k n_steps, and t the same
     one token later.
 
-    The last batch is shorter if `n_steps` does not divide L. So in one pass every token but the
+    The last batch is shorter if `n_steps` does not divide L. So in one epoch every token but the
     first is predicted exactly once, except the last ``(len(tokens) - 1) % batch_size``, which are
     left out.
 
     Parameters
     ----------
     tokens
-        Token numbers of shape ``(tokens,)``.
+        Token ids of shape ``(tokens,)``.
     batch_size
-        How many rows, at least 1.
+        Number of batch streams.
     n_steps
-        Steps in a batch, at least 1.
+        Steps in a batch, at most L.
 
     Returns
     -------
     Sequence of (x, t)
-        It can be gone through many times, as `symrnn.training.loop.train` does, and knows its length.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If something is not as said, or the rows would be shorter than `n_steps`.
+        Each of shape ``(time, batch)``. It has a length and can be iterated over many times, once
+        per epoch, as `symrnn.train` does.
 
     Examples
     --------
@@ -102,36 +94,28 @@ def streams(tokens: Tokens, *, batch_size: int, n_steps: int) -> "Streams":
     return Streams(tokens, batch_size=batch_size, n_steps=n_steps)
 
 
-class Streams(Sequence[Batch]):
+class Streams(BatchSequence[Batch]):
     """The batches that `streams` returns; each is made when it is asked for."""
 
     def __init__(self, tokens: Tokens, *, batch_size: int, n_steps: int) -> None:
         tokens = checked_tokens(tokens, batch_size=batch_size, n_steps=n_steps)
-        self.n_steps, self.row_length = n_steps, (len(tokens) - 1) // batch_size
-        if self.row_length < n_steps:
+        self.n_steps, self.stream_length = n_steps, (len(tokens) - 1) // batch_size
+        if self.stream_length < n_steps:
             raise ValueError(
-                f"{len(tokens)} tokens in {batch_size} rows give {max(self.row_length, 0)} steps "
-                f"each, fewer than the {n_steps} of a batch: take a longer text, fewer rows or "
-                "fewer steps"
+                f"{len(tokens)} tokens in {batch_size} batch streams give "
+                f"{max(self.stream_length, 0)} steps each, fewer than n_steps, {n_steps}: take a "
+                "longer text, a smaller batch_size or fewer steps"
             )
-        n = batch_size * self.row_length
+        n = batch_size * self.stream_length
         self._x = tokens[:n].reshape(batch_size, -1)
         self._t = tokens[1 : n + 1].reshape(batch_size, -1)
 
     def __len__(self) -> int:
-        return -(-self.row_length // self.n_steps)
+        return -(-self.stream_length // self.n_steps)
 
-    @overload
-    def __getitem__(self, index: int) -> Batch: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Batch]: ...
-    def __getitem__(self, index: int | slice) -> Batch | list[Batch]:
-        """Return one batch, or a list of several."""
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        start = range(len(self))[index] * self.n_steps
-        steps = slice(start, start + self.n_steps)
-        return _batch(self._x[:, steps], self._t[:, steps])
+    def _batch(self, k: int) -> Batch:
+        steps = slice(k * self.n_steps, (k + 1) * self.n_steps)
+        return _time_major(self._x[:, steps], self._t[:, steps])
 
 
 def windows(tokens: Tokens, *, n_samples: int, n_steps: int, rng: Generator) -> Batch:
@@ -140,21 +124,16 @@ def windows(tokens: Tokens, *, n_samples: int, n_steps: int, rng: Generator) -> 
     Parameters
     ----------
     tokens
-        Token numbers of shape ``(tokens,)``.
+        Token ids of shape ``(tokens,)``.
     n_samples, n_steps
-        How many windows, and of how many steps, each at least 1.
+        Number of windows, and of steps in each.
     rng
-        Source of the starts.
+        Generator that draws the starts.
 
     Returns
     -------
     x, t : arrays of shape (n_steps, n_samples)
         Tokens, and those that follow them, int64.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If something is not as said, or the text is shorter than a window and the token after it.
 
     Examples
     --------
@@ -173,31 +152,28 @@ def shuffled_windows(
 ) -> Iterator[Batch]:
     """Cut a corpus into windows and yield them all once, in random order: one epoch.
 
-    The windows follow one another from the first token; fewer than ``n_steps + 1`` tokens at the
-    end are left out. The last batch holds the windows that are left.
+    There are ``(len(tokens) - 1) // n_steps`` windows, consecutive from the first token; what does
+    not fill a window and the token after it is left out. The last batch holds the windows that are
+    left.
 
     Parameters
     ----------
     tokens
-        Token numbers of shape ``(tokens,)``.
+        Token ids of shape ``(tokens,)``.
     batch_size, n_steps
-        How many windows in a batch, and of how many steps, each at least 1.
+        Number of windows in a batch, and of steps in each.
     rng
-        Source of the order.
+        Generator that draws the order.
 
     Returns
     -------
     Iterator of (x, t)
         Each of shape ``(n_steps, batch)``, int64.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If something is not as said, or the text is shorter than a window and the token after it.
-
     Examples
     --------
-    >>> batches = shuffled_windows(np.arange(11), batch_size=2, n_steps=3, rng=np.random.default_rng(1))
+    >>> rng = np.random.default_rng(1)
+    >>> batches = shuffled_windows(np.arange(11), batch_size=2, n_steps=3, rng=rng)
     >>> [x.T.tolist() for x, t in batches]
     [[[0, 1, 2], [3, 4, 5]], [[6, 7, 8]]]
     """
@@ -211,16 +187,16 @@ def shuffled_windows(
 
 
 def documents(tokens: Tokens, end: int | None, *, rng: Generator | None = None) -> list[Tokens]:
-    """Cut a corpus after every token `end`, such as ``<eos>``; shuffle the parts if asked to.
+    """Cut a corpus after every token `end`, such as ``<eos>``; with `rng`, shuffle the parts.
 
     Parameters
     ----------
     tokens
-        Token numbers of shape ``(tokens,)``.
+        Token ids of shape ``(tokens,)``.
     end
-        The number of the token that ends a sentence or document.
+        Token id that ends a sentence or document, such as ``vocabulary.eos``.
     rng
-        Source of a random order. Default: the order in the corpus.
+        Generator that draws the order of the parts. Default: the order in the corpus.
 
     Returns
     -------
@@ -228,22 +204,13 @@ def documents(tokens: Tokens, end: int | None, *, rng: Generator | None = None) 
         Views of `tokens`; all but perhaps the last one of the corpus end with `end`.
         `numpy.concatenate` makes a corpus of them again.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If something is not as said, or there are no tokens.
-
     Examples
     --------
     >>> [part.tolist() for part in documents(np.array([5, 6, 0, 7, 0, 8]), end=0)]
     [[5, 6, 0], [7, 0], [8]]
     """
     tokens = checked_tokens(tokens, rng)
-    if not isinstance(end, int | np.integer):
-        raise TypeError(
-            f"end is {end!r}, but must be the number of a token, for example vocabulary.eos of a "
-            "vocabulary that has <eos>"
-        )
+    check_token_id("end", end)
     pieces = range(0, len(tokens), 2**20)  # so that the comparison needs little memory
     found = [k + 1 + np.flatnonzero(tokens[k : k + 2**20] == end) for k in pieces]
     ends = np.unique(np.concatenate([*found, [len(tokens)]])).tolist()
@@ -253,20 +220,20 @@ def documents(tokens: Tokens, end: int | None, *, rng: Generator | None = None) 
 
 def _from_starts(tokens: Tokens, starts: NDArray[np.int64], n_steps: int) -> Batch:
     taken = tokens[starts[:, None] + np.arange(n_steps + 1)]
-    return _batch(taken[:, :-1], taken[:, 1:])
+    return _time_major(taken[:, :-1], taken[:, 1:])
 
 
-def _batch(x: Tokens, t: Tokens) -> Batch:
-    """Return rows of the corpus as time-major int64 arrays."""
+def _time_major(x: Tokens, t: Tokens) -> Batch:
+    """Return slices of shape (batch, time) as time-major int64 arrays."""
     return np.array(x.T, np.int64, order="C"), np.array(t.T, np.int64, order="C")
 
 
 def checked_tokens(tokens: Any, rng: Generator | None = None, **sizes: Any) -> Tokens:
-    """Return the tokens of a text if they and what they are used with are as they must be."""
+    """Return token ids of shape ``(tokens,)``; it is an error if they are anything else."""
     if not isinstance(tokens, np.ndarray) or tokens.dtype.kind not in "iu":
         kind = getattr(tokens, "dtype", type(tokens).__name__)
         raise TypeError(
-            f"the tokens are {kind}, but must be an array of whole numbers: vocabulary.encode(...)"
+            f"the tokens are {kind}, but must be an array of token ids: vocabulary.encode(...)"
         )
     if tokens.ndim != 1 or not tokens.size:
         raise ValueError(

@@ -1,106 +1,36 @@
-"""What word vectors are trained on: words and their contexts, and words drawn at random.
+"""Training examples for word vectors: words and their contexts, vectorised over the text.
 
-All is drawn for whole stretches of a text at once, in NumPy.
+Negative samples are drawn by `symrnn.text.alias_sampler`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
 
+from symrnn._validate import check_positive, check_token_id
 from symrnn.text.batches import checked_tokens
 
 Ids = NDArray[np.int64]
-PIECE = 2**16  # tokens that are taken at a time
+PIECE = 2**16  # tokens that are processed at a time
 NONE = -1
-"""Stands in a context where there is no word."""
-
-
-class AliasSampler:
-    """Draws numbers with given probabilities, each in constant time (Walker, 1977; Vose, 1991).
-
-    The numbers 0 ... n - 1 are put into n boxes of equal size. Where one is too rare to fill its
-    box, a frequent one, the alias, fills up the rest. So a draw takes a box, and says which part of
-    it was hit. To fill the boxes takes a time in proportion to n.
-
-    Parameters
-    ----------
-    weights
-        In proportion to the probabilities, shape ``(n,)``; 0 is never drawn. For negative samples
-        ``counts ** 0.75`` (Mikolov et al., 2013b).
-
-    Raises
-    ------
-    ValueError
-        If they are not finite numbers, one is negative, or all are 0.
-
-    Examples
-    --------
-    >>> sampler = AliasSampler([3, 0, 1])
-    >>> sampler.draw((2, 5), rng=np.random.default_rng(1))
-    array([[0, 0, 0, 0, 0],
-           [0, 2, 0, 0, 0]])
-    >>> sampler.probabilities()
-    array([0.75, 0.  , 0.25])
-    """
-
-    def __init__(self, weights: ArrayLike) -> None:
-        w = np.asarray(weights, dtype=np.float64)
-        if w.ndim != 1 or not np.isfinite(w).all() or (w < 0).any() or not w.any():
-            raise ValueError(
-                "the weights must be a row of finite numbers, none negative and not all 0, for "
-                f"example counts ** 0.75, but have shape {w.shape} and are {w}"
-            )
-        share = w / w.sum() * len(w)  # 1 fills a box
-        self._part, self._alias = np.ones(len(w)), np.arange(len(w))
-        left = share.tolist()
-        small = [k for k, value in enumerate(left) if value < 1]
-        large = [k for k, value in enumerate(left) if value >= 1]
-        while small and large:
-            k, filler = small.pop(), large[-1]
-            self._part[k], self._alias[k] = left[k], filler
-            left[filler] -= 1 - left[k]
-            if left[filler] < 1:
-                small.append(large.pop())
-        for k in small:  # full up to rounding; what has weight 0 must not be drawn for all that
-            if w[k] == 0:
-                self._part[k], self._alias[k] = 0, int(w.argmax())
-
-    def __len__(self) -> int:
-        return len(self._part)
-
-    def draw(self, shape: int | Sequence[int], *, rng: Generator) -> Ids:
-        """Return numbers of the given shape, int64."""
-        where = rng.random(shape) * len(self)
-        box = where.astype(np.int64)
-        return np.where(where - box < self._part[box], box, self._alias[box])
-
-    def probabilities(self) -> NDArray[np.float64]:
-        """Return the probabilities with which the boxes draw, shape ``(n,)``."""
-        n = len(self)
-        return (self._part + np.bincount(self._alias, 1 - self._part, minlength=n)) / n
+"""The id in a context where there is no word."""
 
 
 def keep_probabilities(counts: ArrayLike, *, threshold: float = 1e-3) -> NDArray[np.float64]:
-    """How probably an occurrence of each word is kept, ``min(1, sqrt(threshold / f))``.
+    """Return the probability of keeping each word: ``min(1, sqrt(threshold / f))``.
 
-    f is the word's share of the text. Frequent words say little about their neighbours, and take
-    most of the time (Mikolov et al., 2013b).
+    f is the word's relative frequency. Frequent words say little about their neighbours and take
+    most of the training time, so they are subsampled (Mikolov et al., 2013b).
 
     Parameters
     ----------
     counts
-        How often each word occurs, shape ``(words,)``.
+        How often each word occurs, shape ``(words,)``, finite and not negative.
     threshold
-        Words with a larger share are thinned out: 1e-5 to 1e-3, the larger the shorter the text.
-
-    Raises
-    ------
-    ValueError
-        If `threshold` is not positive; if the counts are not a row of finite numbers, one is
-        negative, or all are 0.
+        Words of higher relative frequency are subsampled: 1e-5 to 1e-3, larger for shorter texts.
 
     Examples
     --------
@@ -110,10 +40,9 @@ def keep_probabilities(counts: ArrayLike, *, threshold: float = 1e-3) -> NDArray
     c = np.asarray(counts, dtype=np.float64)
     if c.ndim != 1 or not np.isfinite(c).all() or (c < 0).any():
         raise ValueError("the counts must be a row of finite numbers, none negative")
-    if not threshold > 0 or not c.any():
-        raise ValueError(
-            f"threshold is {threshold} and there are {c.sum():.0f} words, but both must be above 0"
-        )
+    check_positive("threshold", threshold)
+    if not c.any():
+        raise ValueError("the counts are all 0, but there must be words")
     with np.errstate(divide="ignore"):
         return np.asarray(np.minimum(1, np.sqrt(threshold * c.sum() / c)))
 
@@ -121,31 +50,27 @@ def keep_probabilities(counts: ArrayLike, *, threshold: float = 1e-3) -> NDArray
 def skip_gram_pairs(
     tokens: NDArray[Any], *, window: int, rng: Generator, end: int | None = None
 ) -> tuple[Ids, Ids]:
-    """Return each word with each word near it, shape ``(pairs,)`` both.
+    """Return each word with each word near it: the pairs of skip-gram.
 
-    At each place the reach is drawn from 1 to `window`, all equally likely, so that near words
-    occur more often than those further away (Mikolov et al., 2013a).
+    For each position the reach is drawn from 1 to `window`, all equally likely, so that near words
+    occur more often than distant ones (Mikolov et al., 2013a).
 
     Parameters
     ----------
     tokens
-        Token numbers of shape ``(tokens,)``, from 0.
+        Token ids of shape ``(tokens,)``.
     window
-        The largest reach to each side, at least 1.
+        The largest reach to each side.
     rng
-        Source of the reaches.
+        Generator that draws the reaches.
     end
-        The number of a token that ends a sentence: it is in no pair, and no pair reaches over it.
+        Token id that ends a sentence: it is in no pair, and no pair reaches across it. Default:
+        the text is one sentence.
 
     Returns
     -------
-    words, contexts
+    words, contexts : arrays of shape (pairs,)
         The word in the middle, and one near it, int64.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If something is not as said.
 
     Examples
     --------
@@ -166,15 +91,28 @@ def skip_gram_pairs(
 def cbow_contexts(
     tokens: NDArray[Any], *, window: int, rng: Generator, end: int | None = None
 ) -> tuple[Ids, Ids]:
-    """Return each word with all words near it.
+    """Return each word with all words near it: the contexts of CBOW.
 
-    Parameters and errors are those of `skip_gram_pairs`.
+    For each position the reach is drawn from 1 to `window`, all equally likely, so that near words
+    occur more often than distant ones (Mikolov et al., 2013a).
+
+    Parameters
+    ----------
+    tokens
+        Token ids of shape ``(tokens,)``.
+    window
+        The largest reach to each side.
+    rng
+        Generator that draws the reaches.
+    end
+        Token id that ends a sentence: it is in no context, and no context reaches across it.
+        Default: the text is one sentence.
 
     Returns
     -------
-    contexts : array of shape (places, 2 window)
+    contexts : array of shape (words, 2 window)
         The words before, nearest last, and those after; -1 where there is none. int64.
-    words : array of shape (places,)
+    words : array of shape (words,)
         The word in the middle. Words without any other near are left out.
 
     Examples
@@ -190,8 +128,8 @@ def cbow_contexts(
         near = inside(sentence, d)
         contexts[d:, window - d] = np.where(near & (reach[d:] >= d), t[:-d], NONE)
         contexts[:-d, window + d - 1] = np.where(near & (reach[:-d] >= d), t[d:], NONE)
-    there = (contexts != NONE).any(axis=1)
-    return contexts[there], t[there]
+    found = (contexts != NONE).any(axis=1)
+    return contexts[found], t[found]
 
 
 def skip_gram_batches(
@@ -203,31 +141,39 @@ def skip_gram_batches(
     end: int | None = None,
     keep: ArrayLike | None = None,
 ) -> Iterator[tuple[Ids, Ids]]:
-    """Yield the pairs of a text once, in batches: one epoch.
+    """Yield the `skip_gram_pairs` of a text once, in batches: one epoch.
 
-    The text is taken in pieces of 65,536 tokens, over whose ends no pair reaches. Words that are
-    not kept are taken out first, so the others move together. Then the pairs of a piece are put
-    into random order. All that is random is drawn anew in each epoch.
+    The text is processed in pieces of 65,536 tokens; no pair reaches across their ends. First
+    words are subsampled, so that the others move together; then the pairs of a piece are
+    shuffled. Everything random is drawn anew in each epoch.
 
     Parameters
     ----------
-    tokens, window, rng, end
-        As in `skip_gram_pairs`; the tokens may be an array mapped into memory.
+    tokens
+        Token ids of shape ``(tokens,)``; a memory-mapped array too.
+    window
+        The largest reach to each side.
     batch_size
-        Pairs in a batch, at least 1; the last batch holds those that are left.
+        Pairs in a batch; the last batch holds those that are left.
+    rng
+        Generator that draws the reaches, the words that are kept and the order.
+    end
+        Token id that ends a sentence: it is in no pair, and no pair reaches across it.
+        Default: the text is one sentence.
     keep
-        How probably an occurrence of each word is kept, shape ``(words,)``; see
-        `keep_probabilities`. Default: all are.
+        Probability of keeping an occurrence of each word, shape ``(words,)``; see
+        `keep_probabilities`. Default: all are kept.
 
     Returns
     -------
     Iterator of (words, contexts)
-        Each of shape ``(batch,)``.
+        Each of shape ``(batch,)``, int64.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If something is not as said.
+    Examples
+    --------
+    >>> rng = np.random.default_rng(1)
+    >>> [w.shape for w, c in skip_gram_batches(np.arange(5), window=1, batch_size=3, rng=rng)]
+    [(3,), (3,), (2,)]
     """
     return _batches(skip_gram_pairs, tokens, window, batch_size, rng, end, keep)
 
@@ -241,14 +187,39 @@ def cbow_batches(
     end: int | None = None,
     keep: ArrayLike | None = None,
 ) -> Iterator[tuple[Ids, Ids]]:
-    """Yield what `cbow_contexts` makes of a text once, in batches: one epoch.
+    """Yield the `cbow_contexts` of a text once, in batches: one epoch.
 
-    Parameters and errors are those of `skip_gram_batches`.
+    The text is processed in pieces of 65,536 tokens; no context reaches across their ends. First
+    words are subsampled, so that the others move together; then the contexts of a piece are
+    shuffled. Everything random is drawn anew in each epoch.
+
+    Parameters
+    ----------
+    tokens
+        Token ids of shape ``(tokens,)``; a memory-mapped array too.
+    window
+        The largest reach to each side.
+    batch_size
+        Contexts in a batch; the last batch holds those that are left.
+    rng
+        Generator that draws the reaches, the words that are kept and the order.
+    end
+        Token id that ends a sentence: it is in no context, and no context reaches across it.
+        Default: the text is one sentence.
+    keep
+        Probability of keeping an occurrence of each word, shape ``(words,)``; see
+        `keep_probabilities`. Default: all are kept.
 
     Returns
     -------
     Iterator of (contexts, words)
-        Of shape ``(batch, 2 window)`` and ``(batch,)``.
+        Of shape ``(batch, 2 window)`` and ``(batch,)``, int64.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(1)
+    >>> [c.shape for c, w in cbow_batches(np.arange(5), window=1, batch_size=3, rng=rng)]
+    [(3, 2), (2, 2)]
     """
     return _batches(cbow_contexts, tokens, window, batch_size, rng, end, keep)
 
@@ -299,27 +270,22 @@ def _in_batches(
 def _with_reaches(
     tokens: Any, window: int, rng: Generator, end: Any
 ) -> tuple[Ids, Ids, NDArray[np.int64]]:
-    """Return the tokens, for each the number of its sentence, and how far it reaches."""
+    """Return the tokens, which sentence each is in, and how far each reaches."""
     t = np.asarray(checked_tokens(tokens, rng, window=window), dtype=np.int64)
     check_end(end)
     if t.min() < 0:
-        raise ValueError(f"a token is {t.min()}, but words are numbered from 0")
+        raise ValueError(f"a token is {t.min()}, but token ids begin at 0")
     return t, sentences(t, end), rng.integers(1, window + 1, len(t))
 
 
 def check_end(end: Any, n_tokens: int | None = None) -> None:
-    """Raise an error if `end` is neither None nor the number of a token."""
-    if end is None:
-        return
-    if isinstance(end, bool) or not isinstance(end, int | np.integer):
-        raise TypeError(f"end is {end!r}, but must be a token's number, such as vocabulary.eos")
-    if end < 0 or (n_tokens is not None and end >= n_tokens):
-        below = "" if n_tokens is None else f" to {n_tokens - 1}"
-        raise ValueError(f"end is {end}, but must be a token's number, from 0{below}")
+    """Raise an error if `end` is neither None nor a token id."""
+    if end is not None:
+        check_token_id("end", end, n_tokens)
 
 
 def sentences(tokens: NDArray[Any], end: int | None) -> NDArray[np.int64]:
-    """For each token the number of its sentence, and -1 for `end`; without one all are 0."""
+    """Return which sentence each token is in, from 0, and -1 for `end`; without one all are 0."""
     if end is None:
         return np.zeros(len(tokens), np.int64)
     ends = tokens == end
@@ -327,5 +293,5 @@ def sentences(tokens: NDArray[Any], end: int | None) -> NDArray[np.int64]:
 
 
 def inside(sentence: NDArray[np.int64], d: int) -> NDArray[np.bool_]:
-    """For each token but the last d, whether the one d places on is of the same sentence."""
+    """Return for each token but the last d whether the one d steps on is in the same sentence."""
     return np.asarray((sentence[:-d] == sentence[d:]) & (sentence[:-d] >= 0))

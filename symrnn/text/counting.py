@@ -1,4 +1,4 @@
-"""Word vectors by counting: which words stand beside which, as sparse matrices.
+"""Word vectors by counting: co-occurrences, PPMI and truncated SVD, on sparse matrices.
 
 >>> from symrnn.text.vocabulary import Vocabulary
 >>> words = "You say goodbye and I say hello .".lower().split()
@@ -10,8 +10,8 @@
 >>> vectors.shape
 (7, 2)
 
-Counts, `ppmi` and `svd_vectors` never make a dense square of all words: their memory grows with the
-pairs of words that occur, and with the vectors.
+Counts, `ppmi` and `svd_vectors` never make a dense matrix of all pairs of words: their memory grows
+with the pairs that occur, and with the vectors.
 """
 
 from typing import Any
@@ -22,7 +22,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.sparse.linalg import svds
 
-from symrnn._validate import check_rng, check_sizes
+from symrnn._validate import check_positive, check_rng, check_sizes
 from symrnn.text.batches import checked_tokens
 from symrnn.text.contexts import check_end, inside, sentences
 
@@ -37,38 +37,32 @@ def cooccurrences(
     end: int | None = None,
     falling: bool = False,
 ) -> Any:
-    """Count how often each word stands near each other word.
+    """Count how often each word occurs near each other word.
 
-    ``C[i, j] = sum over d = 1 ... window of w_d * (how often j stands d places from i)``,
+    ``C[i, j] = sum over d = 1 ... window of w_d * (how often j is d positions from i)``,
 
     before or after it, so C is symmetric. The weights w_d are 1 or, with `falling`,
-    ``(window + 1 - d) / window``: then C is what `symrnn.text.contexts.skip_gram_pairs` draws on
-    average, whose window shrinks by chance.
+    ``(window + 1 - d) / window``: then C is the average of what
+    `symrnn.text.contexts.skip_gram_pairs` draws, whose window shrinks at random.
 
     Parameters
     ----------
     tokens
-        Token numbers of shape ``(tokens,)``, also an array mapped into memory.
+        Token ids of shape ``(tokens,)``; a memory-mapped array too.
     n_tokens
         Size of the vocabulary.
     window
-        How many words to each side count, at least 1.
+        How many words to each side count.
     end
-        The number of a token that ends a sentence, such as ``vocabulary.eos``. It is no word: it
-        has no counts, and no pair reaches over it. Default: the text is one sentence.
+        Token id that ends a sentence, such as ``vocabulary.eos``. It is not a word: it has no
+        counts, and no pair reaches across it. Default: the text is one sentence.
     falling
-        Whether near words count more than those further away.
+        Whether near words count more than distant ones.
 
     Returns
     -------
     scipy.sparse.csr_array of shape (n_tokens, n_tokens)
         The counts, float64.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the tokens are no whole numbers, or none, or not all from 0 to ``n_tokens - 1``, or `end`
-        is not; if the window is below 1.
 
     Examples
     --------
@@ -95,34 +89,29 @@ def cooccurrences(
 
 
 def ppmi(counts: Any, *, power: float = 1.0, shift: float = 0.0) -> Any:
-    """Positive pointwise mutual information of words and contexts.
+    """Return the positive pointwise mutual information of words and contexts.
 
     ``M[i, j] = max(0, log(C_ij N / (r_i c_j)) - shift)``
 
-    with the sums of rows r_i, of columns c_j, and of all N (Church and Hanks, 1990; Bullinaria and
-    Levy, 2007). It is how much more often i and j meet than they would by chance. What never meets
-    has 0, so the matrix is as sparse as the counts.
+    with the sums of rows r_i, of columns c_j, and of everything N (Church and Hanks, 1990;
+    Bullinaria and Levy, 2007): how much more often i and j meet than they would by chance. Pairs
+    that never meet have 0, so M is as sparse as the counts.
 
     Parameters
     ----------
     counts
         C, a sparse or dense matrix, not negative; `cooccurrences` makes it.
     power
-        With a, not 1, ``c_j`` becomes ``c_j^a`` and N the sum of these. 0.75 takes off the weight
-        that rare contexts have (Levy, Goldberg and Dagan, 2015).
+        Exponent a > 0 of context smoothing: ``c_j`` becomes ``c_j^a``, and N their sum. 0.75
+        reduces the bias towards rare contexts (Levy, Goldberg and Dagan, 2015).
     shift
-        ``log k`` is what skip-gram with k negative samples takes off (Levy and Goldberg, 2014).
+        Not negative. ``log k`` corresponds to skip-gram with k negative samples (Levy and Goldberg,
+        2014).
 
     Returns
     -------
     scipy.sparse.csr_array
         M, of the shape of the counts.
-
-    Raises
-    ------
-    ValueError
-        If the counts are no matrix, all 0, or one is negative, NaN or infinite; if `power` is not
-        positive or `shift` negative, or they are not finite.
 
     Examples
     --------
@@ -130,10 +119,8 @@ def ppmi(counts: Any, *, power: float = 1.0, shift: float = 0.0) -> Any:
     array([[0.    , 0.2877],
            [0.2877, 0.    ]])
     """
-    if not 0 < power < np.inf or not 0 <= shift < np.inf:
-        raise ValueError(
-            f"power is {power} and shift {shift}, but must be finite, above 0, and 0 or more"
-        )
+    check_positive("power", power)
+    check_positive("shift", shift, or_zero=True)
     c = sp.coo_array(counts, dtype=np.float64)
     if c.ndim != 2:
         raise ValueError(f"the counts must be a matrix, words by contexts, not of shape {c.shape}")
@@ -141,7 +128,7 @@ def ppmi(counts: Any, *, power: float = 1.0, shift: float = 0.0) -> Any:
     if not np.isfinite(c.data).all() or (c.data < 0).any() or not c.data.any():
         raise ValueError(
             "the counts must be finite, none below 0, and not all 0: is the text so short that no "
-            "two words stand together?"
+            "two words occur together?"
         )
     c.eliminate_zeros()
     rows, columns = c.sum(axis=1), c.sum(axis=0) ** power
@@ -154,7 +141,7 @@ def ppmi(counts: Any, *, power: float = 1.0, shift: float = 0.0) -> Any:
 def svd_vectors(
     matrix: Any, n_features: int, *, rng: Generator, power: float = 0.5
 ) -> NDArray[np.float64]:
-    """Short vectors for the rows of a sparse matrix, by truncated singular value decomposition.
+    """Return short vectors for the rows of a sparse matrix, by truncated SVD.
 
     ``M ~ U S V^T``, the best approximation of this rank (Eckart and Young, 1936); the vectors are
     the rows of ``U S^power``.
@@ -162,14 +149,15 @@ def svd_vectors(
     Parameters
     ----------
     matrix
-        M, sparse or dense, such as the result of `ppmi`.
+        M, sparse or dense, finite and not all 0, such as the result of `ppmi`.
     n_features
-        Length of the vectors, at least 1 and below the number of rows and of columns.
+        Length of the vectors, below the number of rows and of columns.
     rng
-        Source of the vector at which the iteration starts (Lanczos' method, in SciPy's ``svds``).
+        Generator of the vector at which the iteration starts (Lanczos' method, in SciPy's
+        ``svds``).
     power
-        How much the large singular values count, from 0 to 1. For similarities 0.5 or 0 is better
-        than 1 (Levy, Goldberg and Dagan, 2015).
+        Exponent of the singular values, from 0 to 1. For similarities 0.5 or 0 is better than 1
+        (Levy, Goldberg and Dagan, 2015).
 
     Returns
     -------
@@ -177,16 +165,19 @@ def svd_vectors(
         float64; the column of the largest singular value is first. Where the rank of M is below
         `n_features`, the last columns are 0.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If something is not as said, or the matrix holds nothing but 0, or NaN or infinite numbers.
-
     Notes
     -----
-    Signs are arbitrary; here the largest number of each column is positive. Columns of equal
-    singular values are arbitrary up to a rotation among them, which depends on `rng`. Cosines do
-    not, unless `n_features` cuts such columns apart.
+    Signs are arbitrary; here the entry of largest magnitude in each column is positive. Columns of
+    equal singular values are arbitrary up to a rotation among them, which depends on `rng`. Cosines
+    do not, unless `n_features` separates such columns.
+
+    Examples
+    --------
+    >>> m = np.array([[4.0, 4, 0], [4, 4, 0], [0, 0, 2]])
+    >>> abs(svd_vectors(m, 2, rng=np.random.default_rng(1))).round(3)
+    array([[2.   , 0.   ],
+           [2.   , 0.   ],
+           [0.   , 1.414]])
     """
     check_rng(rng)
     check_sizes(n_features=n_features)
@@ -204,18 +195,18 @@ def svd_vectors(
     largest_first = np.argsort(s)[::-1]
     u, s = u[:, largest_first], np.maximum(s[largest_first], 0)
     u = u * np.sign(u[np.abs(u).argmax(axis=0), np.arange(n_features)])
-    there = s > np.sqrt(np.finfo(s.dtype).eps) * s[0]  # the iteration is on s^2: less is rounding
-    return np.asarray(np.where(there, u * s**power, 0))
+    nonzero = s > np.sqrt(np.finfo(s.dtype).eps) * s[0]  # the iteration is on s^2: less is rounding
+    return np.asarray(np.where(nonzero, u * s**power, 0))
 
 
 def cosines(a: Any, b: Any = None) -> NDArray[Any]:
-    """Cosine of the angle between each row of a and each row of b, ``a . b / (|a| |b|)``.
+    """Return the cosine between each row of a and each row of b, ``a . b / (|a| |b|)``.
 
     Parameters
     ----------
     a, b
-        Matrices, sparse or dense, of shape ``(n, features)`` and ``(m, features)``. Default for b:
-        the rows of a among themselves.
+        Matrices, sparse or dense, finite, of shape ``(n, features)`` and ``(m, features)``.
+        Default for b: a, its rows among themselves.
 
     Returns
     -------
@@ -223,10 +214,11 @@ def cosines(a: Any, b: Any = None) -> NDArray[Any]:
         From -1 to 1, dense, of the dtype of a and b, or float64 if they are whole numbers. A row of
         zeros has cosine 0 with all.
 
-    Raises
-    ------
-    ValueError
-        If they are no matrices with equally many features, or hold NaN or infinite numbers.
+    Examples
+    --------
+    >>> cosines([[1, 0], [0, 2]], [[3, 0], [1, 1]]).round(3)
+    array([[1.   , 0.707],
+           [0.   , 0.707]])
     """
     a = unit_rows(a)
     b = a if b is None else unit_rows(b)
@@ -234,15 +226,15 @@ def cosines(a: Any, b: Any = None) -> NDArray[Any]:
         raise ValueError(f"the rows have {a.shape[1]} and {b.shape[1]} features: not comparable")
     product = a @ b.T
     product = product.toarray() if sp.issparse(product) else product
-    return np.asarray(np.clip(product, -1, 1, out=product))  # rounding goes beyond
+    return np.asarray(np.clip(product, -1, 1, out=product))  # rounding may exceed 1
 
 
 def unit_rows(matrix: Any) -> Any:
-    """Return the matrix with rows of length 1; a row of zeros stays one. Sparse remains sparse."""
+    """Return the matrix with rows of length 1; a row of zeros and a sparse matrix stay so."""
     sparse = sp.issparse(matrix)
     matrix = matrix if sparse else np.asarray(matrix)
     if matrix.ndim != 2:
-        raise ValueError(f"a matrix is wanted, one row for each word, not shape {matrix.shape}")
+        raise ValueError(f"there must be a matrix, one row for each word, not shape {matrix.shape}")
     if matrix.dtype.kind != "f":
         matrix = matrix.astype(np.float64)
     if sparse:
@@ -251,7 +243,7 @@ def unit_rows(matrix: Any) -> Any:
     numbers = matrix.data if sparse else matrix
     if not np.isfinite(numbers).all():
         raise ValueError("the vectors must be finite, but there is NaN or infinity among them")
-    for norm in (_largest, _length):  # first the largest, so that no square is too large
+    for norm in (_largest, _length):  # first the largest entry, so that no square overflows
         of_row = norm(matrix)
         of_row = np.where(of_row > 0, of_row, 1)
         if sparse:
@@ -271,7 +263,7 @@ def _length(matrix: Any) -> NDArray[Any]:
 
 
 def check_range(tokens: NDArray[Any], n_tokens: int) -> None:
-    """Raise ValueError if a token is not from 0 to ``n_tokens - 1``."""
+    """Raise ValueError if a token id is not from 0 to ``n_tokens - 1``."""
     if tokens.size and not 0 <= tokens.min() <= tokens.max() < n_tokens:
         raise ValueError(
             f"the tokens go from {tokens.min()} to {tokens.max()}, but must be from 0 to "

@@ -1,45 +1,39 @@
-"""Batches of dialogues: time, turns and dialogues as the axes of arrays, with padding and masks.
+"""Batches of dialogues: arrays with time, turns and dialogues as axes, padded and masked.
 
 `symrnn.text.dialogues` has an example from a file to a batch.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, overload
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
 
-from symrnn._validate import check_rng, check_sizes
-from symrnn.text.padding import padded
-from symrnn.text.tokens import EOS
+from symrnn._validate import check_token_id, check_whole
+from symrnn.text.batch_sequence import ShuffledBatches
+from symrnn.text.padding import checked_ids, padded
 
 
 class DialogueBatch(NamedTuple):
     """Dialogues as arrays, time first."""
 
     words: NDArray[np.int64]
-    """Token numbers and ``<eos>`` after the last, ``(time, turns, batch)``; 0 in padding."""
+    """Token ids, ``<eos>`` after the last, ``(time, turns, batch)``; 0 in padding."""
     mask: NDArray[np.bool_]
-    """Where there are tokens, ``<eos>`` among them, ``(time, turns, batch)``."""
+    """True for tokens, ``<eos>`` included, False for padding, ``(time, turns, batch)``."""
 
 
 def padded_dialogues(dialogues: Sequence[Sequence[ArrayLike]], *, eos: int) -> DialogueBatch:
-    """Put dialogues side by side, with zeros below shorter utterances and after the last turns.
+    """Put dialogues side by side, with zeros after shorter utterances and missing turns.
 
     Parameters
     ----------
     dialogues
-        For each its utterances, token numbers of shape ``(time,)`` without `eos`.
+        At least one. Each is a list of utterances, at least one, which are token ids of shape
+        ``(time,)`` without ``<eos>``.
     eos
-        The number of ``<eos>``, which is put after each utterance.
-
-    Raises
-    ------
-    ValueError
-        If there is no dialogue, or one has no utterance.
-    TypeError
-        If a token or `eos` is no whole number.
+        Token id of ``<eos>``, which is appended to each utterance.
 
     Examples
     --------
@@ -49,7 +43,7 @@ def padded_dialogues(dialogues: Sequence[Sequence[ArrayLike]], *, eos: int) -> D
     >>> mask[:, :, 1].T.tolist()
     [[True, True, False], [False, False, False]]
     """
-    _check_eos(eos)
+    check_token_id("eos", eos)
     if not dialogues or not all(map(len, dialogues)):
         raise ValueError(
             f"there are {len(dialogues)} dialogues, of which some may be empty, but there must be "
@@ -72,40 +66,35 @@ def dialogue_batches(
     rng: Generator | None = None,
     most_turns: int | None = None,
 ) -> "DialogueBatches":
-    """Make batches of dialogues for models that reply.
+    """Make padded batches of dialogues for models that reply.
 
-    How much memory a batch takes goes with its number of turns, and a long dialogue may have
-    hundreds. `most_turns` cuts it into pieces, each beginning with the utterance that the piece
-    before it ended with. So every utterance but the first is still a reply once, and what was said
-    before its piece is forgotten. For a model that learns from the last reply alone (`last_only` of
-    `symrnn.models.dialogue.model.DialogueModel`) leave it out: each piece has a last reply, so pieces of
-    3 of five utterances teach it the third and the fifth.
+    A batch takes memory in proportion to its number of turns, and a long dialogue may have
+    hundreds. `most_turns` cuts it into pieces, each of which begins with the last utterance of the
+    piece before. So every utterance but the first is still a reply once, without what was said
+    before its piece. Do not use it for a model that learns from the last reply alone (`last_only`
+    of `symrnn.DialogueModel`): each piece has a last reply, so pieces of 3 out of five utterances
+    teach it the third and the fifth.
 
     Parameters
     ----------
     dialogues
-        For each its utterances, token numbers of shape ``(time,)`` without ``<eos>``, as
-        `DialogueVocabulary.encode` returns them: at least two, and none is empty.
+        At least one. Each is a list of utterances, at least two, which are token ids of shape
+        ``(time,)`` without ``<eos>``, not empty, as `DialogueVocabulary.encode` returns them.
     batch_size
-        Dialogues (or pieces) in a batch, at least 1; a last batch holds what is left.
+        Dialogues (or pieces) in a batch; the last batch holds those that are left.
     eos
-        The number of ``<eos>``, which is put after each utterance.
+        Token id of ``<eos>``, which is appended to each utterance.
     rng
-        Source of a new random order each time that the batches are gone through. Default: always
-        the order given.
+        Generator for a new random order in each epoch. Default: always the order given.
     most_turns
         Utterances in a piece, at least 2. Default: whole dialogues.
 
     Returns
     -------
     Sequence of DialogueBatch
-        Tuples ``(words, mask)``, each of shape ``(time, turns, batch)``; int64 and bool. It can be
-        gone through many times, and knows its length.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If something is not as said, or an utterance holds ``<eos>`` already.
+        Tuples ``(words, mask)``, each of shape ``(time, turns, batch)``, int64 and bool. It has a
+        length and can be iterated over many times, once per epoch. An index gives a batch in the
+        order of the current epoch.
 
     Examples
     --------
@@ -118,7 +107,7 @@ def dialogue_batches(
     )
 
 
-class DialogueBatches(Sequence[DialogueBatch]):
+class DialogueBatches(ShuffledBatches[DialogueBatch]):
     """The batches that `dialogue_batches` returns; each is made when it is asked for."""
 
     def __init__(
@@ -130,52 +119,22 @@ class DialogueBatches(Sequence[DialogueBatch]):
         rng: Generator | None = None,
         most_turns: int | None = None,
     ) -> None:
-        check_sizes(batch_size=batch_size)
-        _check_eos(eos)
-        if rng is not None:
-            check_rng(rng)
-        if most_turns is not None and (
-            not isinstance(most_turns, int | np.integer) or most_turns < 2
-        ):
-            raise ValueError(
-                f"most_turns is {most_turns}, but must be 2 or more: an utterance and its reply"
-            )
+        check_token_id("eos", eos)
+        if most_turns is not None:
+            check_whole("most_turns", most_turns, least=2)  # an utterance and its reply
         if not dialogues:
             raise ValueError("there is no dialogue, but there must be at least one")
-        checked = [_checked(d, f"dialogue {k}", eos) for k, d in enumerate(dialogues)]
-        self._pieces = [
-            dialogue[start : start + (most_turns or len(dialogue))]
-            for dialogue in checked
-            for start in range(0, len(dialogue) - 1, (most_turns or len(dialogue)) - 1)
-        ]
-        self.batch_size, self.eos, self.rng = batch_size, eos, rng
-        self._order = np.arange(len(self._pieces))
+        self.eos = eos
+        self._pieces: list[list[NDArray[np.int64]]] = []
+        for k, dialogue in enumerate(dialogues):
+            utterances = _checked(dialogue, f"dialogue {k}", eos)
+            size = most_turns or len(utterances)
+            starts = range(0, len(utterances) - 1, size - 1)
+            self._pieces += [utterances[start : start + size] for start in starts]
+        super().__init__(len(self._pieces), batch_size=batch_size, rng=rng)
 
-    def __len__(self) -> int:
-        return -(-len(self._pieces) // self.batch_size)
-
-    def __iter__(self) -> Iterator[DialogueBatch]:
-        """Go through all dialogues once, in a new order if there is a source of it."""
-        if self.rng is not None:
-            self._order = self.rng.permutation(len(self._pieces))
-        return (self[k] for k in range(len(self)))
-
-    @overload
-    def __getitem__(self, index: int) -> DialogueBatch: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[DialogueBatch]: ...
-    def __getitem__(self, index: int | slice) -> DialogueBatch | list[DialogueBatch]:
-        """Return one batch, or a list of several, in the order of the last time."""
-        numbers = range(len(self))[index]
-        if isinstance(numbers, range):
-            return [self[k] for k in numbers]
-        part = self._order[numbers * self.batch_size :][: self.batch_size]
+    def _of(self, part: NDArray[Any]) -> DialogueBatch:
         return padded_dialogues([self._pieces[k] for k in part], eos=self.eos)
-
-
-def _check_eos(eos: Any) -> None:
-    if not isinstance(eos, int | np.integer):
-        raise TypeError(f"eos is {eos!r}, but must be the number of {EOS}: vocabulary.eos")
 
 
 def _checked(dialogue: Sequence[ArrayLike], name: str, eos: int) -> list[NDArray[np.int64]]:
@@ -184,21 +143,9 @@ def _checked(dialogue: Sequence[ArrayLike], name: str, eos: int) -> list[NDArray
             f"{name} has {len(dialogue)} utterances, but must have two or more: a model learns to "
             "reply"
         )
-    utterances = [np.asarray(utterance) for utterance in dialogue]
-    for k, u in enumerate(utterances):
-        if u.ndim != 1 or not u.size:
-            raise ValueError(
-                f"utterance {k} of {name} has shape {u.shape}, but must have shape (time,) with at "
-                "least one token"
-            )
-        if u.dtype.kind not in "iu":
-            raise TypeError(
-                f"utterance {k} of {name} is {u.dtype}, but must be whole numbers: "
-                "DialogueVocabulary.encode(...)"
-            )
-        if eos in u:
-            raise ValueError(
-                f"utterance {k} of {name} holds {eos}, the number of {EOS}, which is put at its "
-                "end here: give utterances without it"
-            )
-    return [u.astype(np.int64) for u in utterances]
+    names = [f"utterance {k} of {name}" for k in range(len(dialogue))]
+    utterances = [checked_ids(u, n, eos=eos) for u, n in zip(dialogue, names, strict=True)]
+    for utterance, n in zip(utterances, names, strict=True):
+        if not len(utterance):
+            raise ValueError(f"{n} is empty, but must have at least one token")
+    return utterances

@@ -4,7 +4,8 @@ From a text to vectors (here a tiny one; `symrnn.text` tells how files become to
 
 >>> from symrnn.models.word2vec import SkipGram
 >>> from symrnn.text import Vocabulary
->>> from symrnn.text.contexts import AliasSampler, skip_gram_batches
+>>> from symrnn.text.alias_sampler import AliasSampler
+>>> from symrnn.text.contexts import skip_gram_batches
 >>> words = 50 * "the cat sleeps . the dog sleeps . a car stops . a bus stops .".split()
 >>> vocabulary, rng = Vocabulary.build(words, specials=()), np.random.default_rng(1)
 >>> tokens, end = vocabulary.encode(words), vocabulary["."]

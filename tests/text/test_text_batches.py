@@ -27,7 +27,7 @@ def test_streams_predict_every_token_once_and_in_order(n_tokens, batch_size, n_s
     left_out = (n_tokens - 1) % batch_size
     assert x.shape == t.shape == (length, batch_size)
     assert t.T.ravel().tolist() == list(range(1, n_tokens - left_out))
-    np.testing.assert_array_equal(x, t - 1)  # in every row the next batch goes on with t
+    np.testing.assert_array_equal(x, t - 1)  # every batch stream continues in the next batch
     sizes = [len(x) for x, _ in batches]
     assert sizes[:-1] == [n_steps] * (len(batches) - 1)
     assert sizes[-1] == (length % n_steps or n_steps)
@@ -144,12 +144,12 @@ RNG = np.random.default_rng(0)
         (
             lambda: streams(np.arange(10), batch_size=3, n_steps=4),
             ValueError,
-            "10 tokens in 3 rows give 3 steps each",
+            "10 tokens in 3 batch streams give 3 steps each",
         ),
         (
             lambda: streams(np.arange(1), batch_size=1, n_steps=1),
             ValueError,
-            "give 0 steps each, fewer than the 1",
+            "give 0 steps each, fewer than n_steps, 1",
         ),
         (
             lambda: windows(np.arange(5), n_samples=1, n_steps=5, rng=RNG),
@@ -179,7 +179,7 @@ RNG = np.random.default_rng(0)
             r"shape \(3, 3\)",
         ),
         (lambda: documents(np.ones(0, int), 1), ValueError, "not be empty"),
-        (lambda: documents(np.arange(9), None), TypeError, "end is None, but must be the number"),
+        (lambda: documents(np.arange(9), None), TypeError, "end is None, but must be a token id"),
         (lambda: split(np.arange(9), (0.5, 0.6)), ValueError, "positive and their sum 1"),
         (lambda: split(np.arange(9), (1.5, -0.5)), ValueError, "positive and their sum 1"),
         (lambda: split(np.arange(9), ()), ValueError, "positive and their sum 1"),

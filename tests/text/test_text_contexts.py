@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from symrnn.text import contexts
+from symrnn.text.alias_sampler import AliasSampler
 from symrnn.text.contexts import (
-    AliasSampler,
     cbow_batches,
     cbow_contexts,
     keep_probabilities,
@@ -145,7 +145,7 @@ def test_a_text_of_which_nothing_is_left_has_no_batches():
         (lambda rng: AliasSampler([1, -1]), "none negative"),
         (lambda rng: AliasSampler([1, np.nan]), "finite"),
         (lambda rng: keep_probabilities([1], threshold=0), "threshold is 0"),
-        (lambda rng: keep_probabilities([0]), "there are 0 words"),
+        (lambda rng: keep_probabilities([0]), "there must be words"),
         (lambda rng: keep_probabilities([5, -1]), "none negative"),
         (lambda rng: keep_probabilities([np.inf, 1]), "finite numbers"),
         (lambda rng: keep_probabilities([[1, 2]]), "a row"),
@@ -192,7 +192,7 @@ def test_bad_input_is_told_before_anything_is_drawn(call, message):
 
 @pytest.mark.parametrize("end", ["x", 1.0, True])
 @pytest.mark.parametrize("call", [skip_gram_pairs, cbow_contexts])
-def test_the_end_of_a_sentence_must_be_a_number_of_a_token(call, end):
+def test_the_end_of_a_sentence_must_be_a_token_id(call, end):
     with pytest.raises(TypeError, match="such as vocabulary"):
         call(TOKENS, window=1, rng=np.random.default_rng(1), end=end)
     batches = skip_gram_batches if call is skip_gram_pairs else cbow_batches
