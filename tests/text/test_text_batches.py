@@ -94,6 +94,16 @@ def test_shuffled_windows_are_all_windows_once():
         np.testing.assert_array_equal(t, x + 1)
 
 
+@pytest.mark.parametrize("n_steps", [1, 4, 5])
+@pytest.mark.parametrize("n_tokens", [20, 21, 22, 24, 25])  # 21: n_steps divides n_tokens - 1
+def test_shuffled_windows_leave_out_only_what_does_not_fill_a_window(n_tokens, n_steps):
+    rng = np.random.default_rng(0)
+    batches = list(shuffled_windows(np.arange(n_tokens), batch_size=3, n_steps=n_steps, rng=rng))
+    predicted = sorted(np.concatenate([t.ravel() for _, t in batches]).tolist())
+    left_out = (n_tokens - 1) % n_steps
+    assert predicted == list(range(1, n_tokens - left_out))
+
+
 def test_documents_end_with_their_token():
     tokens = np.random.default_rng(0).integers(50, size=3_000_000)  # more than one piece of 2 ** 20
     parts = documents(tokens, end=0)
