@@ -21,14 +21,14 @@ r"""Dialogues: from a file to batches for models that reply.
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from symrnn.text.corpora import read_text
+from symrnn.text.encoding import check_has_eos, decode_text, encode_text
+from symrnn.text.lines import quoted, read_lines
 from symrnn.text.tokens import EOS, UNK, Tokenizer, Words
-from symrnn.text.vocabulary import UnknownTokenError, Vocabulary
+from symrnn.text.vocabulary import Vocabulary
 
 Utterances = list[str]
 
@@ -36,10 +36,10 @@ Utterances = list[str]
 def read_dialogues(
     path: str | os.PathLike[str], *, separator: str | None = None, encoding: str = "utf-8"
 ) -> list[Utterances]:
-    r"""Read dialogues from a text file: one utterance a line, a blank line between dialogues.
+    r"""Read dialogues from a text file: one utterance per line, a blank line between dialogues.
 
-    Or one dialogue a line, with a separator between utterances (and, if you like, after the last).
-    Spaces around utterances are left out.
+    With a `separator` one dialogue per line: it stands between the utterances (and may follow the
+    last). Spaces around utterances are left out.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def read_dialogues(
         What stands between the utterances of a line, for example ``"\t"`` or ``"__eou__"``.
         Default: each line is one utterance.
     encoding
-        How characters are written in the file; see `symrnn.text.read_pieces`.
+        Character encoding of the file, for example ``"latin-1"`` or ``"utf-16"``.
 
     Returns
     -------
@@ -58,37 +58,33 @@ def read_dialogues(
 
     Raises
     ------
-    FileNotFoundError, IsADirectoryError
+    OSError
         If there is no such file, or it is a folder.
     ValueError
-        If the file is empty, binary, or written in another encoding; if an utterance is empty, or a
-        dialogue has only one, to which there is no reply: the message names file and line.
+        If the file is empty, binary or in another encoding, an utterance is empty, or a dialogue
+        has only one, without a reply; the message names file and line.
 
     Examples
     --------
-    See the top of this module.
+    >>> import tempfile, pathlib
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "talk.txt"
+    >>> _ = file.write_text("Hi !\tHello .\tHow are you ?\nBye .\tSee you .\n")
+    >>> read_dialogues(file, separator="\t")
+    [['Hi !', 'Hello .', 'How are you ?'], ['Bye .', 'See you .']]
     """
-    path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder: name a file with dialogues")
-    if separator is not None and not separator.strip(" "):
-        raise ValueError(
-            f"the separator is {separator!r}, but must be something else than spaces, which are "
-            "left out around utterances: for example '\\t'"
-        )
-    text = read_text(path, encoding=encoding).replace("\r\n", "\n").replace("\r", "\n")
+    lines = read_lines(path, encoding=encoding, separator=separator, wanted="dialogues")
     found: list[tuple[int, Utterances]] = []  # the line where each begins
-    going_on = False
-    for k, line in enumerate(text.split("\n"), 1):
+    continues = False
+    for k, line in lines:
         if not line.strip():
-            going_on = False
+            continues = False
         elif separator is not None:
             found.append((k, _parts(line, separator, f"{path}, line {k}")))
-        elif going_on:
+        elif continues:
             found[-1][1].append(line.strip())
         else:
             found.append((k, [line.strip()]))
-            going_on = True
+            continues = True
     if not found:
         raise ValueError(f"{path} holds only blank lines, and no dialogue")
     for k, utterances in found:
@@ -100,7 +96,7 @@ def read_dialogues(
             )
             raise ValueError(
                 f"{path}, line {k}: the dialogue has one utterance, "
-                f"{_short(utterances[0])}, and no reply: {shape}"
+                f"{quoted(utterances[0])}, and no reply: {shape}"
             )
     return [utterances for _, utterances in found]
 
@@ -111,18 +107,14 @@ def _parts(line: str, separator: str, place: str) -> Utterances:
         parts.pop()
     if not all(parts):
         raise ValueError(
-            f"{place}: utterance {parts.index('') + 1} of {_short(line)} is empty: nothing stands "
+            f"{place}: utterance {parts.index('') + 1} of {quoted(line)} is empty: nothing stands "
             f"before or between {separator!r}"
         )
     return parts
 
 
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 60 else text[:57] + "...")
-
-
 def _listed(dialogue: Sequence[str], name: str) -> Sequence[str]:
-    """Return a dialogue that is no string: its utterances would be its letters."""
+    """Return a dialogue that is not a string, whose utterances would be its letters."""
     if isinstance(dialogue, str):
         raise TypeError(
             f"{name} is a string, but must be a list of utterances: [{dialogue[:20]!r}]"
@@ -132,19 +124,14 @@ def _listed(dialogue: Sequence[str], name: str) -> Sequence[str]:
 
 @dataclass(frozen=True)
 class DialogueVocabulary:
-    """The vocabulary of dialogues, and what cuts utterances into tokens.
+    """The vocabulary of dialogues, and the tokenizer of utterances.
 
     Parameters
     ----------
     vocabulary
-        Has ``<eos>``, with which every utterance ends.
+        It has ``<eos>``, with which every utterance ends.
     tokenizer
-        What makes tokens. Default: words.
-
-    Raises
-    ------
-    ValueError
-        If there is no ``<eos>``.
+        What cuts utterances into tokens. Default: `Words`.
 
     Examples
     --------
@@ -161,11 +148,7 @@ class DialogueVocabulary:
     tokenizer: Tokenizer = field(default_factory=Words)
 
     def __post_init__(self) -> None:
-        if self.vocabulary.eos is None:
-            raise ValueError(
-                f"the vocabulary has no {EOS}, with which every utterance ends: build it with "
-                f"specials=({EOS!r},)"
-            )
+        check_has_eos(self.vocabulary, "the vocabulary", "utterance")
 
     @classmethod
     def build(
@@ -175,24 +158,17 @@ class DialogueVocabulary:
         tokenizer: Tokenizer | None = None,
         min_count: int = 1,
     ) -> "DialogueVocabulary":
-        """Make the vocabulary of dialogues.
+        """Build the vocabulary from dialogues.
 
         Parameters
         ----------
         dialogues
             The utterances of each.
         tokenizer
-            What makes tokens. Default: words.
+            What cuts utterances into tokens. Default: `Words`.
         min_count
-            How often a token must occur. If it is more than 1, the vocabulary has ``<unk>``, which
+            How often a token must occur to be kept. Above 1, the vocabulary has ``<unk>``, which
             stands for those that are left out.
-
-        Raises
-        ------
-        ValueError
-            See `Vocabulary.build`; also if there is no dialogue.
-        TypeError
-            If a dialogue is a string, and no list of them.
         """
         tokenizer = Words() if tokenizer is None else tokenizer
         specials = (EOS, UNK) if min_count > 1 else (EOS,)
@@ -209,37 +185,32 @@ class DialogueVocabulary:
 
     @property
     def eos(self) -> int:
-        """The number of ``<eos>``."""
+        """Token id of ``<eos>``."""
         assert self.vocabulary.eos is not None
         return self.vocabulary.eos
 
     def encode(
         self, dialogues: Iterable[Sequence[str]], *, longest: int | None = None
     ) -> list[list[NDArray[np.int64]]]:
-        """Return the token numbers of each utterance of each dialogue, without ``<eos>``.
+        """Return the token ids of each utterance of each dialogue, without ``<eos>``.
 
         Parameters
         ----------
         dialogues
-            The utterances of each.
+            The utterances of each. None may be empty.
         longest
-            How many tokens an utterance may have. Default: any number.
+            How many tokens an utterance may have. Default: no limit.
 
         Raises
         ------
         UnknownTokenError
-            If a token is unknown and there is no ``<unk>``; a note tells in which utterance.
-        ValueError
-            If a dialogue or an utterance is empty, or an utterance too long.
-        TypeError
-            If a dialogue is a string, and no list of them.
+            If a token is unknown and there is no ``<unk>``; a note says in which utterance.
         """
         return [self._dialogue(d, f"dialogue {k}", longest) for k, d in enumerate(dialogues)]
 
     def text(self, ids: ArrayLike) -> str:
-        """Return the text of an utterance's token numbers, shape ``(time,)``, up to ``<eos>``."""
-        tokens = self.vocabulary.decode(np.asarray(ids, np.int64))
-        return self.tokenizer.detokenize(tokens[: tokens.index(EOS)] if EOS in tokens else tokens)
+        """Return the text of an utterance's token ids, shape ``(time,)``, up to ``<eos>``."""
+        return decode_text(np.asarray(ids, np.int64), self.vocabulary, self.tokenizer)
 
     def _dialogue(
         self, dialogue: Sequence[str], name: str, longest: int | None
@@ -248,16 +219,13 @@ class DialogueVocabulary:
             raise ValueError(f"{name} is empty: it must have an utterance at least")
         found = []
         for k, utterance in enumerate(dialogue):
-            try:
-                ids = self.vocabulary.encode(self.tokenizer.tokenize(utterance))
-            except UnknownTokenError as error:
-                error.add_note(f"It is in utterance {k} of {name}, {utterance!r}.")
-                raise
+            where = f"utterance {k} of {name}, {utterance!r}"
+            ids = encode_text(utterance, self.vocabulary, self.tokenizer, where)
             if not ids.size:
-                raise ValueError(f"utterance {k} of {name}, {utterance!r}, has no token in it")
+                raise ValueError(f"{where}, has no token in it")
             if longest is not None and len(ids) > longest:
                 raise ValueError(
-                    f"utterance {k} of {name} has {len(ids)} tokens, {_short(utterance)}, but at "
+                    f"utterance {k} of {name} has {len(ids)} tokens, {quoted(utterance)}, but at "
                     f"most {longest} are allowed: leave it out, cut it, or allow more"
                 )
             found.append(ids)

@@ -1,4 +1,4 @@
-r"""Pairs of texts, a source and its target: from a file to batches for sequence to sequence models.
+r"""Pairs of texts, a source and its target: from a file to batches for sequence-to-sequence models.
 
 >>> import tempfile, pathlib
 >>> from symrnn.text import pair_batches
@@ -22,16 +22,16 @@ r"""Pairs of texts, a source and its target: from a file to batches for sequence
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
 
 from symrnn._validate import check_rng, check_sizes
-from symrnn.text.corpora import read_text
+from symrnn.text.encoding import check_has_eos, decode_text, encode_text
+from symrnn.text.lines import quoted, read_lines
 from symrnn.text.tokens import EOS, UNK, Characters, Tokenizer
-from symrnn.text.vocabulary import UnknownTokenError, Vocabulary
+from symrnn.text.vocabulary import Vocabulary
 
 Pair = tuple[str, str]
 
@@ -39,10 +39,10 @@ Pair = tuple[str, str]
 def read_pairs(
     path: str | os.PathLike[str], *, separator: str | None = None, encoding: str = "utf-8"
 ) -> list[Pair]:
-    r"""Read pairs from a text file with one pair a line: source, separator, target.
+    r"""Read pairs from a text file with one pair per line: source, separator, target.
 
-    Spaces around source and target are left out, as are blank lines. A pair that is there twice
-    is returned twice.
+    Spaces around source and target are left out, as are blank lines. Pairs that occur twice are
+    returned twice.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def read_pairs(
         What stands between source and target, once in every line. Default: a tab if there is one
         in the first line, else an underscore.
     encoding
-        How characters are written in the file; see `read_pieces`.
+        Character encoding of the file, for example ``"latin-1"`` or ``"utf-16"``.
 
     Returns
     -------
@@ -61,82 +61,75 @@ def read_pairs(
 
     Raises
     ------
-    FileNotFoundError, IsADirectoryError
+    OSError
         If there is no such file, or it is a folder.
     ValueError
-        If the file is empty, binary, or written in another encoding; if the first line has none
-        of both separators; if a line is no pair: the message names file and line.
+        If the file is empty, binary or in another encoding, or a line is not a pair; the message
+        names file and line.
 
     Examples
     --------
-    See the top of this module.
+    >>> import tempfile, pathlib
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "words.txt"
+    >>> _ = file.write_text("cat\tKatze\ndog\tHund\n")
+    >>> read_pairs(file)
+    [('cat', 'Katze'), ('dog', 'Hund')]
     """
-    path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder: name a file with one pair a line")
-    if separator is not None and not separator.strip(" "):
-        raise ValueError(
-            f"the separator is {separator!r}, but must be something else than spaces, which are "
-            "left out around source and target: for example '\\t' or ';'"
+    lines = [
+        (f"{path}, line {k}", line)
+        for k, line in read_lines(
+            path, encoding=encoding, separator=separator, wanted="one pair per line"
         )
-    text = read_text(path, encoding=encoding).replace("\r\n", "\n").replace("\r", "\n")
-    lines = [(k, line) for k, line in enumerate(text.split("\n"), 1) if line.strip(" ")]
+        if line.strip(" ")
+    ]
     if not lines:
         raise ValueError(f"{path} holds only blank lines, and no pair")
     if separator is None:
-        separator = _separator(lines[0][1], f"{path}, line {lines[0][0]}")
-    return [_pair(line, separator, f"{path}, line {k}") for k, line in lines]
+        separator = _separator(*lines[0])
+    return [_pair(place, line, separator) for place, line in lines]
 
 
-def _separator(line: str, place: str) -> str:
+def _separator(place: str, line: str) -> str:
     for separator in "\t_":
         if separator in line:
             return separator
     raise ValueError(
-        f"{place}: {_short(line)} has neither a tab nor an underscore. A line must be source, "
+        f"{place}: {quoted(line)} has neither a tab nor an underscore. A line must be source, "
         "separator, target; another separator must be named (separator=';', or --separator ';')"
     )
 
 
-def _pair(line: str, separator: str, place: str) -> Pair:
+def _pair(place: str, line: str, separator: str) -> Pair:
     parts = [part.strip() for part in line.split(separator)]
     if len(parts) == 2 and all(parts):
         return parts[0], parts[1]
     wrong = "an empty source or target" if len(parts) == 2 else f"{len(parts) - 1} separators"
     raise ValueError(
-        f"{place}: {_short(line)} has {wrong}, but must be source, {separator!r}, target, with one "
+        f"{place}: {quoted(line)} has {wrong}, but must be source, {separator!r}, target, with one "
         "separator"
     )
-
-
-def _short(line: str) -> str:
-    return repr(line if len(line) <= 60 else line[:57] + "...")
 
 
 def split_pairs(
     pairs: Iterable[Pair], n_test: int, *, rng: Generator
 ) -> tuple[list[Pair], list[Pair]]:
-    """Draw pairs for a test; all pairs with the same source are on the same side.
+    """Split pairs at random into training and test; all pairs of one source are on one side.
 
     Parameters
     ----------
     pairs
         Sources and targets.
     n_test
-        How many pairs to draw, at least 1, and at least one is left for training. If there are
-        sources that occur several times it may be a few less: all pairs of a source or none.
+        How many pairs to draw for the test, at least 1, and at least one must be left for
+        training. It may be a few less if sources occur several times: all pairs of a source or
+        none.
     rng
-        Source of the order.
+        Generator that draws the sources.
 
     Returns
     -------
     train, test : lists of (source, target)
-        `train` in the order of `pairs`, and `test` too.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If something is not as said, or no pair would be left on a side.
+        Both in the order of `pairs`.
 
     Examples
     --------
@@ -169,19 +162,14 @@ def split_pairs(
 
 @dataclass(frozen=True)
 class PairVocabularies:
-    """The vocabularies of sources and of targets, and what cuts both into tokens.
+    """The vocabularies of sources and of targets, and the tokenizer of both.
 
     Parameters
     ----------
     source, target
         The vocabularies; that of the targets has ``<eos>``.
     tokenizer
-        What makes tokens of both. Default: characters.
-
-    Raises
-    ------
-    ValueError
-        If there is no ``<eos>`` for the targets.
+        What cuts sources and targets into tokens. Default: `Characters`.
 
     Examples
     --------
@@ -200,32 +188,23 @@ class PairVocabularies:
     tokenizer: Tokenizer = field(default_factory=Characters)
 
     def __post_init__(self) -> None:
-        if self.target.eos is None:
-            raise ValueError(
-                f"the targets' vocabulary has no {EOS}, with which every target ends: build it "
-                f"with specials=({EOS!r},)"
-            )
+        check_has_eos(self.target, "the targets' vocabulary", "target")
 
     @classmethod
     def build(
         cls, pairs: Iterable[Pair], *, tokenizer: Tokenizer | None = None, min_count: int = 1
     ) -> "PairVocabularies":
-        """Make both vocabularies of pairs.
+        """Build both vocabularies from pairs.
 
         Parameters
         ----------
         pairs
             Sources and targets.
         tokenizer
-            What makes tokens of both. Default: characters.
+            What cuts sources and targets into tokens. Default: `Characters`.
         min_count
-            How often a token must occur on its side. If it is more than 1, both vocabularies have
+            How often a token must occur on its side to be kept. Above 1, both vocabularies have
             ``<unk>``, which stands for those that are left out.
-
-        Raises
-        ------
-        ValueError
-            See `Vocabulary.build`; also if there is no pair.
         """
         tokenizer = Characters() if tokenizer is None else tokenizer
         unk = (UNK,) if min_count > 1 else ()
@@ -241,31 +220,29 @@ class PairVocabularies:
     def encode(
         self, pairs: Iterable[Pair]
     ) -> tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]]:
-        """Return the token numbers of all sources, and of all targets, without ``<eos>``.
+        """Return the token ids of all sources, and of all targets, without ``<eos>``.
 
         Raises
         ------
         UnknownTokenError
-            If a token is unknown and there is no ``<unk>``; a note tells in which text.
+            If a token is unknown and there is no ``<unk>``; a note says in which text.
         """
         pairs = list(pairs)
         return (
-            [self._encode(source, self.source) for source, _ in pairs],
-            [self._encode(target, self.target) for _, target in pairs],
+            [self.encode_source(source) for source, _ in pairs],
+            [encode_text(target, self.target, self.tokenizer) for _, target in pairs],
         )
 
     def encode_source(self, text: str) -> NDArray[np.int64]:
-        """Return the token numbers of one source, shape ``(time,)``, as `encode` does."""
-        return self._encode(text, self.source)
+        """Return the token ids of one source, shape ``(time,)``.
+
+        Raises
+        ------
+        UnknownTokenError
+            If a token is unknown and there is no ``<unk>``; a note says in which text.
+        """
+        return encode_text(text, self.source, self.tokenizer)
 
     def answer(self, ids: ArrayLike) -> str:
-        """Return the text of a target's token numbers, shape ``(time,)``, up to ``<eos>``."""
-        tokens = self.target.decode(ids)
-        return self.tokenizer.detokenize(tokens[: tokens.index(EOS)] if EOS in tokens else tokens)
-
-    def _encode(self, text: str, vocabulary: Vocabulary) -> NDArray[np.int64]:
-        try:
-            return vocabulary.encode(self.tokenizer.tokenize(text))
-        except UnknownTokenError as error:
-            error.add_note(f"It is in {text!r}.")
-            raise
+        """Return the text of a target's token ids, shape ``(time,)``, up to ``<eos>``."""
+        return decode_text(ids, self.target, self.tokenizer)

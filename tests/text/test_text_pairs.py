@@ -63,7 +63,7 @@ def test_with_tabs_an_underscore_is_a_character_as_any_other(tmp_path):
         (SUMS + b"1+1_ \n", {}, r"line 5: '1\+1_ ' has an empty source or target"),
         (b"\t\n", {}, r"line 1: '\\t' has an empty source or target, .* source, '\\t', target"),
         (SUMS, {"separator": ";"}, "line 1: .* has 0 separators"),
-        (SUMS, {"separator": "  "}, "separator is '  ', but must be something else than spaces"),
+        (SUMS, {"separator": "  "}, "separator is '  ', but must be something other than spaces"),
         (SUMS, {"separator": ""}, "separator is '', but must be"),
         (b"x" * 99, {}, r"line 1: 'x{57}\.\.\.' has neither"),
         (SUMS + b"\0", {}, "byte 40 is zero. It is a binary file"),
