@@ -37,10 +37,11 @@ from symrnn.text.corpora import (
 )
 from symrnn.text.dialogue_batches import DialogueBatch, dialogue_batches, padded_dialogues
 from symrnn.text.dialogues import DialogueVocabulary, read_dialogues
+from symrnn.text.downloads import download
 from symrnn.text.padding import padded
 from symrnn.text.pair_batches import PairBatch, pair_batches
 from symrnn.text.pairs import Pair, PairVocabularies, read_pairs, split_pairs
-from symrnn.text.penn_treebank import PennTreebank, download, penn_treebank
+from symrnn.text.penn_treebank import PennTreebank, penn_treebank
 from symrnn.text.tokens import EOS, UNK, Characters, Tokenizer, Words, normalize, tokenizer_from
 from symrnn.text.vocabulary import UnknownTokenError, Vocabulary
 

@@ -1,4 +1,4 @@
-"""Corpora: from text files, of whatever size, to token numbers that lie in a file."""
+"""Corpora: from text files of any size to token ids in a memory-mapped file."""
 
 import codecs
 import hashlib
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from symrnn._files import replacing
+from symrnn._validate import check_sizes
 from symrnn.text.tokens import Tokenizer
 from symrnn.text.vocabulary import Vocabulary
 
@@ -26,9 +27,9 @@ def text_files(paths: Paths, *, endings: Sequence[str] = (".txt",)) -> list[Path
     Parameters
     ----------
     paths
-        A file, a folder, or several of them. A folder stands for all files in it and in its
-        folders that have one of the endings, sorted by name; names that begin with a full stop are
-        left out.
+        A file, a folder, or several of them. A folder stands for all files in it and its
+        subfolders that have one of the endings, sorted by name; hidden ones (``.name``) are left
+        out.
     endings
         Which files of a folder are text, for example ``(".txt", ".md")``.
 
@@ -41,6 +42,15 @@ def text_files(paths: Paths, *, endings: Sequence[str] = (".txt",)) -> list[Path
     ------
     FileNotFoundError
         If there is no such file, or none in a folder.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> for name in ("b.txt", "a.txt", "notes.md"):
+    ...     _ = (folder / name).write_text("text")
+    >>> [file.name for file in text_files(folder)]
+    ['a.txt', 'b.txt']
     """
     given = [paths] if isinstance(paths, str | os.PathLike) else paths
     files: list[Path] = []
@@ -75,40 +85,48 @@ def read_pieces(
     endings: Sequence[str] = (".txt",),
     piece_size: int = 2**20,
 ) -> Iterator[str]:
-    r"""Read text files piece by piece.
+    r"""Read text files piece by piece, one after the other.
 
-    Files follow one another; a file that does not end with a line end gets one if another follows.
+    A line end is added to a file that lacks one if another file follows.
 
     Parameters
     ----------
-    paths, endings
-        See `text_files`.
+    paths
+        A file, a folder, or several of them; see `text_files`.
     encoding
-        How characters are written in the files, for example ``"latin-1"`` or ``"utf-16"``.
+        Character encoding of the files, for example ``"latin-1"`` or ``"utf-16"``.
+    endings
+        Which files of a folder are text.
     piece_size
-        How many bytes to read at once, at least 1.
+        How many bytes to read at once.
 
     Yields
     ------
     str
-        Pieces of at most so many characters, which may end anywhere.
+        Pieces of at most that many characters, which may end anywhere.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If a file is empty, binary, or written in another encoding; the message names file and byte.
-        If there is no such encoding.
+        If a file is empty, binary or in another encoding; the message names file and byte.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp()) / "a.txt"
+    >>> _ = file.write_text("You say goodbye")
+    >>> list(read_pieces(file, piece_size=8))
+    ['You say ', 'goodbye']
     """
     try:
         "".encode(encoding)
     except LookupError as error:
         raise ValueError(
-            f"{encoding!r} is no encoding of text that Python knows: the usual is 'utf-8'"
+            f"{encoding!r} is not a text encoding that Python knows: the usual one is 'utf-8'"
         ) from error
-    if piece_size < 1:
-        raise ValueError(f"piece_size is {piece_size}, but must be at least 1")
+    check_sizes(piece_size=piece_size)
     end = "\n"
     for file in text_files(paths, endings=endings):
         if end not in "\r\n":
@@ -127,7 +145,7 @@ def _read_file(file: Path, encoding: str, piece_size: int) -> Iterator[str]:
             data = stream.read(piece_size)
             if b"\0" in data and not may_hold_zeros:
                 raise ValueError(
-                    f"{file} is no text in {encoding}: byte {n_read + data.index(0)} is zero. It "
+                    f"{file} is not text in {encoding}: byte {n_read + data.index(0)} is zero. It "
                     "is a binary file, or a text in another encoding, for example 'utf-16'"
                 )
             n_waiting = len(decoder.getstate()[0])  # bytes of a character that was cut
@@ -154,12 +172,37 @@ def _read_file(file: Path, encoding: str, piece_size: int) -> Iterator[str]:
 
 
 def read_text(paths: Paths, *, encoding: str = "utf-8", endings: Sequence[str] = (".txt",)) -> str:
-    """Read text files as one string; see `read_pieces`."""
+    """Read text files as one string.
+
+    Parameters
+    ----------
+    paths
+        A file, a folder, or several of them; see `text_files`.
+    encoding
+        Character encoding of the files, for example ``"latin-1"`` or ``"utf-16"``.
+    endings
+        Which files of a folder are text.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If a file is empty, binary or in another encoding; the message names file and byte.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp()) / "a.txt"
+    >>> _ = file.write_text("You say goodbye")
+    >>> read_text(file)
+    'You say goodbye'
+    """
     return "".join(read_pieces(paths, encoding=encoding, endings=endings))
 
 
 def count_tokens(pieces: Iterable[str], tokenizer: Tokenizer) -> Counter[str]:
-    """Count the tokens of a text that comes in pieces, for `Vocabulary.build`.
+    """Count the tokens of a text that is given in pieces, for `Vocabulary.build`.
 
     Examples
     --------
@@ -189,22 +232,28 @@ def encode_files(
     encoding: str = "utf-8",
     endings: Sequence[str] = (".txt",),
 ) -> NDArray[Any]:
-    """Write the token numbers of text files to a file, and return them mapped into memory.
+    """Encode text files into a file of token ids, and return them memory-mapped.
 
-    Text is read, cut and encoded piece by piece, so that a corpus may be larger than memory. The
-    numbers are in ``cache/tokens-....npy``, whose name is made of the texts' contents, the
-    tokeniser's settings and the vocabulary: the same call finds it again and reads the texts only
-    to see that they are the same. The file appears whole or not at all.
+    Text is read, tokenized and encoded piece by piece, so a corpus may be larger than memory. The
+    ids are in ``cache/tokens-....npy``, named by a hash of the texts, the tokenizer's settings and
+    the vocabulary: the same call finds the file again, and reads the texts only to hash them. It is
+    written atomically.
 
     Parameters
     ----------
-    paths, encoding, endings
-        See `read_pieces`.
-    tokenizer, vocabulary
-        What makes tokens, and their numbers.
+    paths
+        A file, a folder, or several of them; see `text_files`.
+    tokenizer
+        What cuts the texts into tokens.
+    vocabulary
+        What gives tokens their ids.
     cache
-        A folder for the file, made if it is not there. What lies in it can be deleted at any time
-        that it is not in use.
+        A folder for the file, created if it is missing. Its contents can be deleted whenever they
+        are not in use.
+    encoding
+        Character encoding of the files, for example ``"latin-1"`` or ``"utf-16"``.
+    endings
+        Which files of a folder are text.
 
     Returns
     -------
@@ -213,10 +262,21 @@ def encode_files(
 
     Raises
     ------
-    FileNotFoundError, ValueError
-        See `read_pieces`; also if there is no token in the files.
+    FileNotFoundError
+        If there is no such file.
     UnknownTokenError
         If a token is unknown and the vocabulary has no ``<unk>``.
+    ValueError
+        If a file is empty, binary or in another encoding, or there is no token in the files.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from symrnn.text import Characters
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "a.txt").write_text("hello")
+    >>> encode_files(folder, Characters(), Vocabulary("ehlo"), cache=folder).tolist()
+    [1, 0, 2, 2, 3]
     """
     files = text_files(paths, endings=endings)
     made_by = ["symrnn tokens 1", unicodedata.unidata_version, tokenizer.settings()]
@@ -229,7 +289,7 @@ def encode_files(
         try:
             return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
         except (ValueError, EOFError):
-            pass  # damaged: made anew
+            pass  # damaged: encode again
     n_tokens = 0
     with replacing(path) as out:
         out.write(_npy_header(vocabulary.dtype, 0))
@@ -245,14 +305,14 @@ def encode_files(
 
 
 def _npy_header(dtype: np.dtype[Any], n: int) -> bytes:
-    """Return the 128 bytes before an array's numbers in NumPy's file format, version 1.0."""
+    """Return the 128 bytes before the data in NumPy's file format, version 1.0."""
     about = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (n,)}
     text = repr(about).encode().ljust(117) + b"\n"
     return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
 
 
 def python_topics() -> str:
-    """Return English text that every Python installation carries: its help on the language.
+    """Return English text that comes with Python: its help on the language.
 
     These are the topics of ``help()``, such as ``help("LOOPING")``, from Python's language
     reference, in alphabetical order: about 450,000 characters, somewhat different in each version

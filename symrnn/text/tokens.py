@@ -1,4 +1,4 @@
-"""Tokens: what a text is cut into, words or characters, and how it is put together again."""
+"""Tokenizers: how a text is cut into words or characters, and joined again."""
 
 import io
 import re
@@ -9,8 +9,10 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
 
+from symrnn._validate import check_choice
+
 UNK, EOS = "<unk>", "<eos>"
-"""The special tokens: what stands for a token that is not in the vocabulary; end of a sentence."""
+"""The special tokens: for a token that is not in the vocabulary; for the end of a sentence."""
 
 FORMS = ("NFC", "NFKC", None)
 PUNCTUATION = ("separate", "drop", "keep")
@@ -18,31 +20,26 @@ LINE_ENDS = ("drop", "keep", "eos")
 
 
 def normalize(text: str, *, form: str | None = "NFC", lower: bool = False) -> str:
-    r"""Write the same text always with the same characters.
+    r"""Write equal texts with equal characters.
 
     Line ends become ``\n``, also ``\r\n`` and ``\r``. An accented letter becomes one character
-    where Unicode has one, and marks get a fixed order (form NFC). NFKC also replaces characters by
-    plainer ones that mean nearly the same: the ligature fi by f and i, a wide space by a space.
+    where Unicode has one, and combining marks get a fixed order (form NFC). NFKC also replaces
+    compatibility characters: the ligature fi by f and i, a wide space by a space.
 
     Parameters
     ----------
     text
         Any string.
     form
-        ``"NFC"``, ``"NFKC"`` or None, which leaves all but line ends alone (Unicode Standard
-        Annex 15).
+        Unicode normalisation form (Unicode Standard Annex 15), ``"NFC"`` or ``"NFKC"``; None
+        leaves everything but line ends alone.
     lower
-        Make all letters small.
+        Convert to lowercase.
 
     Returns
     -------
     str
         The normalised text.
-
-    Raises
-    ------
-    ValueError
-        If there is no such form.
 
     Examples
     --------
@@ -51,10 +48,10 @@ def normalize(text: str, *, form: str | None = "NFC", lower: bool = False) -> st
     >>> normalize("\ufb01ne"), normalize("\ufb01ne", form="NFKC")
     ('ﬁne', 'fine')
     """
-    _check_choice("form", form, FORMS)
+    check_choice("form", form, FORMS)
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     text = _formed(text, form)
-    return _formed(text.lower(), form) if lower else text  # small letters may compose anew
+    return _formed(text.lower(), form) if lower else text  # lowercase letters may compose anew
 
 
 def _formed(text: str, form: Any) -> str:
@@ -63,13 +60,13 @@ def _formed(text: str, form: Any) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Tokenizer(ABC):
-    """What `Characters` and `Words` have in common; not to be made itself."""
+    """Base of `Characters` and `Words`."""
 
     form: str | None = "NFC"
     lower: bool = False
 
     def __post_init__(self) -> None:
-        _check_choice("form", self.form, FORMS)
+        check_choice("form", self.form, FORMS)
 
     def tokenize(self, text: str, *, unfinished: bool = False) -> Sequence[str]:
         """Return the tokens of a text.
@@ -79,18 +76,13 @@ class Tokenizer(ABC):
         text
             Any string.
         unfinished
-            The text shall be gone on with, as the beginning that a model is given: `Words` with
-            ``line_ends="eos"`` do not end its last line.
+            The text is to be continued, as a prompt is: `Words` with ``line_ends="eos"`` do not
+            end its last line.
 
         Returns
         -------
         Sequence of str
             `Words` return a list, `Characters` a string, which is a sequence of its characters.
-
-        Raises
-        ------
-        TypeError
-            If it is no string.
         """
         if not isinstance(text, str):
             raise TypeError(f"the text is a {type(text).__name__}, but must be a string")
@@ -98,12 +90,12 @@ class Tokenizer(ABC):
         return self._tokens(normalize(text, form=self.form, lower=self.lower))
 
     def tokenize_pieces(self, pieces: Iterable[str]) -> Iterator[Sequence[str]]:
-        r"""Yield the tokens of a text that comes in pieces, exactly those of the whole text.
+        r"""Yield the tokens of a text that is given in pieces, exactly those of the whole text.
 
         A piece may end within a word, between a letter and its accent, or within ``\r\n``. The text
-        is cut anew where no token can depend on both sides: before white space, and for
-        `Characters` also before a Chinese one. Where there is none, pieces are put together until
-        there is, and memory holds as much.
+        is cut anew where no token can depend on both sides: before white space, and with
+        `Characters` also before a Chinese character. Pieces without such a place are joined, and
+        held in memory, until one comes.
         """
         newlines = io.IncrementalNewlineDecoder(None, translate=True)
         waiting: list[str] = []
@@ -120,16 +112,16 @@ class Tokenizer(ABC):
         yield self.tokenize("".join([*waiting, newlines.decode("", final=True)]))
 
     def settings(self) -> dict[str, Any]:
-        """Return all options, as JSON can hold them; `tokenizer_from` makes the same tokeniser."""
+        """Return all options, ready for JSON; `tokenizer_from` makes the same tokenizer of them."""
         return {"tokens": type(self).__name__.lower(), **asdict(self)}
 
     def detokenize(self, tokens: Iterable[str]) -> str:
-        """Return a text of these tokens."""
+        """Join tokens to a text."""
         return "".join(self.detokenize_pieces(tokens))
 
     @abstractmethod
     def detokenize_pieces(self, tokens: Iterable[str]) -> Iterator[str]:
-        """Yield for each token what it adds to the text, as soon as it comes."""
+        """Yield for each token what it adds to the text, token by token."""
 
     @abstractmethod
     def _tokens(self, text: str) -> Sequence[str]:
@@ -141,8 +133,8 @@ class Tokenizer(ABC):
     def _is_cut(self, character: str) -> bool:
         """Whether a text may be cut before this character without changing any token.
 
-        White space does not compose with what is before it, is no part of a word, and ends the
-        stretch of letters on which the small form of a letter depends (the Greek final sigma).
+        White space does not compose with what is before it, is not part of a word, and ends the
+        run of letters on which a letter's lowercase form depends (the Greek final sigma).
         """
         return character.isspace()
 
@@ -153,14 +145,11 @@ class Characters(Tokenizer):
 
     Parameters
     ----------
-    form, lower
-        See `normalize`. In form NFC an accented letter is one token where Unicode has such a
-        letter, else a letter and a mark.
-
-    Raises
-    ------
-    ValueError
-        If there is no such form.
+    form
+        Unicode normalisation form, ``"NFC"``, ``"NFKC"`` or None; see `normalize`. In form NFC an
+        accented letter is one token where Unicode has such a letter, else a letter and a mark.
+    lower
+        Convert to lowercase.
 
     Examples
     --------
@@ -192,20 +181,17 @@ class Words(Tokenizer):
 
     Parameters
     ----------
-    form, lower
-        See `normalize`.
+    form
+        Unicode normalisation form, ``"NFC"``, ``"NFKC"`` or None; see `normalize`.
+    lower
+        Convert to lowercase.
     punctuation
-        ``"separate"``: each mark is a token. ``"drop"``: there are none. ``"keep"``: marks stay on
-        their words, so that words are what is between white space, as in texts that have been cut
-        into words already.
+        ``"separate"``: each mark is a token. ``"drop"``: marks are left out. ``"keep"``: marks stay
+        on their words, so that words are what is between white space, as in texts that are
+        tokenized already.
     line_ends
         ``"drop"``: a line end is white space. ``"keep"``: it is the token ``\n``. ``"eos"``: it is
         the token ``<eos>``, and a last line without an end gets one.
-
-    Raises
-    ------
-    ValueError
-        If an option is none of those.
 
     Examples
     --------
@@ -225,8 +211,8 @@ class Words(Tokenizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_choice("punctuation", self.punctuation, PUNCTUATION)
-        _check_choice("line_ends", self.line_ends, LINE_ENDS)
+        check_choice("punctuation", self.punctuation, PUNCTUATION)
+        check_choice("line_ends", self.line_ends, LINE_ENDS)
 
     def _tokens(self, text: str) -> list[str]:
         pattern = _pattern(self.punctuation, self.line_ends != "drop", text.isascii())
@@ -240,9 +226,9 @@ class Words(Tokenizer):
         return text + "\n" if needs_end else text
 
     def detokenize_pieces(self, tokens: Iterable[str]) -> Iterator[str]:
-        r"""Yield tokens so that they read well; ``\n`` and ``<eos>`` become line ends.
+        r"""Yield tokens with the spaces between them; ``\n`` and ``<eos>`` become line ends.
 
-        White space that `tokenize` left out is guessed: none before a full stop or after an
+        The spaces that `tokenize` left out are guessed: none before a full stop or after an
         opening bracket, and straight quotes open and close in turn.
         """
         glued, quotes = True, set[str]()  # whether the next token follows without a space
@@ -297,12 +283,12 @@ def _marks() -> str:
 
 
 def tokenizer_from(settings: Mapping[str, Any]) -> Tokenizer:
-    """Make the tokeniser whose `settings` these are.
+    """Make the tokenizer whose `settings` these are.
 
     Raises
     ------
     ValueError
-        If they are not those of a tokeniser.
+        If they are not the settings of a tokenizer.
 
     Examples
     --------
@@ -312,13 +298,8 @@ def tokenizer_from(settings: Mapping[str, Any]) -> Tokenizer:
     options = dict(settings)
     kinds: dict[Any, type[Tokenizer]] = {"characters": Characters, "words": Words}
     kind = options.pop("tokens", None)
-    _check_choice("tokens", kind, tuple(kinds))
+    check_choice("tokens", kind, tuple(kinds))
     try:
         return kinds[kind](**options)
     except TypeError as error:
         raise ValueError(f"the settings {options} are not those of {kind}: {error}") from error
-
-
-def _check_choice(name: str, given: Any, choices: Sequence[Any]) -> None:
-    if given not in choices:
-        raise ValueError(f"{name} is {given!r}, but must be one of {', '.join(map(repr, choices))}")

@@ -58,8 +58,8 @@ def test_a_file_with_a_line_end_gets_no_second_one(tmp_path):
         ("ab".encode("utf-16")[:-1], "utf-16", "byte 4, which is 0x62"),
         (b"a\x81", "cp1252", "byte 1, which is 0x81"),
         ("ab".encode("utf-16-le"), "utf-16", "not written in utf-16"),
-        (b"abc", "utf-9", "'utf-9' is no encoding"),
-        (b"abc", "hex", "'hex' is no encoding of text"),
+        (b"abc", "utf-9", "'utf-9' is not a text encoding"),
+        (b"abc", "hex", "'hex' is not a text encoding"),
     ],
 )
 def test_what_is_no_text_is_refused_with_the_place(tmp_path, content, encoding, message):

@@ -68,7 +68,7 @@ def test_with_tabs_an_underscore_is_a_character_as_any_other(tmp_path):
         (b"x" * 99, {}, r"line 1: 'x{57}\.\.\.' has neither"),
         (SUMS + b"\0", {}, "byte 40 is zero. It is a binary file"),
         (SUMS + b"caf\xe9_1", {}, "not written in utf-8: byte 43, which is 0xe9"),
-        (SUMS, {"encoding": "utf-9"}, "'utf-9' is no encoding"),
+        (SUMS, {"encoding": "utf-9"}, "'utf-9' is not a text encoding"),
     ],
 )
 def test_what_holds_no_pairs_is_refused_with_the_place(tmp_path, content, options, message):

@@ -124,7 +124,7 @@ def test_a_file_with_another_checksum_is_refused_and_deleted(server, tmp_path):
     with pytest.raises(ValueError, match=f"but should have {MD5}"):
         download(server.url + "/data", tmp_path / "file", checksum=MD5)
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(ValueError, match="'crc:123' is no checksum"):
+    with pytest.raises(ValueError, match="'crc:123' is not a checksum"):
         download(server.url + "/data", tmp_path / "file", checksum="crc:123")
 
 
@@ -135,7 +135,7 @@ def test_a_file_that_is_not_there_is_asked_for_once(server, tmp_path):
 
 
 def test_without_a_network_the_message_says_what_to_do(tmp_path):
-    with pytest.raises(ConnectionError, match=r"Without a network, bring the file .* at .*file"):
+    with pytest.raises(ConnectionError, match=r"Without a network, get the file .* at .*file"):
         download("http://127.0.0.1:9/data", tmp_path / "file")
     with pytest.raises(ValueError, match="attempts is 0"):
         download("http://127.0.0.1:9/data", tmp_path / "file", attempts=0)
