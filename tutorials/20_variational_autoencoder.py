@@ -39,8 +39,9 @@ import pytensor.tensor as pt
 from matplotlib.colors import ListedColormap
 
 from symrnn.compiling.modes import QUICK
-from symrnn.models.decoder import Writer
-from symrnn.models.vae.models import VAE, SequenceVAE
+from symrnn.models.decoder import SequenceGenerator
+from symrnn.models.vae.sequences import SequenceVAE
+from symrnn.models.vae.vectors import VAE
 from symrnn.plots import latent_grid, latent_plane
 from symrnn.tasks.bars import bars, best_log_likelihood
 from symrnn.tasks.dialogues import REPLIES
@@ -124,7 +125,7 @@ def two_bounds(seed: int) -> dict[str, tuple[float, float]]:
     """Compare the bound by hand with the library's, before training."""
     rng = np.random.default_rng(seed)
     x, epsilon = bars(5, rng=rng).images.reshape(5, -1), rng.normal(size=(5, 2))
-    model = VAE(x.shape[1], 16, 2, rng)
+    model = VAE(x.shape[1], 16, 2, rng=rng)
     graph = pytensor.function([], [*model.terms(x, epsilon=epsilon)], mode=QUICK)()
     by_hand = bound_in_numpy({w.name: w.get_value() for w in model.params}, x, epsilon)
     np.testing.assert_allclose(graph, by_hand, rtol=1e-12)
@@ -177,7 +178,7 @@ def train_vae(model: Any, batches: Any, n_steps: int, rate: float, anneal: bool,
         ) | advance(t)
 
     w = warm_up(t, 1.0, n_steps=n_steps // 2) if anneal else 1.0
-    step = model.compile_training(optimizer, mode, kl_weight=w)
+    step = model.compile_training(optimizer, mode=mode, kl_weight=w)
     terms: list[list[float]] = []
 
     def noted(*batch: Array) -> float:
@@ -202,14 +203,14 @@ def plane_of_bars(plan: Plan, seed: int, mode: Any, names: list[str]) -> dict[st
     for name in names:
         rng = np.random.default_rng(seed)
         data = np.random.default_rng(seed + 1)
-        model = VAE(64, plan.n_hidden, 2, rng)
+        model = VAE(64, plan.n_hidden, 2, rng=rng)
 
         def batches(data: Any = data) -> Any:
             return ((flat(bars(100, rng=data).images),) for _ in range(100))
 
         anneal = name == "annealed"
         found[name] = train_vae(model, batches, plan.image_steps, 0.01, anneal, mode)
-        elbo, log_p, kl = model.compile_elbo(mode)(flat(bars(4_800, rng=data).images))
+        elbo, log_p, kl = model.compile_elbo(mode=mode)(flat(bars(4_800, rng=data).images))
         print(f"  {name:<18} {log_p:12.2f}  {kl:6.2f}  {elbo:6.2f}", flush=True)
         assert elbo <= best + 0.05  # up to the error of one draw for each sample
     return found
@@ -235,12 +236,12 @@ def draw_training(runs: dict[str, Trained]) -> Any:
 def draw_plane(model: VAE, plan: Plan, seed: int, mode: Any) -> tuple[Any, Array]:
     """The plane of bars, and where each image lies in it."""
     images, place, height = bars(1_000, rng=np.random.default_rng(seed))
-    mean, log_variance = model.compile_encoder(mode)(flat(images))
+    mean, log_variance = model.compile_encoder(mode=mode)(flat(images))
     noise = np.random.default_rng(seed).normal(size=mean.shape)
     z = mean + np.exp(log_variance / 2) * noise
     g = latent_grid(plan.grid)
     points = np.stack(np.meshgrid(g, g), axis=-1).reshape(-1, 2).astype(mean.dtype)
-    decoded = model.compile_decoder(mode)(points).reshape(plan.grid, plan.grid, 8, 8)
+    decoded = model.compile_decoder(mode=mode)(points).reshape(plan.grid, plan.grid, 8, 8)
     figure, axes = plt.subplots(1, 3, figsize=(16, 4.8), layout="constrained")
     latent_plane(z, place, decoded, label="place", axes=[axes[0], axes[2]])
     latent_plane(z, height, decoded, label="height", axes=[axes[1], axes[2]])
@@ -274,7 +275,7 @@ def draw_plane(model: VAE, plan: Plan, seed: int, mode: Any) -> tuple[Any, Array
 # come. Then KL = 0 costs nothing, and any use of z would only cost. So z dies (posterior collapse),
 # although the bound is as good as it can be: the bound does not ask for a useful z.
 #
-# Two things help. KL annealing, as above: at the beginning z is for nothing. And *word drop*: in
+# Two things help. KL annealing, as above: at the beginning z is for nothing. And *word dropout*: in
 # training the decoder is not shown a part of the words before the next one. If it does not know
 # what has been said, it has to listen. "Rebuilt" is the share of sentences that come out
 # right when the mean of q(z | x) is decoded, each word being drawn; by chance it is one in 18.
@@ -285,7 +286,7 @@ SENTENCES = [sentence for replies in REPLIES.values() for sentence in replies]
 SETTINGS = {
     "plain": (0.0, False),
     "annealed": (0.0, True),
-    "word drop": (0.75, False),
+    "word dropout": (0.75, False),
     "both": (0.75, True),
 }
 
@@ -306,19 +307,20 @@ def planes_of_sentences(plan: Plan, seed: int, mode: Any, names: list[str]) -> d
     for name in names:
         drop, anneal = SETTINGS[name]
         rng = np.random.default_rng(seed)
-        model = SequenceVAE(len(words), 8, plan.n_hidden, 2, rng, word_drop=drop)
+        model = SequenceVAE(len(words), 8, plan.n_hidden, 2, rng=rng, word_dropout=drop)
         train_vae(model, [batch], plan.sentence_steps, 0.01, anneal, mode)
         many = np.tile(tokens, 50), np.tile(mask, 50)
-        elbo, log_p, kl = model.compile_elbo(mode)(*many)
-        writer = Writer(model.decoder, words.eos, mode, longest=8)
-        mean, _ = model.compile_encoder(mode)(tokens, mask)
-        drawn = writer.write(np.repeat(mean, 20, axis=0), np.random.default_rng(seed))
+        elbo, log_p, kl = model.compile_elbo(mode=mode)(*many)
+        generator = SequenceGenerator(model.decoder, eos=words.eos, longest=8, mode=mode)
+        mean, _ = model.compile_encoder(mode=mode)(tokens, mask)
+        rng = np.random.default_rng(seed)
+        drawn = generator.generate(np.repeat(mean, 20, axis=0), rng=rng)
         said = [words.text(ids) for ids in drawn]
         right = [words.text(ids) for ids in np.repeat(tokens, 20, axis=1).T]
         rebuilt = np.mean([a == b for a, b in zip(said, right, strict=True)])
         print(f"  {name:<13} {log_p:12.2f}  {kl:6.2f}  {elbo:6.2f} {rebuilt:9.2f}", flush=True)
         numbers = [float(elbo), float(log_p), float(kl), float(rebuilt)]
-        found[name] = {"numbers": numbers, "writer": writer, "words": words}
+        found[name] = {"numbers": numbers, "generator": generator, "words": words}
     return found
 
 
@@ -327,7 +329,7 @@ def draw_sentences(run: dict[str, Any], n: int) -> Any:
     g = latent_grid(n, extent=3.0)
     points = np.stack(np.meshgrid(g, g), axis=-1).reshape(-1, 2)
     words = run["words"]
-    said = [words.text(ids) for ids in run["writer"].write(points)]
+    said = [words.text(ids) for ids in run["generator"].generate(points)]
     known = [words.text(ids) for ids in encoded_sentences(words)[0].T]
     number = np.array([known.index(text) if text in known else -1 for text in said])
     shades = [c for name in ("Blues", "Oranges", "Greens") for c in plt.get_cmap(name)(
@@ -353,21 +355,21 @@ def draw_sentences(run: dict[str, Any], n: int) -> Any:
 # *What to notice.* The plain training ends at the best possible bound, -2.90, and z is dead: KL is
 # 0.03, and what is read from z is as good as drawn at random, 0.04. With annealing z comes into
 # use, about half of the sentences are read from it (0.53), and the bound is hardly lower, -2.93.
-# With word drop KL is as large as it must be to tell 18 sentences apart (log 18 = 2.89), and 0.97
-# are right; for this the bound is lower, -3.17. Word drop alone does it here, with annealing it is
-# 0.99. So the better bound is not the better z: who wants z to mean something has to see to it.
+# With word dropout KL is as large as it must be to tell 18 sentences apart (log 18 = 2.89), and
+# 0.97 are right; for this the bound is lower, -3.17. Word dropout alone does it here, with
+# annealing it is 0.99. So the better bound is not the better z: who wants z to mean something has to see to it.
 #
 # 20_sentences.png shows what is read, greedily, from each point of the plane of "both". Sentences
 # about one subject, which share words or their order, lie side by side.
 #
 # ## Try it
 #
-# - `VAE(64, 48, 3, rng)` in `plane_of_bars`: a space instead of a plane. How far from the best is
-#   the bound? (Leave out `draw_plane`, which needs a plane.)
+# - `VAE(64, 48, 3, rng=rng)` in `plane_of_bars`: a space instead of a plane. How far from the best
+#   is the bound? (Leave out `draw_plane`, which needs a plane.)
 # - `outputs="gaussian"` is for vectors of any numbers, not only from 0 to 1: draw some in a ring of
 #   eight dimensions. Does the plane show the ring?
 # - Draw z from N(0, I) and decode: are new bars as good as those of the data? `compile_decoder`.
-# - In `SETTINGS`, a word drop of 1.0: the decoder never sees a word.
+# - In `SETTINGS`, a word dropout of 1.0: the decoder never sees a word.
 # - `kl_weight=4.0` (a beta-VAE: Higgins et al., 2017): which of the 48 images become one?
 
 

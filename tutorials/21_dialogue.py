@@ -43,7 +43,7 @@ import pytensor.tensor as pt
 
 from symrnn.compiling.modes import QUICK
 from symrnn.models.dialogue.model import DialogueModel
-from symrnn.models.dialogue.responder import Replier
+from symrnn.models.dialogue.responder import Responder
 from symrnn.tasks.dialogues import (
     REPLIES,
     chance_without_memory,
@@ -125,7 +125,7 @@ def log_p_by_hand(model: DialogueModel, words: Any) -> Any:
 def three_loops(seed: int) -> dict[str, float]:
     """Compare both, with random words."""
     rng = np.random.default_rng(seed)
-    model = DialogueModel(6, 4, 5, rng)
+    model = DialogueModel(6, 4, 5, rng=rng)
     words = rng.integers(6, size=(3, 4, 2))
     library = model.terms(words, np.ones_like(words)).log_likelihood
     by_hand = log_p_by_hand(model, pt.as_tensor_variable(words))
@@ -179,7 +179,7 @@ LONGEST = 100  # of an utterance of your own, in tokens
 MODELS: dict[str, dict[str, Any]] = {
     "seq2seq": {"context": False},
     "HRED": {},
-    "VHRED": {"n_latent": N_LATENT, "word_drop": 0.5},
+    "VHRED": {"n_latent": N_LATENT, "word_dropout": 0.5},
 }
 COLOURS = dict(zip(MODELS, (GREY, BLUE, ORANGE), strict=True))
 Judge = Callable[[list[str], str], bool]
@@ -189,7 +189,7 @@ class Trained(NamedTuple):
     """A model that replies, and what it had right after each epoch."""
 
     model: DialogueModel
-    replier: Replier
+    responder: Responder
     right: list[float]
     loss: list[float]
 
@@ -202,7 +202,9 @@ def train_model(
     training, test = data
     words = DialogueVocabulary.build(training + test)  # all words are known
     rng = np.random.default_rng(seed)
-    model = DialogueModel(len(words), N_EMBED, plan.n_hidden, rng, last_only=True, **MODELS[name])
+    model = DialogueModel(
+        len(words), N_EMBED, plan.n_hidden, rng=rng, last_only=True, **MODELS[name]
+    )
     order = np.random.default_rng(seed)  # the same for all models
     batches = dialogue_batches(words.encode(training), batch_size=BATCH, eos=words.eos, rng=order)
     n_steps, t = epochs * len(batches), step_counter()
@@ -214,24 +216,24 @@ def train_model(
         )
 
     step = model.compile_training(
-        optimizer, mode, kl_weight=warm_up(t, 1.0, n_steps=n_steps // 2 or 1)
+        optimizer, mode=mode, kl_weight=warm_up(t, 1.0, n_steps=n_steps // 2 or 1)
     )
-    replier = Replier(model, words, mode, longest=12)
+    responder = Responder(model, words, longest=12, mode=mode)
     right: list[float] = []
     history = train(
         step, batches, epochs=epochs, label=name,
-        each_epoch=lambda *_: right.append(share_right(replier, test, judge)),
+        each_epoch=lambda *_: right.append(share_right(responder, test, judge)),
     )  # fmt: skip
     if history.interrupted:
         raise KeyboardInterrupt
     n_weights = sum(w.get_value().size for w in model.params)
     print(f"  {name:<10}{n_weights:9,}{history.seconds:10.0f}{100 * right[-1]:10.1f} %", flush=True)
-    return Trained(model, replier, right, history.epoch_loss)
+    return Trained(model, responder, right, history.epoch_loss)
 
 
-def share_right(replier: Replier, test: Dialogues, judge: Judge) -> float:
+def share_right(responder: Responder, test: Dialogues, judge: Judge) -> float:
     """Return which share of greedy replies is right."""
-    said = replier.reply([dialogue[:-1] for dialogue in test])
+    said = responder.respond([dialogue[:-1] for dialogue in test])
     return float(np.mean([judge(d, reply) for d, reply in zip(test, said, strict=True)]))
 
 
@@ -274,12 +276,12 @@ WAYS = ("greedy", "words drawn", "z drawn")
 
 # %%
 def ask(
-    replier: Replier, context: list[str], way: str, n_draws: int, seed: int
+    responder: Responder, context: list[str], way: str, n_draws: int, seed: int
 ) -> list[str]:  # fmt: skip
     """Return what is said to one context, asked many times."""
     rng = np.random.default_rng(seed)
     latent_rng, word_rng = rng if way == "z drawn" else None, rng if way == "words drawn" else None
-    return replier.reply([context] * n_draws, latent_rng, word_rng)
+    return responder.respond([context] * n_draws, latent_rng=latent_rng, word_rng=word_rng)
 
 
 def several_replies(
@@ -294,7 +296,7 @@ def several_replies(
             of_subject, line = {}, f"  {name:<10}{way:<14}"
             for subject in REPLIES:
                 context = [f"let us talk about {subject} .", "good idea .", "tell me something ."]
-                counts = Counter(ask(run.replier, context, way, plan.n_draws, seed))
+                counts = Counter(ask(run.responder, context, way, plan.n_draws, seed))
                 right = {reply: n for reply, n in counts.items() if is_right(context, reply)}
                 line += f"{len(right):8}{100 * sum(right.values()) / plan.n_draws:4.0f} %"
                 of_subject[subject] = counts
@@ -397,14 +399,16 @@ def learn_file(file: str, epochs: int, plan: Plan, seed: int, mode: Any) -> list
         print(f"  {file}: {n_long} of {len(lengths)} utterances have more than {LONGEST} tokens; "
               "what comes after is not learnt from")  # fmt: skip
     encoded = [[u[:LONGEST] for u in d] for d in encoded]
-    model = DialogueModel(len(words), N_EMBED, plan.n_hidden, np.random.default_rng(seed))
+    model = DialogueModel(len(words), N_EMBED, plan.n_hidden, rng=np.random.default_rng(seed))
     order = np.random.default_rng(seed)
     batches = dialogue_batches(encoded, batch_size=BATCH, eos=words.eos, rng=order, most_turns=6)
-    step = model.compile_training(lambda loss, params: adam(loss, params, 0.003), mode)
+    step = model.compile_training(lambda loss, params: adam(loss, params, 0.003), mode=mode)
     history = train(step, batches, epochs=epochs, label=file)
-    replier = Replier(model, words, mode, LONGEST, most_turns=5, longest_read=max(lengths))
+    responder = Responder(
+        model, words, longest=LONGEST, most_turns=5, longest_read=max(lengths), mode=mode
+    )
     contexts = [dialogues[0][:n] for n in range(1, len(dialogues[0]))][:5]
-    said = list(zip([c[-1] for c in contexts], replier.reply(contexts), strict=True))
+    said = list(zip([c[-1] for c in contexts], responder.respond(contexts), strict=True))
     print(f"  {file}: {len(words)} words, loss {history.loss[0]:.2f} -> {history.loss[-1]:.2f}")
     for utterance, reply in said:
         print(f"    {utterance[:50]}  ->  {reply[:50]}")
@@ -415,7 +419,7 @@ def learn_file(file: str, epochs: int, plan: Plan, seed: int, mode: Any) -> list
 # ## Try it
 #
 # - `--file talk.txt` learns from a file of your own (a few hundred dialogues are few).
-# - In `MODELS`, `"word_drop": 0.0` for VHRED: does it still say several things?
+# - In `MODELS`, `"word_dropout": 0.0` for VHRED: does it still say several things?
 # - `last_only=False`: how much longer must HRED learn until it remembers?
 # - In `memory_dialogues`, more chat between what is told and the question.
 

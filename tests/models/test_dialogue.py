@@ -1,4 +1,4 @@
-"""Dialogue models: against plain NumPy, dialogues side by side and alone, masks, replies."""
+"""Dialogue models: against plain NumPy, dialogues side by side and alone, masks, responses."""
 
 from copy import copy
 
@@ -10,9 +10,10 @@ from pytensor.gradient import verify_grad
 from pytensor.graph.replace import clone_replace
 from scipy.special import log_softmax
 
+from symrnn.compiling.function import function
 from symrnn.compiling.modes import QUICK
 from symrnn.models.dialogue.model import DialogueModel
-from symrnn.models.dialogue.responder import Replier
+from symrnn.models.dialogue.responder import Responder
 from symrnn.nn.cells import ElmanCell, LSTMCell
 from symrnn.text import (
     Characters,
@@ -35,12 +36,14 @@ DIALOGUES = [
     [[3, 1], [2, 3]],
     [[2], [1, 1, 3], [3], [2, 1]],
 ]
-WORDS, MASK = padded_dialogues(DIALOGUES, eos=EOS)
+TOKENS, MASK = padded_dialogues(DIALOGUES, eos=EOS)
 EPSILON = np.random.default_rng(7).normal(size=(3, 3, LATENT))  # (turns - 1, batch, n_latent)
 
 
 def make(kind, cell=ElmanCell, **options):
-    model = DialogueModel(4, 3, N, np.random.default_rng(1), cell=cell, **KINDS[kind], **options)
+    model = DialogueModel(
+        4, 3, N, rng=np.random.default_rng(1), cell=cell, **KINDS[kind], **options
+    )
     for p in model.params:  # biases, too, shall not be 0
         w = p.get_value()
         p.set_value(w + np.random.default_rng(8).normal(0, 0.3, w.shape).astype(w.dtype))
@@ -57,13 +60,13 @@ SLOW = "variational seq2seq"  # what it has beside the others is tested in parts
 def kind(request):
     """A model, and its terms and their gradients as a function."""
     model = make(request.param)
-    words, mask = model.inputs()
+    tokens, mask = model.inputs()
     epsilon = pt.tensor3("epsilon")
-    terms = model.terms(words, mask, epsilon=epsilon)
+    terms = model.terms(tokens, mask, epsilon=epsilon)
     loss = terms.kl - terms.log_likelihood
     gradients = pytensor.grad(loss, model.params, disconnected_inputs="ignore")
     call = pytensor.function(
-        [words, mask, epsilon], [*terms, *gradients], mode=QUICK, on_unused_input="ignore"
+        [tokens, mask, epsilon], [*terms, *gradients], mode=QUICK, on_unused_input="ignore"
     )
     return model, call
 
@@ -78,7 +81,7 @@ def gaussian(w, name, x):
 
 
 def in_numpy(model, dialogue, epsilon):
-    """Sums of log likelihood and KL over the replies of one dialogue, word by word."""
+    """Sums of log likelihood and KL over the responses of one dialogue, word by word."""
     w = {p.name: p.get_value() for p in model.params}
     E, sums = w["embedding.W"], np.zeros(2)
     utterances = [[*u, EOS] for u in dialogue]
@@ -89,10 +92,10 @@ def in_numpy(model, dialogue, epsilon):
             h = elman(w, "encoder", E[word], h)
         vectors.append(h)
     c = np.zeros(N)
-    learnt = [len(utterances) - 2] if model.last_only else range(len(utterances) - 1)
-    for n, reply in enumerate(utterances[1:]):
+    trained = [len(utterances) - 2] if model.last_only else range(len(utterances) - 1)
+    for n, response in enumerate(utterances[1:]):
         c = vectors[n] if model.context is None else elman(w, "context", vectors[n], c)
-        if n not in learnt:
+        if n not in trained:
             continue
         d = c
         if model.n_latent:
@@ -100,16 +103,16 @@ def in_numpy(model, dialogue, epsilon):
                 gaussian(w, "prior", c),
                 gaussian(w, "posterior", np.concatenate([c, vectors[n + 1]])),
             )
-            d = np.concatenate([c, m + np.exp(v / 2) * epsilon[n - learnt[0]]])
+            d = np.concatenate([c, m + np.exp(v / 2) * epsilon[n - trained[0]]])
             sums[1] += ((v0 - v + np.exp(v - v0) + (m - n0) ** 2 / np.exp(v0) - 1) / 2).sum()
         h = np.tanh(d @ w["decoder.first.W"] + w["decoder.first.b"])
-        for before, word in zip([4, *reply[:-1]], reply, strict=True):  # 4 is the start token
-            h = elman(w, "decoder", np.concatenate([E[before], d]), h)
+        for before, word in zip([4, *response[:-1]], response, strict=True):  # 4 is the start token
+            h = elman(w, "decoder.cell", np.concatenate([E[before], d]), h)
             sums[0] += log_softmax(h @ w["decoder.output.W"] + w["decoder.output.b"])[word]
     return sums
 
 
-def n_learnt(model, dialogue):
+def n_trained(model, dialogue):
     return 1 if model.last_only else len(dialogue) - 1
 
 
@@ -120,18 +123,18 @@ def draws(model, epsilon):
 def test_terms_equal_numpy(kind):
     model, call = kind
     each = [in_numpy(model, d, EPSILON[:, b]) for b, d in enumerate(DIALOGUES)]
-    n_replies = sum(n_learnt(model, d) for d in DIALOGUES)
-    got = call(WORDS, MASK, draws(model, EPSILON))[:2]
-    np.testing.assert_allclose(got, np.sum(each, axis=0) / n_replies, rtol=1e-12)
+    n_responses = sum(n_trained(model, d) for d in DIALOGUES)
+    got = call(TOKENS, MASK, draws(model, EPSILON))[:2]
+    np.testing.assert_allclose(got, np.sum(each, axis=0) / n_responses, rtol=1e-12)
     assert (got[1] > 0) == bool(model.n_latent)
 
 
 def test_dialogues_side_by_side_give_the_mean_of_each_alone(kind):
     model, call = kind
-    together, total = call(WORDS, MASK, draws(model, EPSILON)), 0
+    together, total = call(TOKENS, MASK, draws(model, EPSILON)), 0
     sums = [np.zeros_like(value) for value in together]
     for b, dialogue in enumerate(DIALOGUES):
-        n = n_learnt(model, dialogue)
+        n = n_trained(model, dialogue)
         total += n
         alone = call(*padded_dialogues([dialogue], eos=EOS), EPSILON[:n, b : b + 1])
         for value, one in zip(sums, alone, strict=True):
@@ -145,12 +148,12 @@ def test_dialogues_side_by_side_give_the_mean_of_each_alone(kind):
 def test_what_padding_holds_changes_no_number(kind):
     model, call = kind
     epsilon = draws(model, EPSILON)
-    others = np.where(MASK, WORDS, (WORDS + 3) % 4)
-    assert (others != WORDS).any()
-    longer = [np.pad(a, [(0, 2), (0, 1), (0, 0)]) for a in (WORDS, MASK)]
+    others = np.where(MASK, TOKENS, (TOKENS + 3) % 4)
+    assert (others != TOKENS).any()
+    longer = [np.pad(a, [(0, 2), (0, 1), (0, 0)]) for a in (TOKENS, MASK)]
     more = draws(model, np.concatenate([EPSILON, EPSILON[:1]]))
     for a, b, c in zip(
-        call(WORDS, MASK, epsilon), call(others, MASK, epsilon), call(*longer, more), strict=True
+        call(TOKENS, MASK, epsilon), call(others, MASK, epsilon), call(*longer, more), strict=True
     ):
         np.testing.assert_array_equal(a, b)
         np.testing.assert_allclose(a, c, rtol=0, atol=1e-10)
@@ -158,7 +161,7 @@ def test_what_padding_holds_changes_no_number(kind):
 
 def test_every_weight_has_a_gradient_and_a_name_of_its_own(kind):
     model, call = kind
-    gradients = call(WORDS, MASK, draws(model, EPSILON))[2:]
+    gradients = call(TOKENS, MASK, draws(model, EPSILON))[2:]
     for p, g in zip(model.params, gradients, strict=True):
         assert g.any(), p.name
     assert len({p.name for p in model.params}) == len(model.params)
@@ -171,105 +174,103 @@ def test_gradients_are_those_of_finite_differences(name):
     checked = [model.embedding.W, model.decoder.first.W, model.encoder.W_h]
 
     def loss(*values):
-        log_likelihood, kl = model.terms(WORDS, MASK, epsilon=draws(model, EPSILON))
+        log_likelihood, kl = model.terms(TOKENS, MASK, epsilon=draws(model, EPSILON))
         return clone_replace(kl - log_likelihood, dict(zip(checked, values, strict=True)))
 
     values = [p.get_value() for p in checked]
     verify_grad(loss, values, rng=np.random.default_rng(1), mode=QUICK)
 
 
-def test_without_a_context_only_the_last_utterance_counts(repliers):
+def test_without_a_context_only_the_last_utterance_counts(responders):
     dialogues = [[[1, 2], [3]], [[2, 2], [3]]]
     for name, counts in (("seq2seq", False), ("hred", True)):
-        read = repliers[name].read if name in repliers else make(name).compile_context(QUICK)
+        read = responders[name].context if name in responders else make(name).compile_context()
         a, b = read(*padded_dialogues(dialogues, eos=EOS))[0]
         assert (abs(a - b).max() > 1e-3) == counts
 
 
-def test_the_context_after_the_last_turn_of_each_dialogue_is_that_of_it_alone(repliers):
-    read = repliers["vhred"].read
-    together = read(WORDS, MASK)
+def test_the_context_after_the_last_turn_of_each_dialogue_is_that_of_it_alone(responders):
+    read = responders["vhred"].context
+    together = read(TOKENS, MASK)
     for b, dialogue in enumerate(DIALOGUES):
         alone = read(*padded_dialogues([dialogue], eos=EOS))
         for one, all_ in zip(alone, together, strict=True):
             np.testing.assert_allclose(one[0], all_[b], atol=1e-14)
 
 
-def test_word_drop_is_at_work_in_training_alone():
-    model = make("hred", word_drop=0.9)
-    step, elbo = model.compile_training(lambda *_: {}, QUICK), model.compile_elbo(QUICK)
-    assert step(WORDS, MASK)[1] != step(WORDS, MASK)[1]
-    assert elbo(WORDS, MASK)[1] == elbo(WORDS, MASK)[1]
+def test_word_dropout_is_on_in_training_alone():
+    model = make("hred", word_dropout=0.9)
+    step, elbo = model.compile_training(lambda *_: {}), model.compile_elbo()
+    assert step(TOKENS, MASK)[1] != step(TOKENS, MASK)[1]
+    assert elbo(TOKENS, MASK)[1] == elbo(TOKENS, MASK)[1]
 
 
 def test_z_is_drawn_anew_at_each_call():
     model = make("vhred")
-    z = pytensor.function(
-        [], model.terms(WORDS, MASK).log_likelihood, updates=model.noise.updates, mode=QUICK
-    )
-    assert z() != z()
+    log_likelihood = function([], model.terms(TOKENS, MASK).log_likelihood)
+    assert log_likelihood() != log_likelihood()
 
 
 def test_all_is_in_the_dtype_of_the_weights():
     with pytensor.config.change_flags(floatX="float32"):
-        assert {v.dtype for v in make("vhred", LSTMCell).terms(WORDS, MASK)} == {"float32"}
+        assert {v.dtype for v in make("vhred", LSTMCell).terms(TOKENS, MASK)} == {"float32"}
 
 
-# replies
+# responses
 
 VOCABULARY = DialogueVocabulary.build([["abc", "ab"]], tokenizer=Characters())
 
 
 @pytest.fixture(scope="module")
-def repliers():
-    return {name: Replier(make(name), VOCABULARY, QUICK, longest=6) for name in ("hred", "vhred")}
+def responders():
+    return {name: Responder(make(name), VOCABULARY, longest=6) for name in ("hred", "vhred")}
 
 
-def test_replies_side_by_side_are_those_of_each_alone(repliers):
+def test_responses_side_by_side_are_those_of_each_alone(responders):
     contexts = [["a", "bcab"], ["cc"], ["b", "a", "c", "ab"]]
-    for replier in repliers.values():
-        together = replier.reply(contexts)
-        assert together == [replier.reply([c])[0] for c in contexts]
-        assert together == replier.reply(contexts)
+    for responder in responders.values():
+        together = responder.respond(contexts)
+        assert together == [responder.respond([c])[0] for c in contexts]
+        assert together == responder.respond(contexts)
 
 
-def test_a_drawn_latent_makes_replies_vary_and_a_seed_repeats_them(repliers):
+def test_a_drawn_latent_makes_responses_vary_and_a_seed_repeats_them(responders):
     contexts = [["a", "bcab"]] * 60
-    replier = repliers["vhred"]
-    a, b, c = (replier.reply(contexts, np.random.default_rng(k)) for k in (1, 1, 2))
+    responder = responders["vhred"]
+    a, b, c = (responder.respond(contexts, latent_rng=np.random.default_rng(k)) for k in (1, 1, 2))
     assert a == b != c
     assert len(set(a)) > 1
-    drawn = replier.reply(contexts, word_rng=np.random.default_rng(1))
+    drawn = responder.respond(contexts, word_rng=np.random.default_rng(1))
     assert len(set(drawn)) > 1
-    assert len(set(replier.reply(contexts))) == 1
+    assert len(set(responder.respond(contexts))) == 1
 
 
-def test_only_so_many_of_the_last_turns_are_read(repliers):
-    whole = repliers["hred"]
+def test_only_so_many_of_the_last_turns_are_read(responders):
+    whole = responders["hred"]
     short = copy(whole)
     short.most_turns = 2
     long = [["a", "bb", "ca", "b"], ["cc", "ca", "a"]]
-    assert short.reply(long) == whole.reply([d[-2:] for d in long])
-    assert short.reply(long) != whole.reply(long)
+    assert short.respond(long) == whole.respond([d[-2:] for d in long])
+    assert short.respond(long) != whole.respond(long)
 
 
-def test_drawing_from_the_most_probable_word_alone_is_greedy(repliers):
+def test_drawing_from_the_most_probable_word_alone_is_greedy(responders):
     contexts, rng = [["a", "bcab"]] * 20, np.random.default_rng(1)
-    replier = repliers["hred"]
+    responder = responders["hred"]
     for setting in ({"top_k": 1}, {"top_p": 1e-9}):
-        assert replier.reply(contexts, word_rng=rng, **setting) == replier.reply(contexts)
+        assert responder.respond(contexts, word_rng=rng, **setting) == responder.respond(contexts)
 
 
-def test_what_is_said_to_a_model_may_be_longer_than_its_replies(repliers):
-    hred = copy(repliers["hred"])
+def test_what_is_said_to_a_model_may_be_longer_than_its_responses(responders):
+    hred = copy(responders["hred"])
     hred.longest_read = 7
-    assert len(hred.reply([["abcabca"]])[0]) <= 6
+    assert len(hred.respond([["abcabca"]])[0]) <= 6
     with pytest.raises(ValueError, match="has 8 tokens, 'abcabcab', but at most 7 are allowed"):
-        hred.reply([["abcabcab"]])
+        hred.respond([["abcabcab"]])
 
 
-def test_bad_requests_are_refused(repliers):
-    hred, vhred = repliers["hred"], repliers["vhred"]
+def test_bad_requests_are_refused(responders):
+    hred, vhred = responders["hred"], responders["vhred"]
     for dialogues, error, message in (
         ([[]], ValueError, "dialogue 0 is empty"),
         ([["a"], ["a", ""]], ValueError, "utterance 1 of dialogue 1, '', has no token"),
@@ -279,63 +280,63 @@ def test_bad_requests_are_refused(repliers):
         ("a", TypeError, "must be a list of lists of utterances"),
     ):
         with pytest.raises(error, match=message):
-            hred.reply(dialogues)
+            hred.respond(dialogues)
     with pytest.raises(ValueError, match="latent_rng draws z, but the model has none"):
-        hred.reply([["a"]], latent_rng=np.random.default_rng(1))
+        hred.respond([["a"]], latent_rng=np.random.default_rng(1))
     with pytest.raises(TypeError, match="latent_rng is 3"):
-        vhred.reply([["a"]], latent_rng=3)
+        vhred.respond([["a"]], latent_rng=3)
     with pytest.raises(TypeError, match="rng is 3"):
-        hred.reply([["a"]], word_rng=3)
+        hred.respond([["a"]], word_rng=3)
     with pytest.raises(ValueError, match="temperature is 0"):
-        hred.reply([["a"]], word_rng=np.random.default_rng(1), temperature=0)
+        hred.respond([["a"]], word_rng=np.random.default_rng(1), temperature=0)
     with pytest.raises(ValueError, match="top_k is 5, but must be a whole number, from 1 to 4"):
-        hred.reply([["a"]], word_rng=np.random.default_rng(1), top_k=5)
+        hred.respond([["a"]], word_rng=np.random.default_rng(1), top_k=5)
     for setting in ({"temperature": 0.5}, {"top_k": 2}, {"top_p": 0.9}):
         with pytest.raises(ValueError, match="but without word_rng the most probable token is"):
-            hred.reply([["a"]], **setting)
-    assert hred.reply([]) == []
+            hred.respond([["a"]], **setting)
+    assert hred.respond([]) == []
 
 
 @pytest.mark.parametrize("kind", ["vhred"], indirect=True)
 def test_what_does_not_fit_a_model_is_refused(kind):
     rng = np.random.default_rng(1)
     with pytest.raises(ValueError, match="n_latent is -1"):
-        DialogueModel(4, 3, N, rng, n_latent=-1)
+        DialogueModel(4, 3, N, rng=rng, n_latent=-1)
     with pytest.raises(ValueError, match="every size must be at least 1"):
-        DialogueModel(4, 3, 0, rng)
-    with pytest.raises(ValueError, match="word_drop is 2"):
-        DialogueModel(4, 3, N, rng, word_drop=2)
+        DialogueModel(4, 3, 0, rng=rng)
+    with pytest.raises(ValueError, match="word_dropout is 2"):
+        DialogueModel(4, 3, N, rng=rng, word_dropout=2)
     model, call = kind
-    with pytest.raises(ValueError, match="words have 2 axes and the mask 2, but both must have"):
-        model.terms(WORDS[:, :, 0], MASK[:, :, 0])
+    with pytest.raises(ValueError, match="tokens have 2 axes and the mask 2, but both must have"):
+        model.terms(TOKENS[:, :, 0], MASK[:, :, 0])
     with pytest.raises(ValueError, match="the vocabulary has 3 tokens, but the model 4"):
-        Replier(model, DialogueVocabulary.build([["ab", "a"]], tokenizer=Characters()), QUICK)
+        Responder(model, DialogueVocabulary.build([["ab", "a"]], tokenizer=Characters()))
     with pytest.raises(ValueError, match="most_turns is 0"):
-        Replier(model, VOCABULARY, QUICK, most_turns=0)
+        Responder(model, VOCABULARY, most_turns=0)
     with pytest.raises(ValueError, match="longest_read is 0"):
-        Replier(model, VOCABULARY, QUICK, longest_read=0)
-    for words, mask, message in (
-        (WORDS + 9, MASK, "a token is below 0, or not below n_tokens"),
-        (WORDS, MASK[:, 1:], "the mask's shape is not that of words"),
-        (WORDS[:, :1], MASK[:, :1], "there must be at least two turns"),
-        (WORDS[::-1], MASK[::-1], "padding must come last"),  # before the words
-        (WORDS[:, ::-1], MASK[:, ::-1], "padding must come last"),  # before the turns
-        (WORDS, MASK & (np.arange(4) == 0)[:, None], "no dialogue has a reply"),
+        Responder(model, VOCABULARY, longest_read=0)
+    for tokens, mask, message in (
+        (TOKENS + 9, MASK, "a token id is below 0, or not below n_tokens"),
+        (TOKENS, MASK[:, 1:], "the mask's shape is not that of tokens"),
+        (TOKENS[:, :1], MASK[:, :1], "there must be at least two turns"),
+        (TOKENS[::-1], MASK[::-1], "padding must come last"),  # before the words
+        (TOKENS[:, ::-1], MASK[:, ::-1], "padding must come last"),  # before the turns
+        (TOKENS, MASK & (np.arange(4) == 0)[:, None], "no dialogue has a response"),
     ):
         with pytest.raises(ValueError, match=message):
-            call(words, mask, EPSILON)
+            call(tokens, mask, EPSILON)
 
 
 @pytest.mark.parametrize("kind", ["last only"], indirect=True)
-def test_a_dialogue_without_a_reply_is_refused_where_only_the_last_is_learnt_from(kind):
+def test_a_dialogue_without_a_response_is_refused_where_only_the_last_is_trained_on(kind):
     words, mask = padded_dialogues([*DIALOGUES, [[1, 2]]], eos=EOS)
     with pytest.raises(ValueError, match="there must be at least two turns"):
         kind[1](words, mask, np.zeros((1, 4, LATENT)))
 
 
 @pytest.mark.parametrize("kind", ["seq2seq"], indirect=True)
-def test_a_batch_of_pieces_is_learnt_from_as_whole_dialogues_are_but_for_the_context(kind):
-    """Without a context nothing is lost by cutting: the same replies to the same utterances."""
+def test_a_batch_of_segments_is_trained_on_as_whole_dialogues_are_but_for_the_context(kind):
+    """Without a context nothing is lost by cutting: the same responses to the same utterances."""
     whole, cut = (
         dialogue_batches(DIALOGUES, batch_size=9, eos=EOS, most_turns=n)[0] for n in (None, 2)
     )

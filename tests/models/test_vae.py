@@ -6,15 +6,18 @@ import pytensor.tensor as pt
 import pytest
 from pytensor.gradient import verify_grad
 from pytensor.graph.replace import clone_replace
+from pytensor.tensor.random.type import RandomGeneratorType
 from scipy.integrate import quad
 from scipy.special import log_softmax
 from scipy.stats import norm
 
+from symrnn.compiling.function import function
 from symrnn.compiling.modes import QUICK
-from symrnn.models.decoder import Writer
-from symrnn.models.vae.models import VAE, SequenceVAE
+from symrnn.models.decoder import SequenceGenerator
+from symrnn.models.vae.sequences import SequenceVAE
+from symrnn.models.vae.vectors import VAE
 from symrnn.nn.cells import ElmanCell, LSTMCell
-from symrnn.nn.random import Noise
+from symrnn.nn.random import draw_normal
 from symrnn.training.losses import gaussian_kl
 from symrnn.training.optimizers import gradient_descent
 from symrnn.training.schedules import advance, step_counter, warm_up
@@ -109,7 +112,7 @@ def random_biases(model):
 
 @pytest.mark.parametrize("outputs", ["bernoulli", "gaussian"])
 def test_elbo_equals_numpy_for_vectors(outputs):
-    model = random_biases(VAE(5, 7, 2, np.random.default_rng(1), outputs))
+    model = random_biases(VAE(5, 7, 2, rng=np.random.default_rng(1), outputs=outputs))
     x, epsilon = RNG.random((4, 5)), RNG.normal(size=(4, 2))
     if outputs == "bernoulli":
         x = x.round()
@@ -119,7 +122,7 @@ def test_elbo_equals_numpy_for_vectors(outputs):
 
 @pytest.mark.parametrize("outputs", ["bernoulli", "gaussian"])
 def test_gradients_of_the_bound_are_those_of_finite_differences(outputs):
-    model = random_biases(VAE(3, 4, 2, np.random.default_rng(1), outputs))
+    model = random_biases(VAE(3, 4, 2, rng=np.random.default_rng(1), outputs=outputs))
     x, epsilon = RNG.random((3, 3)), RNG.normal(size=(3, 2))
 
     def bound(*values):
@@ -132,9 +135,9 @@ def test_gradients_of_the_bound_are_those_of_finite_differences(outputs):
 
 def test_the_bound_is_below_the_log_probability_which_an_integral_gives():
     """With one latent number log p(x) is an integral; the mean of the bound is below it."""
-    model = random_biases(VAE(3, 4, 1, np.random.default_rng(1)))
+    model = random_biases(VAE(3, 4, 1, rng=np.random.default_rng(1)))
     x = np.array([[1.0, 0.0, 1.0]])
-    decode, elbo = model.compile_decoder(QUICK), model.compile_elbo(QUICK)
+    decode, elbo = model.compile_decoder(), model.compile_elbo()
 
     def density(z):
         p = decode(np.array([[z]]))[0]
@@ -147,9 +150,9 @@ def test_the_bound_is_below_the_log_probability_which_an_integral_gives():
 
 
 def test_training_returns_loss_and_terms_and_draws_anew():
-    model = VAE(3, 4, 2, np.random.default_rng(1))
+    model = VAE(3, 4, 2, rng=np.random.default_rng(1))
     w = pytensor.shared(np.array(0.5), name="w")
-    step = model.compile_training(lambda loss, params: {}, QUICK, kl_weight=w)
+    step = model.compile_training(lambda loss, params: {}, kl_weight=w)
     x = np.eye(3)
     loss, log_likelihood, kl = step(x)
     assert loss == pytest.approx(0.5 * kl - log_likelihood)
@@ -158,24 +161,25 @@ def test_training_returns_loss_and_terms_and_draws_anew():
 
 
 def test_a_schedule_anneals_the_weight_of_kl():
-    model, t = VAE(3, 4, 2, np.random.default_rng(1)), step_counter()
+    model, t = VAE(3, 4, 2, rng=np.random.default_rng(1)), step_counter()
     step = model.compile_training(
         lambda loss, params: gradient_descent(loss, params, 1e-9) | advance(t),
-        QUICK, kl_weight=warm_up(t, 1.0, n_steps=4),
+        kl_weight=warm_up(t, 1.0, n_steps=4),
     )  # fmt: skip
     found = [step(np.eye(3)) for _ in range(6)]
     w = [(loss + log_likelihood) / kl for loss, log_likelihood, kl in found]
     np.testing.assert_allclose(w, [0.25, 0.5, 0.75, 1, 1, 1], rtol=1e-6)
 
 
+def generators(compiled):
+    return {v for v in compiled.get_shared() if isinstance(v.type, RandomGeneratorType)}
+
+
 def test_a_functions_draws_are_its_own():
-    model = VAE(3, 4, 2, np.random.default_rng(1))
-    model.compile_elbo(QUICK)
-    before = set(model.noise.updates)
-    step = model.compile_training(lambda *_: {}, QUICK)
-    updated = {v for v in step.get_shared() if v in model.noise.updates}
-    assert len(before) == 1
-    assert not updated & before
+    model = VAE(3, 4, 2, rng=np.random.default_rng(1))
+    elbo, step = model.compile_elbo(), model.compile_training(lambda *_: {})
+    assert len(generators(elbo)) == len(generators(step)) == 1
+    assert not generators(elbo) & generators(step)
 
 
 # sequences
@@ -185,7 +189,7 @@ MASK = np.arange(4)[:, None] < [3, 4, 2]
 
 
 def sequence_model(cell=ElmanCell, **options):
-    model = SequenceVAE(4, 3, 5, 2, np.random.default_rng(1), cell, **options)
+    model = SequenceVAE(4, 3, 5, 2, rng=np.random.default_rng(1), cell=cell, **options)
     return random_biases(model)
 
 
@@ -198,12 +202,12 @@ def one_sequence_in_numpy(model, tokens, epsilon):
     E, h = w["embedding.W"], np.zeros(5)
     for token in tokens:
         h = elman(w, "encoder", E[token], h)
-    mean = h @ w["q.mean.W"] + w["q.mean.b"]
-    log_variance = h @ w["q.log_variance.W"] + w["q.log_variance.b"]
+    mean = h @ w["posterior.mean.W"] + w["posterior.mean.b"]
+    log_variance = h @ w["posterior.log_variance.W"] + w["posterior.log_variance.b"]
     z = mean + np.exp(log_variance / 2) * epsilon
     h, log_likelihood = np.tanh(z @ w["decoder.first.W"] + w["decoder.first.b"]), 0.0
     for before, token in zip([4, *tokens[:-1]], tokens, strict=True):  # 4 is the start token
-        h = elman(w, "decoder", np.concatenate([E[before], z]), h)
+        h = elman(w, "decoder.cell", np.concatenate([E[before], z]), h)
         logits = h @ w["decoder.output.W"] + w["decoder.output.b"]
         log_likelihood += log_softmax(logits)[token]
     kl = ((mean**2 + np.exp(log_variance) - 1 - log_variance) / 2).sum()
@@ -249,7 +253,7 @@ def test_gradients_of_a_sequence_model_are_those_of_finite_differences():
     model, epsilon = sequence_model(), RNG.normal(size=(3, 2))
     names = [p.name for p in model.params]
     assert len(set(names)) == len(names)
-    checked = [model.embedding.W, model.q.log_variance.W, model.decoder.first.W]
+    checked = [model.embedding.W, model.posterior.log_variance.W, model.decoder.first.W]
 
     def bound(*values):
         elbo = model.elbo(TOKENS, MASK, epsilon=epsilon)
@@ -259,40 +263,36 @@ def test_gradients_of_a_sequence_model_are_those_of_finite_differences():
     verify_grad(bound, values, rng=np.random.default_rng(1), mode=QUICK)
 
 
-def test_word_drop_shows_the_decoder_another_token_in_training_alone():
-    model, epsilon = sequence_model(word_drop=1.0), RNG.normal(size=(3, 2))
+def test_word_dropout_shows_the_decoder_another_token_in_training_alone():
+    model, epsilon = sequence_model(word_dropout=1.0), RNG.normal(size=(3, 2))
     tokens = pt.lmatrix("tokens")
     terms = [model.terms(tokens, MASK, epsilon=epsilon, training=k)[0] for k in (True, False)]
     z = model.encode(tokens, MASK).at(epsilon)
     logits = model.decoder.logits(z, tokens, training=True)
-    call = pytensor.function(
-        [tokens],
-        [*terms, logits],
-        updates=model.noise.updates,
-        mode=QUICK,
-        on_unused_input="ignore",
-    )
-    in_training, in_use, shown = call(TOKENS)
-    assert in_training != in_use
+    call = function([tokens], [*terms, logits], on_unused_input="ignore")
+    in_training, at_inference, shown = call(TOKENS)
+    assert in_training != at_inference
     assert np.isfinite(shown).all()
-    w = weights(model)
-    h = np.tanh(z.eval({tokens: TOKENS}, mode=QUICK) @ w["decoder.first.W"] + w["decoder.first.b"])
+    w, d = weights(model), z.eval({tokens: TOKENS}, mode=QUICK)
+    h = np.tanh(d @ w["decoder.first.W"] + w["decoder.first.b"])
     for t, before in enumerate((4, 5, 5, 5)):  # start, and then what stands for no other
         e = np.broadcast_to(w["embedding.W"][before], (3, 3))
-        h = elman(w, "decoder", np.concatenate([e, z.eval({tokens: TOKENS}, mode=QUICK)], 1), h)
+        h = elman(
+            w, "decoder.cell", np.concatenate([e, d], 1), h
+        )
         expected = h @ w["decoder.output.W"] + w["decoder.output.b"]
         np.testing.assert_allclose(shown[t], expected, atol=1e-12)
 
 
-# the writer
+# generation
 
 
-def test_step_by_step_a_decoder_says_what_it_says_at_once():
+def test_step_by_step_a_decoder_computes_the_logits_of_all_steps_at_once():
     rng = np.random.default_rng(3)
-    model = SequenceVAE(4, 3, 5, 2, rng, LSTMCell)
+    model = SequenceVAE(4, 3, 5, 2, rng=rng, cell=LSTMCell)
     d = RNG.normal(size=(3, 2))
     logits = model.decoder.logits(pt.constant(d), TOKENS).eval(mode=QUICK)
-    start, step = model.decoder.compile_start(QUICK), model.decoder.compile_step(QUICK)
+    start, step = model.decoder.compile_start(), model.decoder.compile_step()
     state, last = start(d), np.full(3, model.decoder.start)
     for t in range(4):
         log_p, *state = step(last, d, *state)
@@ -300,47 +300,56 @@ def test_step_by_step_a_decoder_says_what_it_says_at_once():
         last = TOKENS[t]
 
 
-def test_greedy_texts_are_the_most_probable_tokens_and_draws_are_reproducible():
+def test_greedy_sequences_are_the_most_probable_tokens_and_samples_are_reproducible():
     model = sequence_model()
-    writer = Writer(model.decoder, 3, QUICK, longest=6)
+    generator = SequenceGenerator(model.decoder, eos=3, longest=6)
     d = 3 * RNG.normal(size=(5, 2))
-    for row, text in zip(d, writer.write(d), strict=True):
-        assert len(text) <= 6
-        assert 3 not in text
-        assert writer.write(row[None]) == [text]  # side by side as alone
-        logits = model.decoder.logits(pt.constant(row[None]), np.array([*text, 3])[:, None])
-        assert logits.eval(mode=QUICK)[: len(text), 0].argmax(axis=1).tolist() == text
-    a, b, c = (writer.write(np.zeros((40, 2)), np.random.default_rng(k)) for k in (1, 1, 2))
+    for row, sequence in zip(d, generator.generate(d), strict=True):
+        assert len(sequence) <= 6
+        assert 3 not in sequence
+        assert generator.generate(row[None]) == [sequence]  # side by side as alone
+        logits = model.decoder.logits(pt.constant(row[None]), np.array([*sequence, 3])[:, None])
+        assert logits.eval(mode=QUICK)[: len(sequence), 0].argmax(axis=1).tolist() == sequence
+    a, b, c = (
+        generator.generate(np.zeros((40, 2)), rng=np.random.default_rng(k)) for k in (1, 1, 2)
+    )
     assert a == b != c
-    banned = Writer(model.decoder, 3, QUICK, longest=6, banned=[0])
-    assert not any(0 in text for text in banned.write(d, np.random.default_rng(1)))
+    banned = SequenceGenerator(model.decoder, eos=3, longest=6, banned=[0])
+    assert not any(0 in sequence for sequence in banned.generate(d, rng=np.random.default_rng(1)))
 
 
 def test_what_does_not_fit_is_refused():
     rng = np.random.default_rng(1)
     for make, message in (
         (
-            lambda: VAE(3, 4, 2, rng, "poisson"),
-            "outputs is 'poisson', but must be one of bernoulli",
+            lambda: VAE(3, 4, 2, rng=rng, outputs="poisson"),
+            "outputs is 'poisson', but must be one of 'bernoulli'",
         ),
-        (lambda: VAE(3, 0, 2, rng), "n_hidden is 0, but must be at least 1"),
-        (lambda: VAE(3, 4, 0, rng), "every size must be at least 1"),
-        (lambda: SequenceVAE(3, 4, 5, 2, rng, word_drop=1.5), "word_drop is 1.5, but must be"),
-        (lambda: Writer(sequence_model().decoder, 4, QUICK), "eos is 4, but must be from 0 to 3"),
+        (lambda: VAE(3, 0, 2, rng=rng), "n_hidden is 0, but must be .* at least 1"),
+        (lambda: VAE(3, 4, 0, rng=rng), "n_latent is 0"),
+        (
+            lambda: SequenceVAE(3, 4, 5, 2, rng=rng, word_dropout=1.5),
+            "word_dropout is 1.5, but must be",
+        ),
+        (
+            lambda: SequenceGenerator(sequence_model().decoder, eos=4),
+            "eos is 4, but must be a token id, from 0 to 3",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             make()
     decoder = sequence_model().decoder
+    with pytest.raises(TypeError, match="eos is 1.0, but must be a token id"):
+        SequenceGenerator(decoder, eos=1.0)
     for eos, banned, message in (
-        (None, [], "eos is None, but must be .* if the vocabulary has no <eos>"),
-        (1.0, [], "eos is 1.0, but must be from 0 to 3, the number of a token"),
-        (3, [0, 7], "a banned token is 7, but must be from 0 to 3"),
+        (None, [], "eos is None.* a vocabulary with <eos>"),
+        (3, [0, 7], "a banned token is 7, but must be a token id, from 0 to 3"),
         (3, [-1], "a banned token is -1"),
         (3, [0, 3], "eos, 3, is banned"),
     ):
         with pytest.raises(ValueError, match=message):
-            Writer(decoder, eos, QUICK, banned=banned)
-    model = VAE(3, 4, 2, rng)
+            SequenceGenerator(decoder, eos=eos, banned=banned)
+    model = VAE(3, 4, 2, rng=rng)
     with pytest.raises(ValueError, match="epsilon has 1 axes, but z has 2"):
         model.elbo(np.eye(3), epsilon=np.zeros(2))
     with pytest.raises(ValueError, match="epsilon does not have the shape of z"):
@@ -349,19 +358,19 @@ def test_what_does_not_fit_is_refused():
         model.elbo(np.eye(3), epsilon=np.zeros((5, 2))).eval(mode=QUICK)
     for negative in (-1, np.float32(-1)):
         with pytest.raises(ValueError, match="kl_weight is -1"):
-            model.compile_training(lambda *_: {}, QUICK, kl_weight=negative)
-    elbo = model.compile_elbo(QUICK)
+            model.compile_training(lambda *_: {}, kl_weight=negative)
+    elbo = model.compile_elbo()
     with pytest.raises(ValueError, match=r'must be from 0 to 1.* outputs="gaussian"'):
         elbo(2 * np.eye(3))
     with pytest.raises(ValueError, match=r"shape \(batch, 3\): the model has n_in=3"):
         elbo(np.eye(4))
-    writer = Writer(sequence_model().decoder, 3, QUICK)
-    with pytest.raises(ValueError, match=r"shape \(2, 3\), but must have \(batch, n_given\)"):
-        writer.write(np.zeros((2, 3)))
-    with pytest.raises(ValueError, match="its training has gone wrong"):
-        writer.write([[np.nan, 0.0]])
-    sequences = sequence_model().compile_elbo(QUICK)
-    with pytest.raises(ValueError, match="a token is below 0, or not below n_tokens"):
+    generator = SequenceGenerator(sequence_model().decoder, eos=3)
+    with pytest.raises(ValueError, match=r"shape \(2, 3\), but must have \(batch, n_condition\)"):
+        generator.generate(np.zeros((2, 3)))
+    with pytest.raises(ValueError, match="its training diverged"):
+        generator.generate([[np.nan, 0.0]])
+    sequences = sequence_model().compile_elbo()
+    with pytest.raises(ValueError, match="a token id is below 0, or not below n_tokens"):
         sequences(TOKENS + 9, MASK)
     with pytest.raises(ValueError, match="the mask's shape"):
         sequences(TOKENS, MASK[1:])
@@ -372,17 +381,16 @@ def test_all_is_in_the_dtype_of_the_weights():
         rng = np.random.default_rng(1)
         x = np.eye(3, dtype="float32")
         for outputs in ("bernoulli", "gaussian"):
-            assert VAE(3, 4, 2, rng, outputs).elbo(x).dtype == "float32"
-        assert SequenceVAE(4, 3, 5, 2, rng).elbo(TOKENS, MASK).dtype == "float32"
-        assert Noise(rng).normal((2, 3)).dtype == "float32"
+            assert VAE(3, 4, 2, rng=rng, outputs=outputs).elbo(x).dtype == "float32"
+        assert SequenceVAE(4, 3, 5, 2, rng=rng).elbo(TOKENS, MASK).dtype == "float32"
+        assert draw_normal(rng, (2, 3)).dtype == "float32"
 
 
-def test_normal_noise_has_mean_0_and_variance_1_and_is_renewed():
-    noise = Noise(np.random.default_rng(1))
-    draw = pytensor.function([], noise.normal((100, 50)), updates=noise.updates, mode=QUICK)
+def test_normal_draws_have_mean_0_and_variance_1_and_are_new_at_each_call():
+    draw = function([], draw_normal(np.random.default_rng(1), (100, 50)))
     first, second = draw(), draw()
     assert abs(first.mean()) < 4 / np.sqrt(5000)
     assert first.var() == pytest.approx(1, abs=4 * np.sqrt(2 / 5000))
     assert (first != second).any()
-    with pytest.raises(TypeError, match="need a generator"):
-        Noise(7)
+    with pytest.raises(TypeError, match="must be a generator"):
+        draw_normal(7, (2,))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from conftest import load_lesson, run_lesson
 
-from symrnn.models.vae.models import VAE
+from symrnn.models.vae.vectors import VAE
 from symrnn.tasks.bars import best_log_likelihood
 
 lesson = load_lesson("20")

@@ -1,1 +1,1 @@
-"""Models of dialogues, and their responses."""
+"""Dialogue: the model, and its responses."""

@@ -1,19 +1,19 @@
-"""What models with a latent variable z share: Gaussians, their draws, and the bound (ELBO)."""
+"""What models with a latent variable z share: Gaussians, draws from them, and the ELBO."""
 
 from numbers import Real
 from typing import Any, NamedTuple
 
-import pytensor
 import pytensor.tensor as pt
 from numpy.random import Generator
-from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.variable import TensorVariable
 
-from symrnn.compiling.modes import QUICK
+from symrnn._validate import check_rng
+from symrnn.compiling.function import function
 from symrnn.nn.inputs import may_equal
 from symrnn.nn.layers import Dense
-from symrnn.nn.random import Noise
+from symrnn.nn.module import Module
+from symrnn.nn.random import draw_normal
 from symrnn.training.optimizers import Optimizer
 
 
@@ -29,14 +29,14 @@ class Gaussian(NamedTuple):
     def at(self, epsilon: Any) -> TensorVariable:
         """Return ``z = mean + exp(log_variance / 2) epsilon``, a draw if epsilon ~ N(0, I).
 
-        So written (reparameterised: Kingma and Welling, 2014) the draw has a gradient with respect
-        to mean and variance.
+        Written in this way, the reparameterisation trick of Kingma and Welling (2014), the draw has
+        a gradient with respect to mean and variance.
         """
         return self.mean + pt.exp(self.log_variance / 2) * epsilon
 
 
-class GaussianLayer:
-    """A net that says a Gaussian.
+class GaussianLayer(Module):
+    """A net whose output is a Gaussian.
 
     ::
 
@@ -46,21 +46,22 @@ class GaussianLayer:
     Parameters
     ----------
     n_in, n_hidden, n_latent
-        Lengths of x, of h and of z; ``n_hidden=0`` leaves the layer between out: h = x.
+        Sizes of x, of h and of the Gaussian; ``n_hidden=0`` leaves the hidden layer out: h = x.
     rng
         Source of the initial weights.
-    name
-        Prefix of the weights' names.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> mean, log_variance = GaussianLayer(3, 8, 2, rng=np.random.default_rng(1))(np.ones((5, 3)))
+    >>> mean.eval(mode="FAST_COMPILE").shape
+    (5, 2)
     """
 
-    def __init__(
-        self, n_in: int, n_hidden: int, n_latent: int, rng: Generator, name: str = "q"
-    ) -> None:
+    def __init__(self, n_in: int, n_hidden: int, n_latent: int, *, rng: Generator) -> None:
         self.hidden = Dense(n_in, n_hidden, rng=rng) if n_hidden else None
         self.mean = Dense(n_hidden or n_in, n_latent, rng=rng)
         self.log_variance = Dense(n_hidden or n_in, n_latent, rng=rng)
-        layers = [self.hidden, self.mean, self.log_variance]
-        self.params = [p for layer in layers if layer for p in layer.params]
 
     def __call__(self, x: Any) -> Gaussian:
         """Return the Gaussian of each row of x, ``(..., n_in)``."""
@@ -69,117 +70,118 @@ class GaussianLayer:
 
 
 class Terms(NamedTuple):
-    """The two parts of the bound: means over the samples, in nats."""
+    """The two terms of the ELBO: means over the samples, in nats."""
 
     log_likelihood: TensorVariable
-    """``log p(x | z)``, with one z for each sample, drawn from q."""
+    """``log p(x | z)``, with one z for each sample, drawn from the posterior."""
     kl: TensorVariable
-    """``KL(q(z | x) || p(z))``."""
+    """``KL(q(z | x) || p(z))``, of posterior and prior."""
 
 
-class Variational:
-    """A model that is trained by the evidence lower bound (Kingma and Welling, 2014).
+class Variational(Module):
+    """A model that is trained by the evidence lower bound, ELBO (Kingma and Welling, 2014).
 
     ::
 
         ELBO = E_q[log p(x | z)] - KL(q(z | x) || p(z))  <=  log p(x)
-        loss = -log p(x | z) + w KL,        z drawn from q
+        loss = -log p(x | z) + w KL,        z drawn from the posterior q
 
-    w is 1; with KL annealing (Bowman et al., 2016) it grows from 0 to 1 at the beginning, so that z
-    comes into use before it costs anything.
+    w is 1. With KL annealing (Bowman et al., 2016) it grows from 0 to 1 at the beginning, so that
+    the model learns to use z before z costs anything.
 
-    A subclass has `params`, `noise`, and
+    A subclass calls ``super().__init__(rng=rng)`` and has
 
-    - ``terms(*batch, epsilon=None, training=False) -> Terms``;
-    - ``inputs() -> list``: variables of a batch.
+    - ``inputs() -> list``: new symbolic variables for a batch;
+    - ``terms(*batch, epsilon=None, training=False) -> Terms``.
+
+    Parameters
+    ----------
+    rng
+        Seeds the draws of z.
     """
 
-    params: list[SharedVariable]
-    noise: Noise
+    def __init__(self, *, rng: Generator) -> None:
+        check_rng(rng)
+        self.rng = rng
 
     def inputs(self) -> list[TensorVariable]:
-        """Return new variables for a batch."""
+        """Return new symbolic variables for a batch."""
         raise NotImplementedError
 
     def terms(self, *batch: Any, epsilon: Any = None, training: bool = False) -> Terms:
-        """Return both parts of the bound.
+        """Return both terms of the ELBO.
 
         Parameters
         ----------
         batch
-            What `inputs` names.
+            The variables or arrays that `inputs` names.
         epsilon
-            The draws of N(0, I) that make z, of the shape of z. Default: drawn anew from `noise` at
-            each call; then compile with ``noise.updates``.
+            What makes z of the posterior, of the shape of z. Default: drawn from N(0, I), anew at
+            each call of a function that `symrnn.function` compiles.
         training
-            Whether words are dropped, if the model has that.
+            True turns word dropout on, where the model has it.
         """
         raise NotImplementedError
 
     def elbo(self, *batch: Any, epsilon: Any = None) -> TensorVariable:
-        """Return ``log p(x | z) - KL``: the bound, estimated with one z for each sample."""
+        """Return ``log p(x | z) - KL``: the ELBO, estimated with one z for each sample.
+
+        Arguments as for `terms`.
+        """
         log_likelihood, kl = self.terms(*batch, epsilon=epsilon)
         return log_likelihood - kl
 
     def compile_training(
-        self, optimizer: Optimizer, mode: Any = QUICK, kl_weight: Any = 1.0
+        self, optimizer: Optimizer, *, kl_weight: Any = 1.0, mode: Any = None
     ) -> Any:
-        """Compile a step of training.
+        """Compile a training step.
 
         Parameters
         ----------
         optimizer
             A function (loss, params) -> updates, for example
             ``lambda loss, params: adam(loss, params, 0.003)``.
-        mode
-            As for `pytensor.function`; not its default. `symrnn.compiling.modes.QUICK`, which compiles
-            nothing, trains at once; mode NUMBA compiles a dialogue model for one to two minutes.
         kl_weight
-            w: a number, a shared variable, or a graph such as ``warm_up(t, 1.0, n_steps)`` of
+            w: a number, a shared variable, or a graph such as ``warm_up(t, 1.0, n_steps=1000)`` of
             `symrnn.training.schedules`; then `optimizer` returns ``advance(t)`` among its updates.
+        mode
+            As for `symrnn.function`. Mode NUMBA compiles a dialogue model for one to two minutes.
 
         Returns
         -------
         function
             ``(*batch) -> [loss, log_likelihood, kl]``, before the update. A mask in the batch must
             be bool: ``mask.astype(bool)``.
-
-        Raises
-        ------
-        ValueError
-            If `kl_weight` is a negative number.
         """
         if isinstance(kl_weight, Real) and not kl_weight >= 0:  # type: ignore[operator]
-            raise ValueError(f"kl_weight is {kl_weight}, but must be 0 or more; 1 is the bound's")
-        others = set(self.noise.updates)  # draws of graphs that were built before
+            raise ValueError(f"kl_weight is {kl_weight}, but must be 0 or more; 1 is the ELBO's")
         batch = self.inputs()
         log_likelihood, kl = self.terms(*batch, training=True)
         loss = pt.as_tensor_variable(kl_weight).astype(kl.dtype) * kl - log_likelihood
         loss.name = "loss"
-        draws = {rng: after for rng, after in self.noise.updates.items() if rng not in others}
-        updates = optimizer(loss, self.params) | draws
-        return pytensor.function(batch, [loss, log_likelihood, kl], updates=updates, mode=mode)
+        updates = optimizer(loss, self.params)
+        return function(batch, [loss, log_likelihood, kl], updates=updates, mode=mode)
 
-    def compile_elbo(self, mode: Any = QUICK) -> Any:
+    def compile_elbo(self, *, mode: Any = None) -> Any:
         """Compile ``(*batch) -> [elbo, log_likelihood, kl]``; each call draws z anew.
 
         A mask in the batch must be bool: ``mask.astype(bool)``.
         """
-        others = set(self.noise.updates)
         batch = self.inputs()
         log_likelihood, kl = self.terms(*batch)
-        draws = {rng: after for rng, after in self.noise.updates.items() if rng not in others}
-        outputs = [log_likelihood - kl, log_likelihood, kl]
-        return pytensor.function(batch, outputs, updates=draws, mode=mode)
+        return function(batch, [log_likelihood - kl, log_likelihood, kl], mode=mode)
 
-    def _epsilon(self, epsilon: Any, like: TensorVariable) -> TensorVariable:
+    def _draw(self, posterior: Gaussian, epsilon: Any) -> TensorVariable:
+        """Return z, made with a given epsilon or a new one."""
+        mean = posterior.mean
         if epsilon is None:
-            return self.noise.normal(tuple(like.shape))
-        epsilon = pt.as_tensor_variable(epsilon).astype(like.dtype)
-        if epsilon.ndim != like.ndim:
-            raise ValueError(f"epsilon has {epsilon.ndim} axes, but z has {like.ndim}")
-        known, wanted = epsilon.type.shape, like.type.shape
-        if not may_equal(known, wanted):
-            raise ValueError(f"epsilon does not have the shape of z: {known}, and not {wanted}")
+            return posterior.at(draw_normal(self.rng, tuple(mean.shape)))
+        epsilon = pt.as_tensor_variable(epsilon).astype(mean.dtype)
+        if epsilon.ndim != mean.ndim:
+            raise ValueError(f"epsilon has {epsilon.ndim} axes, but z has {mean.ndim}")
+        shape, wanted = epsilon.type.shape, mean.type.shape
+        if not may_equal(shape, wanted):
+            raise ValueError(f"epsilon does not have the shape of z: {shape}, and not {wanted}")
         fits = CheckAndRaise(ValueError, "epsilon does not have the shape of z")
-        return fits(epsilon, *(pt.eq(epsilon.shape[k], like.shape[k]) for k in range(like.ndim)))
+        equal = (pt.eq(epsilon.shape[k], mean.shape[k]) for k in range(mean.ndim))
+        return posterior.at(fits(epsilon, *equal))
