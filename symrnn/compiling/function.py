@@ -72,7 +72,7 @@ def graph_updates(outputs: Any) -> Updates:
     Parameters
     ----------
     outputs
-        A variable, or lists or dictionaries of variables.
+        A variable, or a list of variables, also nested.
 
     Returns
     -------
@@ -111,11 +111,9 @@ def with_updates(variable: Any, updates: Updates) -> Any:
 
 
 def _variables(outputs: Any) -> list[Variable]:
-    """All variables in lists and dictionaries of them."""
+    """All variables in lists of them."""
     if isinstance(outputs, Variable):
         return [outputs]
-    if isinstance(outputs, Mapping):
-        outputs = list(outputs.values())
     if isinstance(outputs, list | tuple):
         return [v for part in outputs for v in _variables(part)]
     return [outputs.variable] if isinstance(getattr(outputs, "variable", None), Variable) else []

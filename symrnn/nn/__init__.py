@@ -1,1 +1,5 @@
-"""What nets are made of: modules, cells, layers, attention, and how a cell is unrolled over time."""
+"""What nets are made of: modules, cells, layers, attention, and cells unrolled over time."""
+
+from symrnn.kernels import rewrites
+
+rewrites.register()

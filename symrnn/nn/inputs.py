@@ -8,12 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytensor.tensor as pt
-from pytensor.compile.mode import optdb
-from pytensor.graph.basic import Apply
-from pytensor.graph.op import Op
-from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
 from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.variable import TensorVariable
+
+from symrnn.kernels.shapes import InputFits
 
 MASK_FITS = CheckAndRaise(
     ValueError, "the mask's shape is not (time, batch), that of x without the features"
@@ -24,18 +22,6 @@ PADDING_IS_LAST = CheckAndRaise(
     "the mask is 1 again after a 0, but padding must come last: after the tokens of each sequence, "
     "and after the turns of each dialogue; symrnn.text.padded and padded_dialogues put it there",
 )
-
-
-class InputFits(CheckAndRaise):
-    """The check of a recurrent layer's input when the function is called."""
-
-    def __init__(self, cell: Any) -> None:
-        super().__init__(
-            ValueError,
-            "x must have shape (time, batch, features) with at least one step in time and one "
-            f"sample, and as many features as the cell has inputs: {_told(cell)} was made for "
-            f"{cell.n_in}",
-        )
 
 
 def _told(cell: Any) -> str:
@@ -76,8 +62,8 @@ def checked_sequence(cell: Any, x: Any) -> TensorVariable:
     """
     if isinstance(cell, type) or not hasattr(cell, "step"):
         raise TypeError(
-            f"{cell!r} is no cell: write unroll(cell, x), with an object such as "
-            "cell = LSTMCell(n_in, n_hidden, rng)"
+            f"{cell!r} is not a cell: write unroll(cell, x), with an object such as "
+            "cell = LSTMCell(n_in, n_hidden, rng=rng)"
         )
     x = float_variable(x)
     if x.ndim != 3:
@@ -91,7 +77,12 @@ def checked_sequence(cell: Any, x: Any) -> TensorVariable:
             f"x has shape {known}, but must have at least one step in time and one sample, and "
             f"{cell.n_in} features, as many as the cell has inputs"
         )
-    return InputFits(cell)(
+    fits = InputFits(
+        "x must have shape (time, batch, features) with at least one step in time and one "
+        f"sample, and as many features as the cell has inputs: {_told(cell)} was made for "
+        f"{cell.n_in}"
+    )
+    return fits(
         x.astype(cell.W_x.dtype),
         pt.gt(x.shape[0], 0),
         pt.gt(x.shape[1], 0),
@@ -179,34 +170,3 @@ def checked_state(cell: Any, given: Any, wanted: Any, x: TensorVariable) -> Any:
 def may_equal(shape: Sequence[int | None], wanted: Sequence[int | None]) -> bool:
     """Whether two shapes, as far as they are known, are the same."""
     return all(a is None or b is None or a == b for a, b in zip(shape, wanted, strict=True))
-
-
-class OfUnknownShape(Op):
-    """Takes the place of `InputFits` in mode JAX if sizes are not known: there it cannot run."""
-
-    def __str__(self) -> str:
-        return (
-            "a recurrent layer on an input of unknown shape: mode JAX needs to know it, "
-            "x = pt.tensor('x', shape=(time, batch, features)); mode NUMBA does not"
-        )
-
-    def make_node(self, x: TensorVariable) -> Apply[Any]:
-        """Node with an output like `x`."""
-        return Apply(self, [x], [x.type()])
-
-    def perform(self, *args: Any) -> None:
-        """Not there."""
-        raise NotImplementedError(str(self))
-
-
-@node_rewriter([InputFits])
-def refuse_unknown_shape(fgraph: Any, node: Apply[Any]) -> Any:
-    """Leave an operation whose name says what is wrong: JAX reports what it does not know."""
-    if None not in node.inputs[0].type.shape:
-        return False
-    return [OfUnknownShape()(node.inputs[0])]
-
-
-optdb.register(
-    "symrnn_refuse_unknown_shape", dfs_rewriter(refuse_unknown_shape), "jax", position=-0.04
-)

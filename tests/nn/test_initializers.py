@@ -45,6 +45,14 @@ def test_orthogonal_has_equal_singular_values(shape):
     np.testing.assert_allclose(np.linalg.svd(values, compute_uv=False), 1.5, rtol=1e-12)
 
 
+def test_orthogonal_makes_every_rotation_and_reflection_equally_likely():
+    rng = np.random.default_rng(0)
+    ones = [initializers.orthogonal(rng, (1, 1)).item() for _ in range(200)]
+    assert 70 < sum(v > 0 for v in ones) < 130  # LAPACK alone has a sign of its own
+    diagonals = np.array([np.diag(initializers.orthogonal(rng, (3, 3))) for _ in range(500)])
+    np.testing.assert_allclose(diagonals.mean(axis=0), 0, atol=0.11)  # four standard deviations
+
+
 def test_identity_passes_on_what_it_gets():
     np.testing.assert_array_equal(initializers.identity(None, (2, 3)), [[1, 0, 0], [0, 1, 0]])
 
@@ -56,14 +64,14 @@ def test_matrix_initializers_refuse_other_shapes(name, shape):
         getattr(initializers, name)(np.random.default_rng(0), shape)
 
 
-def test_shared_parameter_has_name_shape_and_floatx():
+def test_parameter_has_name_shape_and_floatx():
     for dtype in ("float32", "float64"):
         with pytensor.config.change_flags(floatX=dtype):
             W = parameter("W", (2, 3), initializers.normal, rng=np.random.default_rng(0))
         assert (W.name, W.dtype, W.get_value().shape) == ("W", dtype, (2, 3))
 
 
-def test_shared_parameter_holds_a_copy():
+def test_parameter_holds_a_copy():
     values = np.ones((2, 2))
     W = parameter("W", (2, 2), values)
     values[:] = 7
@@ -74,12 +82,12 @@ def test_shared_parameter_holds_a_copy():
     ("shape", "initial", "message"),
     [
         ((2, 3), np.ones((3, 2)), r"W has shape \(2, 3\), but its initial values .* \(3, 2\)"),
-        ((2, 3), initializers.normal, "give it a generator"),
+        ((2, 3), initializers.normal, "needs a generator: rng="),
         ((2, 0), np.ones((2, 0)), "every size must be at least 1"),
         ((1,), [np.nan], "not all finite"),
     ],
 )
-def test_shared_parameter_refuses_what_does_not_fit(shape, initial, message):
+def test_parameter_refuses_what_does_not_fit(shape, initial, message):
     with pytest.raises(ValueError, match=message):
         parameter("W", shape, initial)
 

@@ -1,4 +1,4 @@
-"""Cells as users write them: whatever is in their step, both ways back and all modes agree."""
+"""Cells as users write them: whatever is in their step, both implementations and all modes agree."""
 
 import numpy as np
 import pytensor
@@ -43,11 +43,11 @@ STEPS = {
 def both_ways(floatX="float64"):
     """Outputs and gradients of all cells, and again by the gradient of the scan."""
     rng, x = np.random.default_rng(0), pt.tensor("x", dtype=floatX, shape=(T, B, D))
-    wanted = {"bptt": [], "autodiff": []}
+    wanted = {"kernel": [], "scan": []}
     for step in STEPS.values():
-        cell = with_step(step)(D, H, rng)
-        for backward, results in wanted.items():
-            outputs, _ = unroll(cell, x, implementation=backward)
+        cell = with_step(step)(D, H, rng=rng)
+        for implementation, results in wanted.items():
+            outputs, _ = unroll(cell, x, implementation=implementation)
             params = list(cell.params)
             gradients = pytensor.grad((outputs**2).sum(), params, disconnected_inputs="ignore")
             results += [outputs, *gradients]
@@ -66,10 +66,10 @@ def names_of_results():
 def test_whatever_is_in_a_step_the_fast_gradient_equals_that_of_the_scan(floatX, atol):
     with pytensor.config.change_flags(floatX=floatX):
         x, value, wanted = both_ways(floatX)
-        for v in wanted["bptt"][::4]:
+        for v in wanted["kernel"][::4]:
             assert any(isinstance(a.owner.op, Recurrence) for a in ancestors([v]) if a.owner)
-        assert {v.dtype for v in wanted["bptt"]} == {floatX}
-        f = pytensor.function([x], [*wanted["bptt"], *wanted["autodiff"]], mode=QUICK)
+        assert {v.dtype for v in wanted["kernel"]} == {floatX}
+        f = pytensor.function([x], [*wanted["kernel"], *wanted["scan"]], mode=QUICK)
         results = f(value)
     half = len(results) // 2
     for name, a, b in zip(names_of_results(), results[:half], results[half:], strict=True):
@@ -80,8 +80,8 @@ def test_whatever_is_in_a_step_the_fast_gradient_equals_that_of_the_scan(floatX,
 @pytest.mark.parametrize("mode", ["FAST_COMPILE", pytest.param("NUMBA", marks=pytest.mark.numba)])
 def test_whatever_is_in_a_step_modes_agree(mode):
     x, value, wanted = both_ways()
-    results = pytensor.function([x], wanted["bptt"], mode=mode)(value)
-    expected = pytensor.function([x], wanted["bptt"], mode=QUICK)(value)
+    results = pytensor.function([x], wanted["kernel"], mode=mode)(value)
+    expected = pytensor.function([x], wanted["kernel"], mode=QUICK)(value)
     for name, a, b in zip(names_of_results(), results, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-9, err_msg=name)
 
@@ -95,7 +95,7 @@ def test_logarithms_of_what_overflows_are_finite_as_in_pytensor(mode):
         lambda self, z, h: (pt.log(pt.sigmoid(2000 * z[0])) / 2000 + h / 2,),
         lambda self, z, h: (-pt.softplus(-2000 * z[0]) / 2000 + h / 2,),
     ):
-        cell = with_step(step)(D, H, np.random.default_rng(0))
+        cell = with_step(step)(D, H, rng=np.random.default_rng(0))
         outputs, _ = unroll(cell, x)
         results += [outputs, *pytensor.grad((outputs**2).sum(), cell.params)]
     f = pytensor.function([x], results, mode=mode)
@@ -117,9 +117,9 @@ def test_a_gate_may_come_from_the_input_alone():
             return HiddenState(pt.sigmoid(zx[0]) * h + pt.tanh(zx[1] + zh[0]))
 
     rng, x = np.random.default_rng(0), pt.tensor3("x")
-    cell, results = Highway(D, H, rng), []
-    for backward in ("bptt", "autodiff"):
-        outputs, _ = unroll(cell, x, implementation=backward)
+    cell, results = Highway(D, H, rng=rng), []
+    for implementation in ("kernel", "scan"):
+        outputs, _ = unroll(cell, x, implementation=implementation)
         results += [outputs, *pytensor.grad((outputs**2).sum(), cell.params)]
     results = pytensor.function([x], results, mode=QUICK)(rng.normal(size=(T, B, D)))
     for a, b in zip(results[:4], results[4:], strict=True):
@@ -133,25 +133,27 @@ def mean_free(self, z, h):
 def test_a_step_that_is_more_than_elementwise_works_and_should_say_so():
     rng, x = np.random.default_rng(0), pt.tensor3("x")
     with pytest.warns(UserWarning, match="OwnCell.step is more than elementwise.*elementwise = F"):
-        unroll(with_step(mean_free)(D, H, rng), x)
-    outputs, _ = unroll(with_step(mean_free, elementwise=False)(D, H, rng), x)
+        unroll(with_step(mean_free)(D, H, rng=rng), x)
+    outputs, _ = unroll(with_step(mean_free, elementwise=False)(D, H, rng=rng), x)
     h = pytensor.function([x], outputs, mode=QUICK)(rng.normal(size=(T, B, D)))
     np.testing.assert_allclose(np.arctanh(h).mean(axis=2), 0, atol=1e-12)
 
 
-def test_a_weight_that_is_not_among_the_params_is_told_of():
+def test_an_attribute_is_trained_and_a_weight_from_elsewhere_is_warned_of():
+    a = pytensor.shared(np.zeros(H), name="a")
+
     class Forgetful(Cell):
         n_gates, State = 1, HiddenState
 
-        def __init__(self, *args):
-            super().__init__(*args)
-            self.a = pytensor.shared(np.zeros(H), name="a")
-
         def step(self, z, h):
-            return HiddenState(pt.tanh(z[0]) + self.a * h)
+            return HiddenState(pt.tanh(z[0]) + a * h)
 
-    with pytest.warns(UserWarning, match=r"Forgetful.step uses a, .* self.parameter"):
-        unroll(Forgetful(D, H, np.random.default_rng(0)), pt.tensor3("x"))
+    cell = Forgetful(D, H, rng=np.random.default_rng(0))
+    with pytest.warns(UserWarning, match=r"Forgetful.step uses a, .* an attribute of the cell"):
+        unroll(cell, pt.tensor3("x"))
+    cell.a = a
+    assert a in cell.params
+    unroll(cell, pt.tensor3("x"))  # and warnings are errors
 
 
 def test_a_class_that_does_not_say_what_a_cell_says_is_refused():
@@ -160,7 +162,7 @@ def test_a_class_that_does_not_say_what_a_cell_says_is_refused():
             return HiddenState(z[0])
 
     with pytest.raises(TypeError, match="class Bare must say n_gates and State"):
-        Bare(D, H, np.random.default_rng(0))
+        Bare(D, H, rng=np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(
@@ -174,4 +176,4 @@ def test_a_class_that_does_not_say_what_a_cell_says_is_refused():
 )
 def test_a_step_that_returns_no_state_is_refused(step, error, message):
     with pytest.raises(error, match=message):
-        unroll(with_step(step)(D, H, np.random.default_rng(0)), pt.tensor3("x"))
+        unroll(with_step(step)(D, H, rng=np.random.default_rng(0)), pt.tensor3("x"))

@@ -4,7 +4,7 @@ import pytensor.tensor as pt
 import pytest
 from pytensor.gradient import verify_grad
 
-from symrnn.nn.cells import Cell, HiddenState, LinearCell
+from symrnn.nn.cells import Cell, GRUCell, HiddenState, LinearCell, LSTMCell
 from symrnn.nn.recurrent import unroll
 
 T, B, D, H = 5, 3, 2, 4
@@ -172,12 +172,6 @@ def test_the_weights_dtype_decides(rng, floatX, of_weights):
                 assert (outputs.dtype, state.h.dtype) == (of_weights, of_weights)
 
 
-def test_named_cells_have_weights_of_different_names(rng):
-    cells = [LinearCell(D, H, rng=rng), LinearCell(H, H, rng=rng)]
-    names = [p.name for cell in cells for p in cell.params]
-    assert names == ["lower.W_x", "lower.W_h", "lower.b", "upper.W_x", "upper.W_h", "upper.b"]
-
-
 class LeakyCell(Cell):
     """A cell as a user writes it, with two gates: ``h <- h + sigmoid(z_1) (z_2 - h)``."""
 
@@ -189,7 +183,7 @@ class LeakyCell(Cell):
 
 
 def test_a_cell_with_two_gates_gets_each_of_them(rng):
-    cell, x = LeakyCell(D, H, rng), pt.tensor3("x")
+    cell, x = LeakyCell(D, H, rng=rng), pt.tensor3("x")
     outputs, _ = unroll(cell, x)
     xv, h, expected = rng.normal(size=(T, B, D)), np.zeros((B, H)), []
     for x_t in xv:
@@ -221,7 +215,7 @@ def test_input_of_the_wrong_size_is_refused_when_called(cell, mode):
 
 
 def test_cell_and_input_in_the_wrong_order_are_refused(cell):
-    with pytest.raises(TypeError, match=r"no cell.*write unroll\(cell, x\)"):
+    with pytest.raises(TypeError, match=r"not a cell.*write unroll\(cell, x\)"):
         unroll(pt.tensor3("x"), cell)
 
 
@@ -244,5 +238,19 @@ def test_cells_refuse_weights_of_another_shape(rng):
         LinearCell(2, 4, rng=rng, W_x=np.ones((4, 2)))
     with pytest.raises(ValueError, match="every size must be at least 1"):
         LinearCell(2, 0, rng=rng)
-    with pytest.raises(ValueError, match="give it a generator"):
+    with pytest.raises(ValueError, match="needs a generator: rng="):
         LinearCell(2, 4)
+
+
+@pytest.mark.parametrize(("kind", "n_gates"), [(LSTMCell, 4), (GRUCell, 3)])
+def test_the_weights_of_each_gate_are_drawn_by_themselves(rng, kind, n_gates):
+    """The scale of an initializer is that of one gate's sizes, and each gate is orthogonal."""
+    cell = kind(30, 20, rng=rng)
+    bound = np.sqrt(6 / (30 + 20))
+    for W_x, W_h in zip(
+        np.split(cell.W_x.get_value(), n_gates, axis=1),
+        np.split(cell.W_h.get_value(), n_gates, axis=1),
+        strict=True,
+    ):
+        assert 0.98 * bound < abs(W_x).max() <= bound
+        np.testing.assert_allclose(W_h.T @ W_h, np.eye(20), atol=1e-12)

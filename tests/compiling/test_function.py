@@ -1,0 +1,132 @@
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+import pytest
+
+from symrnn.compiling.function import function, graph_updates
+from symrnn.compiling.modes import FAST, QUICK, as_mode
+from symrnn.nn.layers import BatchNorm, Dropout
+from symrnn.nn.random import draw_normal, draw_uniform
+from symrnn.training.optimizers import adam
+
+
+def generator(seed=1):
+    return pt.random.shared_rng(seed=seed)
+
+
+@pytest.mark.parametrize("mode", [None, "QUICK", "FAST_COMPILE"])
+def test_random_numbers_differ_from_call_to_call_and_repeat_with_the_seed(mode):
+    draws = []
+    for _ in range(2):
+        f = function([], draw_uniform(np.random.default_rng(3), (5,)), mode=mode)
+        draws.append([f(), f()])
+    assert (draws[0][0] != draws[0][1]).all()
+    np.testing.assert_array_equal(draws[0], draws[1])
+
+
+def test_plain_pytensor_needs_the_updates_and_works_with_them():
+    x = draw_normal(np.random.default_rng(3), (5,))
+    still = pytensor.function([], x)
+    moving = pytensor.function([], x, updates=graph_updates(x))
+    assert (still() == still()).all()
+    assert (moving() != moving()).all()
+
+
+def test_generators_are_found_behind_gradients_and_in_updates():
+    w, mask = pytensor.shared(np.ones(3), name="w"), draw_uniform(np.random.default_rng(1), (3,))
+    loss = (w * mask).sum()
+    step = function([], loss, updates=adam(loss, [w], 0.1))
+    assert step() != step()
+    noisy = function([], [], updates={w: draw_uniform(np.random.default_rng(1), (3,))})
+    noisy()
+    first = w.get_value()
+    noisy()
+    assert (first != w.get_value()).all()
+
+
+def test_outputs_may_be_nested_wrapped_or_missing():
+    x = pt.dscalar("x")
+    noise = draw_uniform(np.random.default_rng(1), ())
+    assert len(graph_updates([x, [noise]])) == 1
+    assert not function([x], on_unused_input="ignore")(1.0)
+    out = pytensor.Out(x + noise, borrow=True)
+    f = function([x], out)
+    assert f(0.0) != f(0.0)
+
+
+def test_a_chain_of_draws_moves_to_its_last_state():
+    rng = generator()
+    second, a = rng.uniform()
+    third, b = second.uniform()
+    assert graph_updates(a + b) == {rng: third}
+    f = function([], [a, b])
+    four = [*f(), *f()]
+    assert len({float(v) for v in four}) == 4
+
+
+@pytest.mark.filterwarnings("ignore:RandomGeneratorVariable")
+def test_two_draws_from_one_state_are_refused_but_copies_of_one_draw_are_not():
+    rng = generator()
+    _, a = rng.uniform()
+    _, b = rng.normal()
+    with pytest.raises(ValueError, match=r"2 draws are made from one state"):
+        function([], a + b)
+    _, again = a.owner.clone().outputs
+    f = function([], [a, 1 * again])
+    one, two = f()
+    assert one == two
+    assert one != f()[0]
+
+
+def test_a_generator_carried_by_a_scan_moves_on():
+    rng = generator()
+
+    def step(rng):
+        next_rng, x = rng.uniform()
+        return next_rng, x
+
+    _, xs = pytensor.scan(
+        step, outputs_info=[rng, None], n_steps=4, return_updates=False, return_list=True
+    )
+    f = function([], xs, mode="FAST_COMPILE")
+    first, second = f(), f()
+    assert len({*first, *second}) == 8
+
+
+def test_given_updates_come_first():
+    rng = generator()
+    next_rng, x = rng.uniform()
+    f = function([], x, updates={rng: rng})
+    assert f() == f()
+    assert graph_updates(x) == {rng: next_rng}
+
+
+def test_statistics_move_only_with_a_graph_that_they_belong_to():
+    x, norm = pt.dmatrix("x"), BatchNorm(1, momentum=0.5)
+    y = norm(x, training=True)
+    value = np.array([[1.0], [3.0]])
+    function([x], norm(x, training=False))(value)
+    assert norm.running_mean.get_value() == 0
+    step = function([x], y.sum())
+    step(value)
+    assert norm.running_mean.get_value() == 1
+    step(value)
+    assert norm.running_mean.get_value() == 1.5
+
+
+def test_a_statistic_behind_dropout_moves_together_with_its_generator():
+    x, norm = pt.dmatrix("x"), BatchNorm(1)
+    h = Dropout(0.5, rng=np.random.default_rng(1))(x, training=True)
+    loss = norm(h, training=True).sum()
+    assert len(graph_updates(loss)) == 3
+
+
+def test_modes_by_name():
+    assert as_mode(None) is QUICK
+    assert as_mode("QUICK") is QUICK
+    assert as_mode("FAST") is FAST
+    assert as_mode("NUMBA") == "NUMBA"
+    assert as_mode(FAST) is FAST
+    x = pt.dscalar("x")
+    assert function([x], x + 1, mode="FAST_COMPILE")(1.0) == 2
+    assert function([x], x + 1, on_unused_input="ignore")(1.0) == 2

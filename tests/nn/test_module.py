@@ -1,0 +1,150 @@
+from typing import NamedTuple
+
+import numpy as np
+import pytensor
+import pytest
+
+from symrnn.nn.cells import GRUCell, LSTMCell
+from symrnn.nn.layers import BatchNorm, Dense, Dropout
+from symrnn.nn.module import Module, check_parameters, parameter
+from symrnn.nn.states import CarriedState, learned_initial_state
+from symrnn.nn.wrappers import LayerNormalised, VariationalDropout, Zoneout
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(1)
+
+
+class Pair(NamedTuple):
+    first: object
+    second: object
+
+
+def weight(name="w", *shape):
+    return parameter(name, shape, np.zeros(shape))
+
+
+class Encoder(Module):
+    def __init__(self, rng):
+        self.layers = [LSTMCell(2, 3, rng=rng), (GRUCell(3, 2, rng=rng), GRUCell(3, 2, rng=rng))]
+        self.by_name = {"a": Dense(2, 2, rng=rng), "b": [weight()]}
+        self.start = learned_initial_state(self.layers[0])
+
+
+def test_weights_are_found_through_lists_tuples_and_dictionaries_in_order(rng):
+    names = [*Module(encoder=Encoder(rng)).named_params()]
+    assert names == [
+        "encoder.layers.0.W_x", "encoder.layers.0.W_h", "encoder.layers.0.b",
+        "encoder.layers.1.0.W_x", "encoder.layers.1.0.W_h", "encoder.layers.1.0.b",
+        "encoder.layers.1.0.b_hn",
+        "encoder.layers.1.1.W_x", "encoder.layers.1.1.W_h", "encoder.layers.1.1.b",
+        "encoder.layers.1.1.b_hn",
+        "encoder.by_name.a.W", "encoder.by_name.a.b", "encoder.by_name.b.0",
+        "encoder.start.h", "encoder.start.c",
+    ]  # fmt: skip
+
+
+def test_variables_are_called_by_where_they_hang(rng):
+    net = Module(encoder=Encoder(rng), output=Dense(4, 1, rng=rng))
+    assert [w.name for w in net.params] == [*net.named_params()]
+    assert net.encoder.layers[0].name == "encoder.layers.0"
+    assert net.name == ""
+    assert [*net.encoder.layers[0].named_params()] == ["W_x", "W_h", "b"]
+    assert net.encoder.layers[0].W_x.name == "encoder.layers.0.W_x"  # asking did not rename it
+
+
+def test_a_new_part_is_named_at_once_and_a_grown_list_when_it_is_asked_for(rng):
+    net = Module(body=Module(layers=[]))
+    net.body.output = Dense(2, 1, rng=rng)
+    assert net.body.output.W.name == "body.output.W"
+    net.body.layers.append(Dense(2, 2, rng=rng))
+    assert [w.name for w in net.params][:2] == ["body.layers.0.W", "body.layers.0.b"]
+
+
+def test_a_weight_used_twice_appears_once_under_its_first_name(rng):
+    shared = Dense(2, 2, rng=rng)
+    net = Module(first=shared, second=shared, third=shared.W)
+    assert [*net.named_params()] == ["first.W", "first.b"]
+    assert net.n_params == 6
+    assert shared.W.name == "first.W"
+
+
+def test_equal_names_at_the_same_depth_cannot_collide(rng):
+    net = Module(a=LSTMCell(1, 2, rng=rng), b=LSTMCell(1, 2, rng=rng))
+    assert len({w.name for w in net.params}) == 6
+
+
+def test_private_attributes_integers_statistics_and_other_objects_are_not_trained(rng):
+    net = Module(
+        norm=BatchNorm(2),
+        steps=pytensor.shared(0, name="t"),
+        carried=CarriedState(LSTMCell(1, 2, rng=rng), 3),
+        dropout=Dropout(0.5, rng=rng),
+        nothing=None,
+    )
+    net._cache = weight()
+    assert [*net.named_params()] == ["norm.gain", "norm.b"]
+    assert [*net.named_variables()] == [
+        "norm.gain", "norm.b", "norm.running_mean", "norm.running_variance",
+    ]  # fmt: skip
+
+
+def test_a_module_that_knows_its_parent_is_walked_once(rng):
+    net = Module(child=Module(w=weight()))
+    net.child.parent = net
+    assert [*net.named_params()] == ["child.w"]
+    assert repr(net) == "Module: 1 weights\n  child: Module\n    w ()"
+
+
+def test_wrappers_for_training_leave_the_names_of_a_model_alone(rng):
+    net = Module(cells=[LSTMCell(1, 2, rng=rng)])
+    for wrapped in (
+        VariationalDropout(net.cells[0], 0.5, rng=rng),
+        Zoneout(net.cells[0], {"h": 0.5}, rng=rng),
+    ):
+        assert wrapped.params == net.params
+        assert wrapped.n_hidden == 2
+    assert net.cells[0].W_x.name == "cells.0.W_x"
+    assert [*Module(cells=[LayerNormalised(net.cells[0])]).named_params()] == [
+        "cells.0.cell.W_x", "cells.0.cell.W_h", "cells.0.cell.b", "cells.0.gain_x",
+        "cells.0.gain_h",
+    ]  # fmt: skip
+
+
+def test_repr_shows_the_tree_with_sizes(rng):
+    net = Module(
+        layers=Pair(LSTMCell(2, 3, rng=rng), Dense(3, 1, rng=rng)), norm=BatchNorm(1), empty=[]
+    )
+    assert repr(net).splitlines() == [
+        "Module: 78 weights",
+        "  layers.first: LSTMCell",
+        "    W_x (2, 12)",
+        "    W_h (3, 12)",
+        "    b (12,)",
+        "  layers.second: Dense",
+        "    W (3, 1)",
+        "    b (1,)",
+        "  norm: BatchNorm",
+        "    gain (1,)",
+        "    b (1,)",
+        "    running_mean (1,), not trained",
+        "    running_variance (1,), not trained",
+    ]
+    assert repr(Module()) == "Module: 0 weights"
+
+
+def test_a_module_may_stand_where_its_params_are_wanted(rng):
+    dense = Dense(2, 1, rng=rng)
+    assert check_parameters(dense) == dense.params
+    with pytest.raises(TypeError, match=r"cell\.params, or a Module"):
+        check_parameters({"w": dense.W})
+    with pytest.raises(ValueError, match="params is empty"):
+        check_parameters(Module())
+
+
+def test_attributes_that_a_wrapped_cell_does_not_have_are_missing_by_its_name(rng):
+    zoneout = Zoneout(LSTMCell(1, 2, rng=rng), {"h": 0.1})
+    assert (zoneout.n_in, zoneout.n_gates, zoneout.W_h.get_value().shape) == (1, 4, (2, 8))
+    with pytest.raises(AttributeError, match=r"LSTMCell.*no_such"):
+        zoneout.no_such  # noqa: B018
