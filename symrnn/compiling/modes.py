@@ -77,7 +77,7 @@ def fill_by_alloc(fgraph: Any, node: Apply[Any]) -> Any:
 
 @node_rewriter([OpFromGraph])
 def inline(fgraph: Any, node: Apply[Any]) -> Any:
-    """Replace a node that holds a graph, such as a softmax, by its graph, which is compiled else."""
+    """Replace a node that holds a graph, such as a softmax, by the graph: it would be compiled."""
     # in PyTensor 3.3 the graph within an operation is always a frozen one
     frozen = getattr(node.op, "_frozen_fgraph", node.op.fgraph)
     return frozen.bind(dict(zip(frozen.inputs, node.inputs, strict=True)))

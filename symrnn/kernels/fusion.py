@@ -1,9 +1,16 @@
-"""One pass for many elementwise expressions: what a cell's step is made of, in mode NUMBA.
+"""Loop fusion: all elementwise expressions of a cell's step in one loop, in mode NUMBA.
 
 PyTensor compiles ``c = f * c + i * g`` and its neighbours as several loops over the same rows, and
-numba's tanh takes them one number at a time. `fuse` keeps such expressions together. Every mode
-but NUMBA takes them apart again and sees an ordinary graph; for NUMBA they become one loop which
-the processor works through eight or sixteen numbers at a time, with a tanh made for that.
+numba computes tanh for one number at a time. `fuse` puts such expressions into one node of the
+graph, `Fused`. Every mode but NUMBA replaces the node by the expressions and sees an ordinary
+graph. For mode NUMBA `loop_source` writes one loop in Python, such as, for ``tanh(x0) * x1``, ::
+
+    for j in range(n):
+        v0 = x0[j]
+        ...                    # v1 = tanh(v0), by polynomials
+        y0[j] = v1 * x1[j]
+
+The compiler vectorises it: the processor works on eight or sixteen numbers at a time.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,10 +21,9 @@ from typing import Any
 
 import numpy as np
 from pytensor.compile.builders import OpFromGraph
-from pytensor.compile.mode import optdb
 from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.op import Op
-from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
+from pytensor.graph.rewriting.basic import node_rewriter
 from pytensor.scalar import basic as scalar
 from pytensor.scalar.math import Sigmoid
 from pytensor.tensor.basic import Join
@@ -25,12 +31,14 @@ from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.subtensor import Subtensor, get_idx_list
 from pytensor.tensor.variable import TensorVariable
 
+from symrnn.kernels.dispatch import compile_with_numba, numba_basic
+
 
 class Fused(OpFromGraph):
     """Elementwise expressions of rows that belong together; see `fuse`."""
 
     def infer_shape(self, *arguments: Any) -> list[tuple[Any, ...]]:
-        """All rows have one length: known at once, where PyTensor would work through the inside.
+        """All rows have one length: no need to look through the inner graph, as PyTensor would.
 
         `arguments` are ``(fgraph, node, shapes)`` or, in newer versions of PyTensor, the last two.
         """
@@ -43,17 +51,18 @@ def fuse(
     outputs: Sequence[TensorVariable],
     values: Sequence[TensorVariable],
 ) -> list[TensorVariable]:
-    """Return `outputs`, with `values` in the place of `inputs`, to be computed in one pass.
+    """Return `outputs`, with `values` in the place of `inputs`, to be computed in one loop.
 
     Parameters
     ----------
     inputs
-        Vectors (rows), all of one length, or matrices of such rows, of which single rows
-        ``matrix[k]`` are used.
+        Placeholders: rows ``(n,)``, all of one length, or matrices ``(n_rows, n)``, of which single
+        rows ``matrix[k]`` are used.
     outputs
-        Elementwise expressions of the rows, or `pytensor.tensor.stack` of several.
+        Elementwise expressions of the rows, ``(n,)``, or `pytensor.tensor.stack` of several,
+        ``(n_rows, n)``.
     values
-        What the inputs stand for.
+        What the placeholders stand for.
 
     Examples
     --------
@@ -70,7 +79,15 @@ def fuse(
 
 
 class RowLoop(Op):
-    """A `Fused` as one loop over the columns of its rows. Mode NUMBA puts it in; no other does."""
+    """A `Fused` as one loop over the columns of its rows. It occurs in mode NUMBA only.
+
+    Parameters
+    ----------
+    source
+        Python source of the loop, from `loop_source`.
+    types
+        Those of the outputs.
+    """
 
     __props__ = ("source", "types")
 
@@ -86,7 +103,7 @@ class RowLoop(Op):
         return Apply(self, list(inputs), [t() for t in self.types])
 
     def perform(self, *args: Any) -> None:
-        """Not there: other modes compute the expressions themselves."""
+        """Not available: other modes compute the expressions themselves."""
         raise NotImplementedError("RowLoop runs in mode NUMBA only")
 
 
@@ -97,16 +114,12 @@ def row_loop(fgraph: Any, node: Apply[Any]) -> Any:
         source = loop_source(node.op.fgraph.inputs, node.op.fgraph.outputs)
     except UnknownOperationError:
         return False
-    _register_with_numba()
+    compile_with_numba(RowLoop, funcify_row_loop)
     return RowLoop(source, tuple(o.type for o in node.outputs))(*node.inputs, return_list=True)
 
 
-# before the place (-0.01) where every mode writes out what is marked as inline
-optdb.register("symrnn_row_loop", dfs_rewriter(row_loop), "numba", position=-0.02)
-
-
 class UnknownOperationError(Exception):
-    """An operation that `loop_source` has no words for."""
+    """An operation that `loop_source` cannot write in Python."""
 
 
 OPERATIONS: dict[type, str] = {
@@ -144,22 +157,23 @@ OPERATIONS: dict[type, str] = {
 }
 """What each elementwise operation is in Python; an operator stands for any number of operands.
 
-Not a number stays one. Logarithms are left to PyTensor, which knows ``log(sigmoid(x))`` and others
-that need more than to be computed as they are written.
+NaN stays NaN. Logarithms are left to PyTensor, which rewrites ``log(sigmoid(x))`` and others to
+forms that are numerically stable.
 """
 
-TRUTH_VALUES = {
+BOOLEAN = {
     *(scalar.GT, scalar.GE, scalar.LT, scalar.LE, scalar.EQ, scalar.NEQ),
     *(scalar.AND, scalar.OR, scalar.Invert, scalar.IsNan, scalar.IsInf),
 }
 
-# Coefficients of the Eigen library, highest power of x^2 first. Beyond the limit the value is 1.
+# tanh(x) = x P(x^2) / Q(x^2): the coefficients of P and Q in the Eigen library (as in
+# MathFunctionsImpl.h), highest power first. Beyond the limit the value is 1 or -1.
 TANH_LIMIT = 7.90531110763549805
-TANH_ABOVE = (
+TANH_P = (
     *(-2.76076847742355e-16, 2.00018790482477e-13, -8.60467152213735e-11, 5.12229709037114e-08),
     *(1.48572235717979e-05, 6.37261928875436e-04, 4.89352455891786e-03),
 )
-TANH_BELOW = (
+TANH_Q = (
     *(1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03),
 )
 
@@ -167,22 +181,41 @@ CHEAP = {
     *(scalar.Add, scalar.Mul, scalar.Sub, scalar.TrueDiv, scalar.Neg, scalar.Sqr, scalar.Abs),
     *(scalar.Sign, scalar.Maximum, scalar.Minimum, scalar.Clip, scalar.Switch),
     *(scalar.Second, scalar.Identity, scalar.Cast),
-    *TRUTH_VALUES,
+    *BOOLEAN,
 }
-"""Operations that are sooner done again than remembered."""
+"""Operations that are cheaper to repeat in the backward pass than to save for it."""
 
 
 def loop_source(inputs: Sequence[Variable], outputs: Sequence[Variable]) -> str:
-    """Python source of a function that computes `outputs` from `inputs` in one loop.
+    """Return the source of a Python function that computes `outputs` from `inputs` in one loop.
 
     Raises
     ------
     UnknownOperationError
-        If there is something in the expressions that `OPERATIONS` does not have.
+        If the expressions contain an operation that is not in `OPERATIONS`.
+
+    Examples
+    --------
+    >>> import pytensor.tensor as pt
+    >>> x, y = pt.dvectors("x", "y")
+    >>> print(loop_source([x, y], [pt.exp(x) + y]))
+    def row_loop(x0, x1):
+        n = x0.shape[0]
+        x0 = np.ascontiguousarray(x0)
+        x1 = np.ascontiguousarray(x1)
+        y0 = np.empty(n, np.float64)
+        for j in range(n):
+            v0 = x0[j]
+            v1 = np.exp(v0)
+            v2 = x1[j]
+            v3 = v1 + v2
+            y0[j] = v3
+        return y0
+    <BLANKLINE>
     """
     names = {v: f"x{k}" for k, v in enumerate(inputs)}
-    known: dict[Variable, str] = {}  # the local variables that hold a row's value at column j
-    lines: list[str] = []
+    known: dict[Variable, str] = {}  # the local variable that holds a row's number at column j
+    lines: list[str] = []  # the loop's body
 
     def value(v: Variable) -> str:
         if v not in known:
@@ -236,9 +269,7 @@ def _operation(v: Variable, value: Callable[[Variable], str], lines: list[str]) 
     op, dtype = v.owner.op if v.owner is not None else None, v.type.dtype
     if not isinstance(op, Elemwise) or type(op.scalar_op) not in {*OPERATIONS, Sigmoid}:
         raise UnknownOperationError(str(v))
-    if not dtype.startswith("float") and (
-        dtype != "bool" or type(op.scalar_op) not in TRUTH_VALUES
-    ):
+    if not dtype.startswith("float") and (dtype != "bool" or type(op.scalar_op) not in BOOLEAN):
         raise UnknownOperationError(f"{v} of dtype {dtype}")
     text = OPERATIONS.get(type(op.scalar_op), "")
     takes_numbers = "{" not in text or isinstance(op.scalar_op, scalar.Cast)
@@ -261,11 +292,11 @@ def _operation(v: Variable, value: Callable[[Variable], str], lines: list[str]) 
 
 
 def _tanh(x: str, dtype: str, lines: list[str]) -> str:
-    """Source of tanh that vectorises.
+    """Source of a tanh that vectorises.
 
     For float32 a ratio of polynomials, accurate to 3e-7. For float64 ``m / (m + 2)`` with
-    ``m = exp(2x) - 1``: its series at ``x / 64``, then ``exp(2y) - 1 = m (m + 2)`` six times;
-    accurate to 1e-15.
+    ``m = exp(2x) - 1``, which is computed by its series at ``x / 64`` and then by doubling the
+    argument six times, ``exp(2y) - 1 = s (s + 2)`` with ``s = exp(y) - 1``; accurate to 1e-15.
     """
     if dtype == "float64":
         series = reduce(
@@ -282,11 +313,11 @@ def _tanh(x: str, dtype: str, lines: list[str]) -> str:
     limit = f"np.float32({TANH_LIMIT})"
     lines.append(f"t = min(max({x}, -{limit}), {limit})")
     lines.append("s = t * t")
-    above, below = (
+    p, q = (
         reduce(lambda sum_, a: f"({sum_}) * s + np.float32({a})", rest, f"np.float32({first})")
-        for first, *rest in (TANH_ABOVE, TANH_BELOW)
+        for first, *rest in (TANH_P, TANH_Q)
     )
-    return f"(t * ({above}) / ({below}))"
+    return f"(t * ({p}) / ({q}))"
 
 
 def _stacked(v: Variable) -> list[Variable]:
@@ -298,17 +329,10 @@ def _stacked(v: Variable) -> list[Variable]:
     return [row.owner.inputs[0] for row in rows if row.type.ndim == 2]
 
 
-def _register_with_numba() -> None:
-    """Tell numba how to compile a `RowLoop`; the first one that is met does it."""
-    from pytensor.link.numba.dispatch import basic  # takes long to import
-
-    if RowLoop in basic.numba_funcify_and_cache_key.registry:
-        return
-
-    @basic.register_funcify_and_cache_key(RowLoop)
-    def funcify_row_loop(op: RowLoop, **kwargs: Any) -> tuple[Any, str]:
-        names = {"np": np}
-        exec(op.source, names)
-        # error_model: dividing by 0 gives inf, not an exception, which would stop vectorising
-        function = basic.numba_njit(names["row_loop"], error_model="numpy", boundscheck=False)
-        return function, sha256(f"symrnn.kernels.fusion 1: {op.source}".encode()).hexdigest()
+def funcify_row_loop(op: RowLoop, **kwargs: Any) -> tuple[Any, str]:
+    """Return a `RowLoop` as a function compiled by numba, and the key of its code on disk."""
+    names = {"np": np}
+    exec(op.source, names)
+    # error_model: dividing by 0 gives inf, not an exception, which would prevent vectorising
+    function = numba_basic().numba_njit(names["row_loop"], error_model="numpy", boundscheck=False)
+    return function, sha256(f"symrnn.kernels.fusion 1: {op.source}".encode()).hexdigest()

@@ -1,22 +1,25 @@
-"""Products of transposed matrices in mode NUMBA, without writing the transpose out.
+"""Products of transposed matrices in mode NUMBA, without copies of the transposes.
 
-BLAS multiplies with ``x.T`` as fast as with ``x``. But for numba the transpose of an array is one
-of unknown layout, and it copies such an array before each product. The gradient of every ``x @ W``
-has two such products, and attention has some for each row of the batch. When a function is compiled
-in mode NUMBA, `Product` takes their place; all other modes see the ordinary graph.
+BLAS multiplies with ``x.T`` as fast as with ``x``. But numba does not know how the numbers of a
+transposed array lie in memory, so it copies such an array before each product. The gradients of
+every ``y = x @ W`` are two such products, ``x.T @ dy`` and ``dy @ W.T``, and attention has some for
+each sample of the batch. When a function is compiled in mode NUMBA, `Product` takes their place: it
+takes ``x`` itself and transposes it where numba sees that it does so. All other modes see the
+ordinary graph.
 """
 
 from hashlib import sha256
 from typing import Any
 
 import numpy as np
-from pytensor.compile.mode import optdb
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.op import Op
-from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
+from pytensor.graph.rewriting.basic import node_rewriter
 from pytensor.tensor.blas import BatchedDot
 from pytensor.tensor.elemwise import DimShuffle
 from pytensor.tensor.math import Dot
+
+from symrnn.kernels.dispatch import compile_with_numba, numba_basic
 
 
 class Product(Op):
@@ -56,12 +59,15 @@ def product_of_transposed(fgraph: Any, node: Apply[Any]) -> list[Variable] | Non
     (x, x_t), (y, y_t) = _as_transposed(x), _as_transposed(y)
     if not dtype.startswith("float") or not (x_t or y_t or isinstance(node.op, BatchedDot)):
         return None
-    _register_with_numba()
+    compile_with_numba(Product, funcify_product)
     return [Product((x_t, y_t))(x, y)]
 
 
 def _as_transposed(v: Variable) -> tuple[Variable, bool]:
-    """`v`, or what `v` is the transpose of, whose rows then lie together in memory."""
+    """Return what `v` is the transpose of, and True; or `v` itself, and False.
+
+    Axes before the last two may be permuted too: that permutation stays.
+    """
     order = list(getattr(v.owner and v.owner.op, "new_order", ()))
     if not isinstance(v.owner and v.owner.op, DimShuffle) or order[-2:-1] != [len(order) - 1]:
         return v, False
@@ -72,39 +78,26 @@ def _as_transposed(v: Variable) -> tuple[Variable, bool]:
     return (base if order == sorted(order) else base.dimshuffle(order)), True
 
 
-# after all rewriting that knows Dot, before operations that overwrite their inputs
-optdb.register(
-    "symrnn_product_of_transposed", dfs_rewriter(product_of_transposed), "numba", position=48.5
-)
+def funcify_product(op: Product, node: Apply[Any], **kwargs: Any) -> tuple[Any, str]:
+    """Return a `Product` as a function compiled by numba, and the key of its code on disk."""
+    njit = numba_basic().numba_njit
+    x_t, y_t = op.transposed
+    n_axes = node.outputs[0].type.ndim
 
+    @njit
+    def product(x: Any, y: Any) -> Any:
+        return np.dot(x.T if x_t else x, y.T if y_t else y)
 
-def _register_with_numba() -> None:
-    """Tell numba how to compile a `Product`; the first one that is met does it."""
-    from pytensor.link.numba.dispatch import basic  # takes long to import
+    @njit
+    def products(x: Any, y: Any) -> Any:
+        if x.shape[0] != y.shape[0]:
+            raise ValueError("a batched product needs as many matrices on both sides")
+        x, y = np.ascontiguousarray(x), np.ascontiguousarray(y)
+        m, n = x.shape[2 if x_t else 1], y.shape[1 if y_t else 2]
+        out = np.empty((x.shape[0], m, n), x.dtype)
+        for k in range(len(out)):
+            np.dot(x[k].T if x_t else x[k], y[k].T if y_t else y[k], out[k])
+        return out
 
-    if Product in basic.numba_funcify_and_cache_key.registry:
-        return
-    njit = basic.numba_njit
-
-    @basic.register_funcify_and_cache_key(Product)
-    def funcify_product(op: Product, node: Apply[Any], **kwargs: Any) -> tuple[Any, str]:
-        x_t, y_t = op.transposed
-        n_axes = node.outputs[0].type.ndim
-
-        @njit
-        def product(x: Any, y: Any) -> Any:
-            return np.dot(x.T if x_t else x, y.T if y_t else y)
-
-        @njit
-        def products(x: Any, y: Any) -> Any:
-            if x.shape[0] != y.shape[0]:
-                raise ValueError("a batched product needs as many matrices on both sides")
-            x, y = np.ascontiguousarray(x), np.ascontiguousarray(y)
-            m, n = x.shape[2 if x_t else 1], y.shape[1 if y_t else 2]
-            out = np.empty((x.shape[0], m, n), x.dtype)
-            for k in range(len(out)):
-                np.dot(x[k].T if x_t else x[k], y[k].T if y_t else y[k], out[k])
-            return out
-
-        key = f"symrnn.kernels.products 1: {op.transposed} {n_axes}"
-        return product if n_axes == 2 else products, sha256(key.encode()).hexdigest()
+    key = f"symrnn.kernels.products 1: {op.transposed} {n_axes}"
+    return product if n_axes == 2 else products, sha256(key.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Backpropagation through time, made fast: the loop of a recurrent layer and its way back.
+"""Backpropagation through time, made fast: a recurrent layer's loop and its custom backward pass.
 
 `pytensor.grad` can differentiate any scan. For a recurrent layer one can do better with what one
 knows of it (Werbos, 1990; the products are taken out of the loop as in Appleyard et al., 2016).
@@ -6,13 +6,17 @@ With ``z_t = zx_t + h_{t-1} W_h`` and ``state_t = step(z_t, state_{t-1})``,
 
 - the gradient of ``zx_t`` is ``dz_t``, the gradient of the sum;
 - that of ``W_h`` is ``sum_t h_{t-1}^T dz_t``: ONE product of long matrices after the loop;
-- inside the loop back there is one product, ``dh_{t-1} = dz_t W_h^T``, and the rest is elementwise:
+- inside the backward scan there is one product, ``dh_{t-1} = dz_t W_h^T``; the rest is elementwise:
   PyTensor derives it from the cell's own step, once, on a single row;
-- values that cost something to compute (tanh, sigmoid, ...) are remembered on the way forward.
+- values that are expensive to compute (tanh, sigmoid, ...) are saved by the forward scan.
 
-The arrays inside both loops lie feature-major: a state ``(batch, n_hidden)`` is a row of
-``n_hidden * batch`` numbers and the gates are the rows of a matrix. So each gate is contiguous, and
-a step's elementwise part runs over all of them in one pass (`symrnn.kernels.fusion.fuse`).
+The arrays inside both scans lie feature-major: a state ``(batch, n_hidden)`` is a row of
+``n_hidden * batch`` numbers, and the gates are the rows of a matrix. So each gate is contiguous,
+and a step's elementwise part is one loop over all of them (`symrnn.kernels.fusion.fuse`).
+
+In the graph that a user builds, a `Recurrence` stands for the forward scan, which `_forward` makes
+when a function is compiled. Its gradient is the backward scan, made by `_backward`. Both work with
+what `symrnn.kernels.step_rows.step_rows` has found out about the cell's step.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,16 +24,16 @@ from typing import Any, ClassVar, NamedTuple
 
 import pytensor
 import pytensor.tensor as pt
-from pytensor.compile.mode import optdb
 from pytensor.compile.ops import DeepCopyOp
 from pytensor.gradient import DisconnectedType, disconnected_type
 from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
 from pytensor.graph.replace import graph_replace
-from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
+from pytensor.graph.rewriting.basic import node_rewriter
 from pytensor.graph.traversal import ancestors
 from pytensor.tensor.variable import TensorVariable
 
+from symrnn.compiling.shapes import axis_length, keep_broadcastable
 from symrnn.kernels.fusion import fuse
 from symrnn.kernels.step_rows import StepRows
 
@@ -43,8 +47,8 @@ def recurrence(
     zx: TensorVariable,
     W_h: TensorVariable,
     start: Sequence[TensorVariable],
-    renewed: Sequence[TensorVariable],
-    truncate: int | None,
+    update_masks: Sequence[TensorVariable],
+    truncate_every: int | None,
     plain: Plain | None = None,
 ) -> tuple[TensorVariable, list[TensorVariable]]:
     """Return h of all steps, and the final states, with a fast gradient.
@@ -61,44 +65,55 @@ def recurrence(
         Shape ``(n_hidden, n_gates * n_hidden)``.
     start
         Initial states, each ``(batch, n_hidden)``.
-    renewed
+    update_masks
         Which entries of a state a step may change, ``(time, batch, n_hidden or 1)``, bool.
-    truncate
+    truncate_every
         The gradient of the states stops after each so many steps.
     plain
-        Returns the same as a scan to be read, given `zx`, `W_h`, `start` and `renewed`.
+        Returns the same as a scan to be read, given `zx`, `W_h`, `start` and `update_masks`.
     """
-    shape = (size(W_h, 0), size(zx, 1))  # (n_hidden, batch): how a row is to be read
+    shape = (axis_length(W_h, 0), axis_length(zx, 1))  # (n_hidden, batch): how a row is to be read
     captured = [pt.broadcast_to(v.T, shape).flatten() for v in rows.captured_values]
-    inputs = [zx, W_h, *start, *captured, *renewed]
-    h, *others = Recurrence(rows, truncate, plain)(*inputs)
+    inputs = [zx, W_h, *start, *captured, *update_masks]
+    h, *others = Recurrence(rows, truncate_every=truncate_every, plain=plain)(*inputs)
     return h, others[: len(start)]
 
 
 class Recurrence(Op):
     """A recurrent layer's loop: stands for a scan until a function is compiled.
 
-    Inputs are those of `recurrence`. Outputs are h of all steps, the final states, and, for the way
-    back, the states of all steps and the saved values.
+    Inputs are those of `recurrence`. Outputs are h of all steps, the final states, and, for the
+    backward pass, the states of all steps and the saved values.
+
+    Parameters
+    ----------
+    rows, truncate_every, plain
+        As for `recurrence`.
     """
 
-    def __init__(self, rows: StepRows, truncate: int | None, plain: Plain | None) -> None:
-        self.rows, self.truncate, self._plain = rows, truncate, plain
+    def __init__(self, rows: StepRows, *, truncate_every: int | None, plain: Plain | None) -> None:
+        self.rows, self.truncate_every, self._plain = rows, truncate_every, plain
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_plain": None}  # it holds the cell, which may be of any class
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        from symrnn.kernels.rewrites import register
+
+        register()  # in a process that loads a pickled graph nobody may have imported symrnn.nn
+        self.__dict__.update(state)
+
     def plain(self, inputs: Sequence[TensorVariable]) -> list[TensorVariable]:
-        """H of all steps and the final states, by a scan that is made to be read."""
+        """Return h of all steps and the final states, by a scan that is made to be read."""
         if self._plain is None:
             return self.scan(inputs)[: 1 + len(self.rows.states)]
-        zx, W_h, start, _, renewed = _split(self.rows, inputs)
-        h, final = self._plain(zx, W_h, start, renewed)
+        zx, W_h, start, _, update_masks = _split(self.rows, inputs)
+        h, final = self._plain(zx, W_h, start, update_masks)
         return [h, *final]
 
     def scan(self, inputs: Sequence[TensorVariable]) -> list[TensorVariable]:
-        """The outputs as those of an ordinary scan."""
-        return _by_themselves(lambda alone: _forward(self.rows, alone), inputs)
+        """Return the outputs as those of an ordinary scan."""
+        return _isolated(lambda alone: _forward(self.rows, alone), inputs)
 
     def make_node(self, *inputs: TensorVariable) -> Apply[Any]:
         """Node with the outputs of `scan`."""
@@ -106,33 +121,36 @@ class Recurrence(Op):
         return Apply(self, list(inputs), [v.type() for v in alike])
 
     def perform(self, node: Apply[Any], inputs: Sequence[Any], storage: Any) -> None:
-        """Compute by `scan`, where no rewriting has put it in the place of this."""
+        """Compute the outputs by `scan`, where no rewrite has replaced the node by it."""
         arguments = [v.type() for v in node.inputs]
         function = pytensor.function(arguments, self.scan(arguments), mode="FAST_COMPILE")
         for cell, value in zip(storage, function(*inputs), strict=True):
             cell[0] = value
 
     def connection_pattern(self, node: Apply[Any]) -> list[list[bool]]:
-        """All outputs depend on all inputs, but for truth values there is no gradient."""
+        """All outputs depend on all inputs, but for boolean ones there is no gradient."""
         return [[v.type.dtype != "bool"] * len(node.outputs) for v in node.inputs]
 
     def pullback(self, inputs: Any, outputs: Any, gradients: Any) -> list[Any]:
-        """Gradients with respect to the inputs, by a second scan."""
+        """Gradients with respect to the inputs, by the backward scan."""
         n, m, arriving = len(inputs), len(outputs), [d for d in gradients if _connected(d)]
 
         def build(alone: Sequence[TensorVariable]) -> list[Any]:
             left = iter(alone[n + m :])
             ds = [next(left) if _connected(d) else d for d in gradients]
-            return _backward(self.rows, self.truncate, alone[:n], alone[n : n + m], ds)
+            return _backward(
+                self.rows, alone[:n], alone[n : n + m], ds, truncate_every=self.truncate_every
+            )
 
-        results = _by_themselves(build, [*inputs, *outputs, *arriving])
+        results = _isolated(build, [*inputs, *outputs, *arriving])
         return [*results, *(disconnected_type() for _ in inputs[len(results) :])]
 
 
 class FirstDerivative(Op):
     """Identity, for the gradient of a truncated recurrence: it has no derivative.
 
-    What the truncation has cut off is still among the arrays that the gradient is computed from.
+    What the truncation has cut off is still among the arrays that the gradient is computed from, so
+    its derivative by `pytensor.grad` would be wrong.
     """
 
     view_map: ClassVar[dict[int, list[int]]] = {0: [0]}
@@ -142,19 +160,19 @@ class FirstDerivative(Op):
         return Apply(self, [d], [d.type()])
 
     def perform(self, node: Apply[Any], inputs: Sequence[Any], storage: Any) -> None:
-        """Hand the value on."""
+        """Return the value as it is."""
         storage[0][0] = inputs[0]
 
     def pullback(self, *args: Any) -> list[Any]:
-        """Not there."""
+        """Not available."""
         raise NotImplementedError(
-            "no second derivatives with truncate: use unroll(..., backward='autodiff')"
+            "no second derivatives with truncate_every: use unroll(..., implementation='scan')"
         )
 
 
 @node_rewriter([FirstDerivative])
 def remove_first_derivative(fgraph: Any, node: Apply[Any]) -> list[TensorVariable]:
-    """Take it out when a function is compiled."""
+    """Remove it when a function is compiled."""
     return [node.inputs[0]]
 
 
@@ -164,31 +182,22 @@ def recurrence_to_scan(fgraph: Any, node: Apply[Any]) -> list[TensorVariable]:
     return list(node.op.scan(node.inputs))
 
 
-# first of all, in every mode; from -0.02 on the scans' insides are rewritten too
-optdb.register(
-    "symrnn_recurrence_to_scan",
-    dfs_rewriter(recurrence_to_scan, remove_first_derivative),
-    "fast_run",
-    "fast_compile",
-    position=-0.03,
-)
-
-
-def _by_themselves(
+def _isolated(
     build: Callable[[Sequence[TensorVariable]], list[Any]], inputs: Sequence[TensorVariable]
 ) -> list[Any]:
     """Build a graph on variables like the inputs, and put the inputs in their places afterwards.
 
-    The result is that of ``build(inputs)``. But where scan allocates memory, PyTensor looks through
-    all that the inputs were computed from, whether their shapes are known: in a net of several
-    layers this would take much longer than all else.
+    The result is that of ``build(inputs)``. But where scan allocates arrays, PyTensor searches all
+    that the inputs were computed from for known shapes: in a net of several layers this would take
+    much longer than all else.
     """
     alone = [v.type() for v in inputs]
-    there = dict(zip(alone, inputs, strict=True))
-    return list(graph_replace(build(alone), there, strict=False))
+    given = dict(zip(alone, inputs, strict=True))
+    return list(graph_replace(build(alone), given, strict=False))
 
 
 def _split(rows: StepRows, inputs: Sequence[Any]) -> tuple[Any, ...]:
+    """The inputs of a `Recurrence`: zx, W_h, start, captured, update_masks."""
     zx, W_h, *rest = inputs
     n_states, n_captured = len(rows.states), len(rows.captured)
     return (
@@ -203,12 +212,16 @@ def _split(rows: StepRows, inputs: Sequence[Any]) -> tuple[Any, ...]:
 def _forward(
     rows: StepRows, inputs: Sequence[TensorVariable], copy: Callable[[Any], Any] = materialise
 ) -> list[TensorVariable]:
-    """H of all steps, final states, then for the way back: states of all steps, saved values."""
-    zx, W_h, start, captured, renewed = _split(rows, inputs)
+    """H of all steps, final states, then for the backward pass: all states, saved values.
+
+    Shapes: h ``(time, batch, n_hidden)``, final states ``(batch, n_hidden)``, states of all steps
+    ``(time, n_hidden * batch)``, saved values ``(time, n_saved, n_hidden * batch)``.
+    """
+    zx, W_h, start, captured, update_masks = _split(rows, inputs)
     n_states = len(rows.states)
     n_zx, n_zh = len(rows.gates[0]), len(rows.gates[-1])
     gates = [pt.tensor("z", dtype=zx.dtype, shape=(n, None)) for n in (n_zx, n_zh)]
-    if len(rows.gates) == 1:
+    if len(rows.gates) == 1:  # z = zx + zh
         values = [gates[0][k] + gates[1][k] for k in range(n_zx)]
     else:
         values = [part[k] for part, n in zip(gates, (n_zx, n_zh), strict=True) for k in range(n)]
@@ -217,28 +230,29 @@ def _forward(
     results = graph_replace(results, dict(zip(all_gates, values, strict=True)), strict=False)
 
     def step(zx_t: TensorVariable, *rest: TensorVariable) -> list[TensorVariable]:
-        renewed_t, rest = rest[: len(renewed)], rest[len(renewed) :]
-        state, (W_h_T, *captured) = rest[:n_states], rest[n_states:]
-        n_hidden, batch = size(W_h_T, 1), size(zx_t, 0)
-        zh_t = W_h_T @ state[0].reshape((n_hidden, batch))
+        masks_t, rest = rest[: len(update_masks)], rest[len(update_masks) :]
+        state, (W_h_T, *captured) = rest[:n_states], rest[n_states:]  # each (n_hidden * batch,)
+        n_hidden, batch = axis_length(W_h_T, 1), axis_length(zx_t, 0)
+        zh_t = W_h_T @ state[0].reshape((n_hidden, batch))  # (n_zh * n_hidden, batch)
         n = n_hidden * batch
         new = fuse(
-            [*gates, *rows.states, *rows.captured, *rows.renewed],
+            [*gates, *rows.states, *rows.captured, *rows.update_masks],
             results,
             [
                 zx_t.T.reshape((n_zx, n)),
                 zh_t.reshape((n_zh, n)),
                 *state,
                 *captured,
-                *(pt.broadcast_to(r.T, (n_hidden, batch)).flatten() for r in renewed_t),
+                *(pt.broadcast_to(m.T, (n_hidden, batch)).flatten() for m in masks_t),  # (n,)
             ],
-        )
-        new_state = [with_ones_of(old, s) for old, s in zip(state, new, strict=False)]
-        return [*new_state, *new[n_states:], new[0].reshape((n_hidden, batch)).T]
+        )  # new states, each (n,); then saved values (n_saved, n)
+        new_state = [keep_broadcastable(old, s) for old, s in zip(state, new, strict=False)]
+        h_t = new[0].reshape((n_hidden, batch)).T  # (batch, n_hidden)
+        return [*new_state, *new[n_states:], h_t]
 
     outputs = pytensor.scan(
         step,
-        sequences=[zx, *renewed],
+        sequences=[zx, *update_masks],
         outputs_info=[s.T.flatten() for s in start] + [None] * (len(results) - n_states + 1),
         non_sequences=[copy(W_h.T), *captured],
         strict=True,
@@ -247,27 +261,31 @@ def _forward(
         name="forward",
     )
     states, h = outputs[:n_states], outputs[-1]
-    final = [s[-1].reshape((size(W_h, 0), size(zx, 1))).T for s in states]
+    shape = (axis_length(W_h, 0), axis_length(zx, 1))  # (n_hidden, batch)
+    final = [s[-1].reshape(shape).T for s in states]
     return [h, *final, *outputs[:-1]]
 
 
 class _StepBack(NamedTuple):
-    """One step of the way back: `results` as expressions of placeholders."""
+    """One step of the backward scan: `results` as expressions of placeholders."""
 
     d_h: TensorVariable
-    """The gradient that arrives at h from outside; from the next step it is in `rows.d_states`."""
+    """The gradient of h from outside the loop; that from the next step is in `rows.d_states`."""
     saved: TensorVariable
+    """The saved values, ``(n_saved, n_hidden * batch)``."""
     totals: list[TensorVariable]
     """Gradients of captured arrays, summed up over the steps so far."""
     results: list[TensorVariable]
     """Gradients of the gates (one array or two), of the old states, and the new totals."""
     through_h: bool
-    """Whether the old h has an influence besides the product with W_h: then it comes first."""
+    """Whether the step uses the old h beside the product with W_h: then its gradient comes first
+    among those of the old states, else it is left out."""
     used: set[Any]
     """All that the results depend on."""
 
 
-def _step_back(rows: StepRows, from_outside: bool) -> _StepBack:
+def _step_back(rows: StepRows, *, from_outside: bool) -> _StepBack:
+    """Put together what one step of the backward scan computes elementwise."""
     dtype = rows.d_states[0].dtype
     d_h, saved = rows.d_states[0].type("d_h"), pt.matrix("saved", dtype=dtype)
     totals = [d.type() for d in rows.d_captured]
@@ -284,27 +302,31 @@ def _step_back(rows: StepRows, from_outside: bool) -> _StepBack:
 
 def _backward(
     rows: StepRows,
-    truncate: int | None,
     inputs: Sequence[TensorVariable],
     outputs: Sequence[TensorVariable],
     gradients: Sequence[Any],
+    *,
+    truncate_every: int | None,
 ) -> list[Any]:
-    """Gradients with respect to the inputs of the recurrence, but for those that are bool."""
-    zx, W_h, start, captured, renewed = _split(rows, inputs)
+    """Gradients with respect to the inputs of the recurrence, but for those that are boolean.
+
+    `outputs` are those of `_forward`, and `gradients` the ones with respect to them.
+    """
+    zx, W_h, start, captured, update_masks = _split(rows, inputs)
     n_states = len(rows.states)
     (h, *_), states = outputs[: 1 + n_states], outputs[1 + n_states : 1 + 2 * n_states]
     saved = outputs[1 + 2 * n_states :]
     d_h, d_final, d_kept = (
-        gradients[0],
-        gradients[1 : 1 + n_states],
+        gradients[0],  # (time, batch, n_hidden)
+        gradients[1 : 1 + n_states],  # each (batch, n_hidden)
         gradients[1 + n_states :],
     )
     if any(_connected(d) for d in d_kept):  # a gradient of the gradient is asked for
         return _differentiate(rows, inputs, gradients)
-    time, batch, n_hidden = size(zx, 0), size(zx, 1), size(W_h, 0)
-    one = _step_back(rows, _connected(d_h))
+    time, batch, n_hidden = axis_length(zx, 0), axis_length(zx, 1), axis_length(W_h, 0)
+    one = _step_back(rows, from_outside=_connected(d_h))
     before = {  # the states before each step, where the gradient needs them
-        v: pt.concatenate([s.T.reshape((1, n_hidden * batch)), all_steps])
+        v: pt.concatenate([s.T.reshape((1, n_hidden * batch)), all_steps])  # (time + 1, n)
         for v, s, all_steps in zip(rows.states, start, states, strict=True)
         if v in one.used
     }
@@ -320,29 +342,32 @@ def _backward(
         d_states, totals, (W_h,) = take(n_states), take(len(one.totals)), take(1)
         series_t = [s[k] for s in take(len(series))]
         before_t, captured = [s[k] for s in take(len(before))], take(len(captured_used))
-        renewed_t = [r[k] for r in take(len(renewed))]
-        n_hidden = size(W_h, 0)
-        batch = size(d_states[0], 0) // n_hidden
-        known = dict(zip(rows.d_states, d_states, strict=True))
+        masks_t = [m[k] for m in take(len(update_masks))]
+        n_hidden = axis_length(W_h, 0)
+        batch = axis_length(d_states[0], 0) // n_hidden
+        known = dict(zip(rows.d_states, d_states, strict=True))  # placeholders: values
         if _connected(d_h):
-            known[one.d_h] = series_t.pop(0).T.flatten()
+            known[one.d_h] = series_t.pop(0).T.flatten()  # (n_hidden * batch,)
         if saved:
-            known[one.saved] = series_t.pop(0)
+            known[one.saved] = series_t.pop(0)  # (n_saved, n_hidden * batch)
         known |= dict(zip(before, before_t, strict=True))
         known |= dict(zip(captured_used, captured, strict=True))
-        for placeholder, r in zip(rows.renewed, renewed_t, strict=True):
-            known[placeholder] = pt.broadcast_to(r.T, (n_hidden, batch)).flatten()
+        for placeholder, m in zip(rows.update_masks, masks_t, strict=True):
+            known[placeholder] = pt.broadcast_to(m.T, (n_hidden, batch)).flatten()
         known |= dict(zip(one.totals, totals, strict=True))
         new = fuse(list(known), one.results, list(known.values()))
         d_z = [new.pop(0).reshape((len(part) * n_hidden, batch)) for part in rows.gates]
-        d_state = (W_h @ d_z[-1]).flatten()
+        d_state = (W_h @ d_z[-1]).flatten()  # (n_hidden * batch,)
         d_before = [d_state + new.pop(0) if one.through_h else d_state]
         d_before += [new.pop(0) for _ in range(n_states - 1)]
-        if truncate is not None:
-            cut = pt.eq(k % truncate, 0) & pt.gt(k, 0)
+        if truncate_every is not None:
+            cut = pt.eq(k % truncate_every, 0) & pt.gt(k, 0)
             d_before = [pt.switch(cut, pt.zeros_like(d), d) for d in d_before]
         carried = zip([*d_states, *totals], [*d_before, *new], strict=True)
-        return [*(with_ones_of(old, s) for old, s in carried), *(d.T for d in d_z)]
+        return [
+            *(keep_broadcastable(old, s) for old, s in carried),
+            *(d.T for d in d_z),  # (batch, n_gates * n_hidden)
+        ]
 
     no_gradient = pt.zeros((n_hidden * batch,), dtype=zx.dtype)
     arriving = [d.T.flatten() if _connected(d) else no_gradient for d in d_final]
@@ -353,24 +378,24 @@ def _backward(
         non_sequences=[
             *(W_h, *series, *before.values()),
             *(v for v, p in zip(captured, rows.captured, strict=True) if p in one.used),
-            *renewed,
+            *update_masks,
         ],
         strict=True,
         return_list=True,
         return_updates=False,
         name="backward",
     )
-    # What the loop back returns has its last step first. Turning h round is less work than turning
-    # d_zh round, and the order of the terms of a sum does not matter.
-    d_zx, d_zh = back[-len(rows.gates)], back[-1]
-    h_before = pt.concatenate([h[:-1][::-1], start[0][None]])
+    # The backward scan returns the last step first. Reversing h is less work than reversing d_zh,
+    # which has as many numbers for each gate, and the order of the terms of a sum does not matter.
+    d_zx, d_zh = back[-len(rows.gates)], back[-1]  # (time, batch, n_gates * n_hidden)
+    h_before = pt.concatenate([h[:-1][::-1], start[0][None]])  # (time, batch, n_hidden)
     d_W_h = h_before.reshape((time * batch, n_hidden)).T @ d_zh.reshape(
-        (time * batch, size(W_h, 1))
+        (time * batch, axis_length(W_h, 1))
     )
-    d_start = [d[-1].reshape((n_hidden, batch)).T for d in back[:n_states]]
+    d_start = [d[-1].reshape((n_hidden, batch)).T for d in back[:n_states]]  # (batch, n_hidden)
     d_captured = [d[-1] for d in back[n_states : n_states + len(one.totals)]]
     results = [d_zx[::-1], d_W_h, *d_start, *d_captured]
-    if truncate is not None:
+    if truncate_every is not None:
         results = [FirstDerivative()(d) for d in results]
     return results
 
@@ -391,17 +416,6 @@ def _differentiate(
     return list(derivatives)
 
 
-def size(v: TensorVariable, axis: int) -> Any:
-    """Length of an axis: a number where it is known, which mode JAX needs."""
-    known = v.type.shape[axis]
-    return v.shape[axis] if known is None else known
-
-
-def with_ones_of(old: TensorVariable, new: TensorVariable) -> TensorVariable:
-    """Tell `new` which sizes are known to be 1: scan wants the types of both states to be equal."""
-    ones = [axis for axis, size in enumerate(old.type.shape) if size == 1]
-    return pt.specify_broadcastable(new, *ones) if ones else new
-
-
 def _connected(gradient: Any) -> bool:
+    """Whether there is a gradient, not only the sign of PyTensor that there is none."""
     return not isinstance(gradient.type, DisconnectedType)

@@ -1,8 +1,15 @@
 """A cell's step, written for rows of numbers, and its gradient.
 
 A cell is written for arrays ``(batch, n_hidden)``. As long as its step is elementwise, it can as
-well be applied to rows of ``n_hidden * batch`` numbers, and `pytensor.grad` can differentiate it
-there: once, as a piece of algebra on placeholders, which `symrnn.kernels.recurrence` then uses at every step.
+well be applied to rows of ``n_hidden * batch`` numbers. `step_rows` calls the step once, on
+placeholders, and looks through the expressions that it returns: it writes them for rows,
+differentiates them with `pytensor.grad`, and chooses what the forward pass saves for the backward
+pass. `symrnn.kernels.recurrence` puts both into its loops. For ``h = tanh(z)`` the result is::
+
+    gates [[z0]], states [s0]    placeholders of the sum z and of the state before
+    new_states                   [tanh(z0)]
+    saved, saved_values          [saved0], [tanh(z0)]
+    d_states, d_gates            [d0], [[d0 * (1 - saved0**2)]]
 """
 
 from collections.abc import Callable, Sequence
@@ -30,34 +37,55 @@ class NotElementwiseError(Exception):
 
 
 class StepRows(NamedTuple):
-    """What a step does to rows, as expressions of placeholders, and its gradient."""
+    """A step on rows ``(n_hidden * batch,)``, and its gradient, as expressions of placeholders.
+
+    Placeholders are `gates`, `states`, `update_masks`, `captured`, `saved` and `d_states`.
+    """
 
     gates: list[list[TensorVariable]]
-    """The sums ``[z]``, or what comes from the input and from the state, ``[zx, zh]``."""
+    """The sums ``[z]``, or the parts that come from the input and the state, ``[zx, zh]``; of each
+    a row for every gate."""
     states: list[TensorVariable]
-    renewed: list[TensorVariable]
+    """The state before the step."""
+    update_masks: list[TensorVariable]
+    """Which entries of a state the step may change."""
     captured: list[TensorVariable]
+    """Arrays which the step uses without being given them, for example peephole weights. Boolean
+    ones come last: they have no gradient."""
     captured_values: list[TensorVariable]
-    """Arrays which the step uses without being given them, for example peephole weights; truth
-    values last, which have no gradient."""
+    """The arrays themselves."""
     new_states: list[TensorVariable]
+    """The state after the step."""
     saved: list[TensorVariable]
+    """What the backward pass needs of the forward pass, besides the states."""
     saved_values: list[TensorVariable]
-    """What is remembered for the way back."""
+    """What the forward pass saves for it."""
     d_states: list[TensorVariable]
+    """Gradients with respect to the state after the step."""
     d_gates: list[list[TensorVariable]]
+    """Gradients with respect to `gates`, given `d_states`."""
     d_old_states: list[TensorVariable]
+    """Gradients with respect to `states`."""
     d_captured: list[TensorVariable]
-    """Gradients with respect to gates, states and captured arrays, given `d_states`."""
+    """Gradients with respect to those of `captured` that are not boolean."""
 
 
 def step_rows(
-    step: Step, n_gates: Sequence[int], n_states: int, n_renewed: int, dtype: str
+    step: Step, n_gates: Sequence[int], n_states: int, n_masks: int, dtype: str
 ) -> StepRows:
-    """Try the step on matrices, write what it does for rows, and differentiate that.
+    """Call a step on matrices, write what it does for rows, and differentiate that.
 
-    `n_gates` has one number, of the sums ``z``, or two, of what comes from the input and from the
-    state. All is computed in `dtype`, constants and captured arrays too.
+    Parameters
+    ----------
+    step
+        ``step(gates, states, update_masks)`` returns the new states; `gates` is a list of tuples.
+    n_gates
+        How many gates: one number, for the sums ``z``, or two, for the parts that come from the
+        input and from the state.
+    n_states, n_masks
+        How many arrays the state has, and how many update masks there are.
+    dtype
+        In which all is computed, constants and captured arrays too.
 
     Raises
     ------
@@ -74,8 +102,8 @@ def step_rows(
     parts = zip(["zx", "zh"], n_gates, strict=False)
     gates = [[placeholder(f"{part}{k}") for k in range(n)] for part, n in parts]
     states = [placeholder(f"s{k}") for k in range(n_states)]
-    renewed = [placeholder(f"renewed{k}", "bool") for k in range(n_renewed)]
-    new = step([tuple(part) for part in gates], states, renewed)
+    update_masks = [placeholder(f"update_mask{k}", "bool") for k in range(n_masks)]
+    new = step([tuple(part) for part in gates], states, update_masks)
 
     row_of = _Rows(matrices, dtype)
     new_rows = [row_of(v) for v in new]
@@ -91,7 +119,7 @@ def step_rows(
     captured_rows = [row for _, row in captured]
     captured_numbers = [row for row in captured_rows if row.type.dtype == dtype]
 
-    # the gradient of sum(d_states * new_states) is what flows back through one step
+    # the gradient of sum(d_states * new_states) is what one step hands to the step before it
     d_states = [pt.tensor(f"d{k}", dtype=dtype, shape=(None,)) for k in range(n_states)]
     all_gates = [gate for part in gate_rows for gate in part]
     wrt = [*all_gates, *state_rows, *captured_numbers]
@@ -118,7 +146,7 @@ def step_rows(
     return StepRows(
         gates=gate_rows,
         states=state_rows,
-        renewed=[matrices[v] for v in renewed],
+        update_masks=[matrices[v] for v in update_masks],
         captured=captured_rows,
         captured_values=[v for v, _ in captured],
         new_states=new_rows,
@@ -132,7 +160,22 @@ def step_rows(
 
 
 class _Rows:
-    """Rewrites elementwise expressions of matrices ``(batch, n_hidden)`` for rows."""
+    """Rewrites elementwise expressions of matrices ``(batch, n_hidden)`` for rows.
+
+    Parameters
+    ----------
+    known
+        The row for each placeholder.
+    dtype
+        That of the results.
+
+    Attributes
+    ----------
+    captured
+        Pairs of an array that does not depend on the placeholders, and its row.
+    computed
+        All results of operations, in the order in which they are computed.
+    """
 
     def __init__(self, known: dict[Variable, TensorVariable], dtype: str) -> None:
         self.dtype = dtype
@@ -162,14 +205,20 @@ class _Rows:
         return row
 
     def _dtype(self, v: Variable) -> str:
-        """The dtype of a constant that does not make another one of the step's."""
+        """The dtype of a constant: its own, if that does not change the dtype of the step."""
         own = str(v.type.dtype)
         is_small = not own.startswith("float") and upcast(own, self.dtype) == self.dtype
         return own if is_small else self.dtype
 
 
 class _Simplified:
-    """Rewrites expressions of rows: each is computed once, without what only tells a length."""
+    """Rewrites expressions of rows so that each is computed once, and none only tells a length.
+
+    Parameters
+    ----------
+    computed
+        Expressions of the forward pass, which the gradient uses too.
+    """
 
     def __init__(self, computed: Sequence[TensorVariable]) -> None:
         self.known: dict[Variable, Variable] = {v: v for v in computed}

@@ -4,7 +4,7 @@ import pytensor.tensor as pt
 import pytest
 from pytensor.compile.mode import Mode, get_mode
 
-from symrnn.kernels.scatter_add import AddRows
+from symrnn.kernels.scatter_add import ScatterAdd
 
 RNG = np.random.default_rng(1)
 W0, ROWS, IDS = RNG.normal(size=(5, 3)), RNG.normal(size=(4, 3)), np.array([2, 0, 2, -1])
@@ -17,7 +17,7 @@ def function(graph, inputs, mode):
 
 
 def uses_it(f):
-    return any(isinstance(node.op, AddRows) for node in f.maker.fgraph.toposort())
+    return any(isinstance(node.op, ScatterAdd) for node in f.maker.fgraph.toposort())
 
 
 @pytest.mark.parametrize("mode", ["FAST_COMPILE", LIKE_NUMBA])

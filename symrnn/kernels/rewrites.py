@@ -1,0 +1,40 @@
+"""The rewrites of this room, and when PyTensor applies them to the graph that it compiles.
+
+PyTensor's database of rewrites is one for the whole process. A rewrite in it has a position, and
+tags that say in which modes it takes part: the lower the position, the earlier.
+"""
+
+from typing import Any
+
+from pytensor.compile.mode import optdb
+from pytensor.graph.rewriting.basic import dfs_rewriter
+
+from symrnn.kernels.fusion import row_loop
+from symrnn.kernels.products import product_of_transposed
+from symrnn.kernels.recurrence import recurrence_to_scan, remove_first_derivative
+from symrnn.kernels.scatter_add import scatter_add
+from symrnn.kernels.shapes import refuse_unknown_shape
+
+EVERY_MODE = ("fast_run", "fast_compile")
+REWRITES: dict[str, tuple[float, tuple[Any, ...], tuple[str, ...]]] = {
+    "symrnn_refuse_unknown_shape": (-0.04, (refuse_unknown_shape,), ("jax",)),
+    # before -0.02, from where on the steps of scans are rewritten too
+    "symrnn_recurrence": (-0.03, (recurrence_to_scan, remove_first_derivative), EVERY_MODE),
+    # before -0.01, where every mode inlines what is left of `Fused`
+    "symrnn_fusion": (-0.02, (row_loop,), ("numba",)),
+    # after all rewrites that know PyTensor's products, before inputs are overwritten
+    "symrnn_products": (48.5, (product_of_transposed,), ("numba",)),
+    # after the choice of what is changed in place
+    "symrnn_scatter_add": (90, (scatter_add,), ("numba",)),
+}
+"""Name: position, node rewriters, and tags."""
+
+
+def register() -> None:
+    """Tell PyTensor of the rewrites; the second call does nothing.
+
+    `symrnn.nn` calls it, so it has happened before any net can be built.
+    """
+    for name, (position, rewriters, tags) in REWRITES.items():
+        if name not in optdb:
+            optdb.register(name, dfs_rewriter(*rewriters), *tags, position=position)

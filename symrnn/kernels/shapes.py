@@ -1,0 +1,51 @@
+"""A check of a sequence's shape, and what mode JAX says where it cannot make it.
+
+JAX compiles for arrays of known shapes. Where a graph leaves them open, its errors are about slices
+in the midst of a scan; ours is about the layer's input.
+"""
+
+from typing import Any
+
+from pytensor.graph.basic import Apply, Variable
+from pytensor.graph.op import Op
+from pytensor.graph.rewriting.basic import node_rewriter
+from pytensor.raise_op import CheckAndRaise
+
+
+class InputFits(CheckAndRaise):
+    """The check of a recurrent layer's input when the function is called.
+
+    Parameters
+    ----------
+    message
+        Text of the ValueError.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(ValueError, message)
+
+
+class OfUnknownShape(Op):
+    """Takes the place of `InputFits` in mode JAX if sizes are not known: there it cannot run."""
+
+    def __str__(self) -> str:
+        return (
+            "a recurrent layer on an input of unknown shape: mode JAX needs to know it, "
+            "x = pt.tensor('x', shape=(time, batch, features)); mode NUMBA does not"
+        )
+
+    def make_node(self, x: Variable) -> Apply[Any]:
+        """Node with an output like `x`."""
+        return Apply(self, [x], [x.type()])
+
+    def perform(self, *args: Any) -> None:
+        """Not available."""
+        raise NotImplementedError(str(self))
+
+
+@node_rewriter([InputFits])
+def refuse_unknown_shape(fgraph: Any, node: Apply[Any]) -> Any:
+    """Leave an operation whose name says what is wrong: JAX reports what it does not know."""
+    if None not in node.inputs[0].type.shape:
+        return False
+    return [OfUnknownShape()(node.inputs[0])]

@@ -1,0 +1,3 @@
+from symrnn.kernels import rewrites
+
+rewrites.register()
