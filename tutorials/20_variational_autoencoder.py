@@ -357,7 +357,8 @@ def draw_sentences(run: dict[str, Any], n: int) -> Any:
 # use, about half of the sentences are read from it (0.53), and the bound is hardly lower, -2.93.
 # With word dropout KL is as large as it must be to tell 18 sentences apart (log 18 = 2.89), and
 # 0.97 are right; for this the bound is lower, -3.17. Word dropout alone does it here, with
-# annealing it is 0.99. So the better bound is not the better z: who wants z to mean something has to see to it.
+# annealing it is 0.99. So the better bound is not the better z: who wants z to mean something
+# has to see to it.
 #
 # 20_sentences.png shows what is read, greedily, from each point of the plane of "both". Sentences
 # about one subject, which share words or their order, lie side by side.

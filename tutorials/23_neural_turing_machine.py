@@ -39,7 +39,8 @@ import pytensor.tensor as pt
 
 from symrnn import plots
 from symrnn.compiling.modes import QUICK
-from symrnn.models.ntm import NeuralTuringMachine, Orders, answer_loss
+from symrnn.models.ntm.heads import HeadParameters
+from symrnn.models.ntm.model import NeuralTuringMachine, answer_loss
 from symrnn.nn.cells import LSTMCell
 from symrnn.nn.layers import Dense
 from symrnn.nn.recurrent import unroll
@@ -70,7 +71,7 @@ TINY = 1e-6
 #   time.
 #
 # The cell below does these in NumPy for a memory of six slots: find the slot whose content is the
-# key, then go one on. `NeuralTuringMachine.address` is the same, for all heads of a batch.
+# key, then go one on. `Heads.address` of the library is the same, for all heads of a batch.
 
 
 # %%
@@ -104,10 +105,12 @@ def addressing(seed: int) -> dict[str, Array]:
     found = stages(M, w, k, beta, g, s, gamma)
     for name, weighting in found.items():
         print(f"  {name:<10}" + "".join(f"{share:7.3f}" for share in weighting))
-    machine = NeuralTuringMachine(1, 1, 1, rng, n_slots=6, width=8)
+    machine = NeuralTuringMachine(1, 1, 1, rng=rng, n_slots=6, width=8)
     numbers = {"k": k, "beta": [beta], "g": [g], "s": s, "gamma": [gamma], "e": k, "a": k}
-    orders = Orders(**{n: pt.as_tensor_variable(np.array([[v]])) for n, v in numbers.items()})
-    library = machine.address(orders, w[None, None], pt.as_tensor_variable(M[None]))
+    parameters = HeadParameters(
+        **{n: pt.as_tensor_variable(np.array([[v]])) for n, v in numbers.items()}
+    )
+    library = machine.heads.address(parameters, w[None, None], pt.as_tensor_variable(M[None]))
     difference = abs(library.eval(mode=QUICK)[0, 0] - found["sharpened"]).max()
     print(f"  the library's differs by {difference:.0e}")
     assert difference < 1e-12, difference
@@ -267,7 +270,7 @@ def make(name: str, plan: Plan, seed: int, mode: Any) -> Learner:
     x, t = pt.tensor3("x"), pt.tensor3("t")
     if name == "machine":
         net: Any = NeuralTuringMachine(
-            n, n, plan.n_hidden, rng, n_slots=plan.n_slots, width=plan.width
+            n, n, plan.n_hidden, rng=rng, n_slots=plan.n_slots, width=plan.width
         )
         trace = net.run(x)
         outputs = [trace.logits, trace.write[:, :, 0], trace.read[:, :, 0]]

@@ -6,9 +6,8 @@ from pytensor.gradient import verify_grad
 from pytensor.graph.replace import graph_replace
 
 from symrnn.compiling.modes import QUICK
-from symrnn.models.ntm import NeuralTuringMachine, answer_loss, wrong_bits
+from symrnn.models.ntm.model import NeuralTuringMachine, answer_loss, wrong_bits
 from symrnn.nn.cells import ElmanCell, GRUCell, LSTMCell
-from symrnn.nn.random import Noise
 from symrnn.nn.wrappers import Zoneout
 
 N_SLOTS, WIDTH, N_HIDDEN = 5, 3, 4
@@ -28,14 +27,16 @@ def softmax(z):
 
 def machine(n_heads=1, cell=LSTMCell, **options):
     rng = np.random.default_rng(1)
-    made = NeuralTuringMachine(2, 2, N_HIDDEN, rng, N_SLOTS, WIDTH, n_heads, cell, **options)
+    made = NeuralTuringMachine(
+        2, 2, N_HIDDEN, rng=rng, n_slots=N_SLOTS, width=WIDTH, n_heads=n_heads, cell=cell, **options
+    )
     made.heads.W.set_value(2 * made.heads.W.get_value())  # heads that do something
     return made
 
 
 def by_loops(net, x, n_slots=N_SLOTS):
     """One sequence, (time, features), head after head and slot after slot."""
-    (W_x, W_h, b), n_heads = [p.get_value() for p in net.controller.params], net.n_heads
+    (W_x, W_h, b), n_heads = [p.get_value() for p in net.controller.params], net.heads.n_heads
     W_heads, b_heads, W, b_out = (p.get_value() for p in [*net.heads.params, *net.output.params])
     M = np.full((n_slots, WIDTH), net.blank)
     w = np.zeros((2 * n_heads, n_slots))
@@ -63,7 +64,7 @@ def by_loops(net, x, n_slots=N_SLOTS):
             w_g = sigmoid(g) * w_c + (1 - sigmoid(g)) * w[j]
             w_s = np.zeros(n_slots)
             for slot in range(n_slots):
-                for by, share in zip(net.shifts, s, strict=True):
+                for by, share in zip(net.heads.shifts, s, strict=True):
                     w_s[slot] += share * w_g[(slot - by) % n_slots]
             power = (w_s + 1e-6) ** (1 + softplus(gamma))
             w[j] = power / power.sum()
@@ -80,8 +81,8 @@ def by_loops(net, x, n_slots=N_SLOTS):
 
 def traced(net, x, n_slots=None):
     variable = pt.dtensor3("x")
-    trace = net.run(variable, n_slots)
-    outputs = [trace.logits, trace.write, trace.read, trace.M, *trace.orders]
+    trace = net.run(variable, n_slots=n_slots)
+    outputs = [trace.logits, trace.write, trace.read, trace.M, *trace.parameters]
     return pytensor.function([variable], outputs, mode=QUICK)(x)
 
 
@@ -97,7 +98,7 @@ def test_the_scan_is_a_plain_loop(n_heads, cell):
         np.testing.assert_allclose(M[-1, j], memory, rtol=0, atol=1e-12)
 
 
-def test_the_number_of_slots_is_no_matter_of_the_weights():
+def test_no_weight_depends_on_the_number_of_slots():
     net, x = machine(), np.random.default_rng(2).normal(size=(4, 1, 2))
     expected, _, memory = by_loops(net, x[:, 0], n_slots=9)
     logits = traced(net, x, n_slots=9)[0]
@@ -107,7 +108,7 @@ def test_the_number_of_slots_is_no_matter_of_the_weights():
 
 def test_the_gradient_is_that_of_finite_differences():
     rng = np.random.default_rng(3)
-    net = NeuralTuringMachine(2, 1, 2, rng, n_slots=3, width=2)
+    net = NeuralTuringMachine(2, 1, 2, rng=rng, n_slots=3, width=2)
     x, t = rng.normal(size=(3, 1, 2)), rng.integers(2, size=(2, 1, 1)).astype(float)
 
     def loss(*weights):
@@ -116,7 +117,7 @@ def test_the_gradient_is_that_of_finite_differences():
     verify_grad(loss, [p.get_value() for p in net.params], rng=rng, mode=QUICK)
 
 
-def test_weightings_and_orders_keep_to_their_ranges():
+def test_weightings_and_head_parameters_keep_to_their_ranges():
     net, x = machine(2), 3 * np.random.default_rng(4).normal(size=(8, 2, 2))
     _, write, read, M, k, beta, g, s, gamma, e, a = traced(net, x)
     assert write.shape == read.shape == (8, 2, 2, N_SLOTS)
@@ -132,15 +133,15 @@ def test_weightings_and_orders_keep_to_their_ranges():
         assert ((share > 0) & (share < 1)).all()
 
 
-def told(net, **wanted):
-    """Let the heads of a machine get the same orders at all steps, by their biases."""
+def with_head_parameters(net, **wanted):
+    """Give the heads of a machine the same parameters at all steps, by their biases."""
     n = WIDTH + 6
     z = np.zeros(2 * n + 2 * WIDTH)
-    places = {"beta": WIDTH, "g": WIDTH + 1, "s": slice(WIDTH + 2, n - 1), "gamma": n - 1}
+    positions = {"beta": WIDTH, "g": WIDTH + 1, "s": slice(WIDTH + 2, n - 1), "gamma": n - 1}
     for j in (0, 1):
         for name, value in wanted.items():
-            if name in places:
-                z[j * n : (j + 1) * n][places[name]] = value
+            if name in positions:
+                z[j * n : (j + 1) * n][positions[name]] = value
     z[2 * n : 2 * n + WIDTH], z[2 * n + WIDTH :] = wanted.get("e", 0), wanted.get("a", 0)
     net.heads.W.set_value(0 * net.heads.W.get_value())
     net.heads.b.set_value(z)
@@ -148,7 +149,7 @@ def told(net, **wanted):
 
 
 def test_heads_that_stay_and_shift_go_round_the_memory():
-    net = told(machine(), g=-30, s=[-30, -30, 30], gamma=20)
+    net = with_head_parameters(machine(), g=-30, s=[-30, -30, 30], gamma=20)
     _, write, read, *_ = traced(net, np.zeros((7, 1, 2)))
     assert write[:, 0, 0].argmax(axis=1).tolist() == [1, 2, 3, 4, 0, 1, 2]
     np.testing.assert_allclose(write, read)
@@ -156,7 +157,7 @@ def test_heads_that_stay_and_shift_go_round_the_memory():
 
 
 def test_what_is_written_is_there_and_erased_before():
-    net = told(machine(), g=-30, s=[-30, 30, -30], gamma=20, e=30, a=[30, -30, 30])
+    net = with_head_parameters(machine(), g=-30, s=[-30, 30, -30], gamma=20, e=30, a=[30, -30, 30])
     M = traced(net, np.zeros((3, 1, 2)))[3]
     np.testing.assert_allclose(M[-1, 0, 0], [1, -1, 1], atol=1e-4)
     np.testing.assert_allclose(M[-1, 0, 1:], 0, atol=1e-4)
@@ -165,12 +166,12 @@ def test_what_is_written_is_there_and_erased_before():
 def test_a_strong_key_finds_what_was_written():
     net = machine()
     M = np.random.default_rng(5).normal(size=(1, N_SLOTS, WIDTH))
-    orders = net.orders(pt.as_tensor_variable(np.zeros((1, 2 * (WIDTH + 6) + 2 * WIDTH))))
-    orders = orders._replace(
+    z = pt.as_tensor_variable(np.zeros((1, 2 * (WIDTH + 6) + 2 * WIDTH)))
+    parameters = net.heads.parameters_of(z)._replace(
         k=pt.as_tensor_variable(M[:, [3, 1]]), beta=200.0, g=1.0, gamma=1.0,
         s=pt.as_tensor_variable(np.array([[[0.0, 1, 0], [1.0, 0, 0]]])),
     )  # fmt: skip
-    w = net.address(orders, pt.zeros((1, 2, N_SLOTS)), pt.as_tensor_variable(M))
+    w = net.heads.address(parameters, pt.zeros((1, 2, N_SLOTS)), pt.as_tensor_variable(M))
     assert w.eval(mode=QUICK)[0].argmax(axis=1).tolist() == [3, 0]  # the second goes one back
 
 
@@ -197,18 +198,18 @@ def test_the_compiled_test_and_trace_are_those_of_the_graph():
     net, rng = machine(), np.random.default_rng(2)
     x, t = rng.normal(size=(5, 3, 2)), rng.integers(2, size=(2, 3, 2)).astype(float)
     logits, write, read, M, *_ = traced(net, x, 4)
-    loss, wrong = net.compile_test(QUICK, n_slots=4)(x, t)
+    loss, wrong = net.compile_test(n_slots=4)(x, t)
     p = 1 / (1 + np.exp(-logits[-2:]))
     assert loss == pytest.approx(-np.log(np.where(t, p, 1 - p)).mean(), rel=1e-12)
     assert wrong == np.mean((p > 0.5) != t)
-    said, *rest = net.compile_trace(QUICK, n_slots=4)(x)
-    np.testing.assert_allclose(said[-2:], p, rtol=1e-12)
+    found_p, *rest = net.compile_trace(n_slots=4)(x)
+    np.testing.assert_allclose(found_p[-2:], p, rtol=1e-12)
     r = np.einsum("tbhs,tbsw->tbhw", read, M)
     for found, expected in zip(rest, (write, read, r, M), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
-def test_a_logit_that_is_no_number_is_wrong():
+def test_a_logit_that_is_nan_is_wrong():
     logits, t = np.full((3, 1, 2), np.nan), np.array([[[0.0, 1.0]]])
     assert wrong_bits(logits, t).eval(mode=QUICK) == 1
 
@@ -217,20 +218,20 @@ def test_what_does_not_fit_is_refused():
     rng = np.random.default_rng(1)
     z, t = np.zeros((5, 2, 2)), np.zeros((2, 2, 2))
     for call, message in (
-        (lambda: NeuralTuringMachine(2, 2, 4, rng, n_slots=0), "n_slots is 0"),
-        (lambda: NeuralTuringMachine(2, 2, 4, rng, n_heads=0), "n_heads is 0"),
-        (lambda: NeuralTuringMachine(2, 2, 4, rng, shifts=()), "shifts is ()"),
-        (lambda: NeuralTuringMachine(2, 2, 4, rng, shifts=(1, 1)), "shifts is .1, 1."),
-        (lambda: NeuralTuringMachine(2, 2, 4, rng, shifts=(0.5, 1)), "shifts is .0.5, 1."),
-        (lambda: NeuralTuringMachine(2, 2, 4, rng, blank=np.nan), "blank is nan"),
-        (lambda: NeuralTuringMachine(2, 2, 4, rng, cell=GRUCell), "GRUCell cannot be"),
+        (lambda: NeuralTuringMachine(2, 2, 4, rng=rng, n_slots=0), "n_slots is 0"),
+        (lambda: NeuralTuringMachine(2, 2, 4, rng=rng, n_heads=0), "n_heads is 0"),
+        (lambda: NeuralTuringMachine(2, 2, 4, rng=rng, shifts=()), "shifts is ()"),
+        (lambda: NeuralTuringMachine(2, 2, 4, rng=rng, shifts=(1, 1)), "shifts is .1, 1."),
+        (lambda: NeuralTuringMachine(2, 2, 4, rng=rng, shifts=(0.5, 1)), "shifts is .0.5, 1."),
+        (lambda: NeuralTuringMachine(2, 2, 4, rng=rng, blank=np.nan), "blank is nan"),
+        (lambda: NeuralTuringMachine(2, 2, 4, rng=rng, cell=GRUCell), "GRUCell cannot be"),
         (
             lambda: NeuralTuringMachine(
                 2,
                 2,
                 4,
-                rng,
-                cell=lambda *a, **k: Zoneout(LSTMCell(*a, **k), {"h": 0.1}, rng=Noise(rng)),
+                rng=rng,
+                cell=lambda *a, **k: Zoneout(LSTMCell(*a, **k), {"h": 0.1}, rng=rng),
             ),
             "Zoneout cannot be the controller",
         ),

@@ -277,9 +277,7 @@ def test_word_dropout_shows_the_decoder_another_token_in_training_alone():
     h = np.tanh(d @ w["decoder.first.W"] + w["decoder.first.b"])
     for t, before in enumerate((4, 5, 5, 5)):  # start, and then what stands for no other
         e = np.broadcast_to(w["embedding.W"][before], (3, 3))
-        h = elman(
-            w, "decoder.cell", np.concatenate([e, d], 1), h
-        )
+        h = elman(w, "decoder.cell", np.concatenate([e, d], 1), h)
         expected = h @ w["decoder.output.W"] + w["decoder.output.b"]
         np.testing.assert_allclose(shown[t], expected, atol=1e-12)
 
@@ -339,7 +337,7 @@ def test_what_does_not_fit_is_refused():
         with pytest.raises(ValueError, match=message):
             make()
     decoder = sequence_model().decoder
-    with pytest.raises(TypeError, match="eos is 1.0, but must be a token id"):
+    with pytest.raises(TypeError, match=r"eos is 1\.0, but must be a token id"):
         SequenceGenerator(decoder, eos=1.0)
     for eos, banned, message in (
         (None, [], "eos is None.* a vocabulary with <eos>"),

@@ -1,0 +1,1 @@
+"""The neural Turing machine: its heads, and the machine."""
