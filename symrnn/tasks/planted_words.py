@@ -16,8 +16,7 @@ from numpy.random import Generator
 
 from symrnn._validate import check_rng, check_sizes
 from symrnn.text.tokens import EOS
-
-Question = tuple[str, str, str, str]
+from symrnn.text.word_vector_files import Question
 
 
 class WordClass(NamedTuple):

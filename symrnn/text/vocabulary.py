@@ -1,4 +1,4 @@
-"""A vocabulary: the tokens that a model knows, and their numbers."""
+"""Vocabularies: the tokens that a model knows, and their token ids."""
 
 import difflib
 import json
@@ -20,49 +20,42 @@ FORMAT = "symrnn vocabulary 1"
 
 
 class UnknownTokenError(ValueError):
-    """A token that is not in a vocabulary, which has no ``<unk>`` to stand for it.
+    """A token that is not in a vocabulary without ``<unk>``.
 
     Attributes
     ----------
     token : str
         The token.
-    place : int
+    position : int
         Which of the tokens it is, counted from 0.
     """
 
-    def __init__(self, token: str, place: int, message: str) -> None:
+    def __init__(self, token: str, position: int, message: str) -> None:
         super().__init__(message)
-        self.token, self.place = token, place
+        self.token, self.position = token, position
 
 
 class Vocabulary:
-    """Tokens and their numbers, from 0.
+    """Tokens and their token ids, from 0.
 
     Parameters
     ----------
     tokens
-        All tokens, in the order of their numbers, each once. ``<unk>`` and ``<eos>`` among them
-        are special: the first stands for all that are not there, the second ends a sentence.
+        All tokens in the order of their ids, each once. ``<unk>`` and ``<eos>`` among them are
+        special: the first stands for all unknown tokens, the second ends a sentence.
     counts
         How often each occurs. Default: not known, 0.
 
     Attributes
     ----------
     tokens : tuple of str
-        All tokens, in order.
+        All tokens, in the order of their ids.
     counts : array of shape (tokens,)
         How often each occurred, int64.
     unk, eos : int or None
-        The number of ``<unk>`` and of ``<eos>``, if there are such tokens.
+        Token ids of ``<unk>`` and ``<eos>``, if there are such tokens.
     dtype : numpy.dtype
-        The smallest unsigned integer type that holds all numbers.
-
-    Raises
-    ------
-    TypeError
-        If a token is no string, or a count no whole number.
-    ValueError
-        If there is no token, one is there twice or empty, or the counts do not fit.
+        The smallest unsigned integer type that holds all ids.
 
     Examples
     --------
@@ -84,7 +77,7 @@ class Vocabulary:
 
     def __init__(self, tokens: Iterable[str], *, counts: ArrayLike | None = None) -> None:
         self.tokens = tuple(tokens)
-        self._ids = _numbered(self.tokens)
+        self._ids = _ids_of(self.tokens)
         given = np.zeros(len(self.tokens), np.int64) if counts is None else np.asarray(counts)
         if given.dtype.kind not in "iu":
             raise TypeError(f"the counts are {given.dtype}, but must be whole numbers")
@@ -107,30 +100,22 @@ class Vocabulary:
         min_count: int = 1,
         specials: Sequence[str] = (UNK,),
     ) -> "Vocabulary":
-        """Make the vocabulary of a text: special tokens, then the most frequent first.
+        """Build the vocabulary of a text: special tokens first, then the most frequent.
 
-        Tokens that occur equally often are in alphabetical order. What is left out counts as
+        Tokens that occur equally often are in alphabetical order. Those left out count as
         ``<unk>``.
 
         Parameters
         ----------
         tokens
-            All tokens of the text, or how often each occurs, as `count_tokens` says.
+            All tokens of the text, or how often each occurs, as `count_tokens` returns it.
         max_size
-            The size at most, special tokens included. Default: no limit.
+            The largest size, special tokens included. Default: no limit.
         min_count
-            How often a token must occur not to be left out.
+            How often a token must occur to be kept.
         specials
-            Tokens that shall be there in any case, first: ``("<unk>",)``, ``("<unk>", "<eos>")``
-            or, if no other token will ever be encoded, ``()``.
-
-        Raises
-        ------
-        TypeError
-            If `specials` is a string.
-        ValueError
-            If there are no tokens; if a limit is too small, or leaves tokens out though there is
-            no ``<unk>`` for them.
+            Tokens that are there in any case, first: ``("<unk>",)``, ``("<unk>", "<eos>")`` or, if
+            no other token will ever be encoded, ``()``. Without ``<unk>`` no token may be left out.
 
         Examples
         --------
@@ -148,7 +133,7 @@ class Vocabulary:
         counts = Counter(tokens)
         total = counts.total()
         if not total:
-            raise ValueError("there are no tokens to make a vocabulary of: is the text empty?")
+            raise ValueError("there are no tokens to build a vocabulary from: is the text empty?")
         first = {token: counts.pop(token, 0) for token in specials}
         frequent = [(token, n) for token, n in counts.items() if n >= min_count]
         frequent.sort(key=lambda pair: (-pair[1], pair[0]))
@@ -163,34 +148,32 @@ class Vocabulary:
         return cls(kept, counts=list(kept.values()))
 
     def encode(self, tokens: Iterable[str], *, first: int = 0) -> NDArray[np.int64]:
-        """Return the numbers of tokens.
+        """Return token ids.
 
         Parameters
         ----------
         tokens
-            Any tokens; those which are not in the vocabulary become ``<unk>``. A string is encoded
-            character by character, which is fast; words must have been made of it before.
+            Any tokens; those not in the vocabulary become ``<unk>``. A string is encoded character
+            by character, which is fast; a vocabulary of words takes a list of words.
         first
-            The place of the first token, for the error's message.
+            Position of the first token, for the message of the error.
 
         Returns
         -------
         array of shape (tokens,)
-            Numbers, int64.
+            Token ids, int64.
 
         Raises
         ------
         UnknownTokenError
-            If a token is unknown and there is no ``<unk>``. It names the token, its place, and
-            those of the vocabulary that are spelt most like it.
-        TypeError
-            If something is no token, or a string is given to a vocabulary of words.
+            If a token is unknown and there is no ``<unk>``. It names the token, its position, and
+            the tokens of the vocabulary with a similar spelling.
         """
         ids: NDArray[np.int64]
         if isinstance(tokens, str):
             if self._table is None:
                 raise TypeError(
-                    "a string was given to a vocabulary of words: cut it into tokens first, "
+                    "a string was given to a vocabulary of words: tokenize it first, "
                     "vocabulary.encode(words.tokenize(text)) with words = Words()"
                 )
             codes = np.frombuffer(tokens.encode("utf-32-le", "surrogatepass"), "<u4")
@@ -198,42 +181,38 @@ class Vocabulary:
         else:
             tokens = list(tokens)
             unknown = -1 if self.unk is None else self.unk
-            numbers = map(self._ids.get, tokens, repeat(unknown))
-            ids = np.fromiter(numbers, np.int64, len(tokens))
-            for place in np.flatnonzero(ids == unknown).tolist():
-                if not isinstance(tokens[place], str):
-                    raise TypeError(
-                        f"token {first + place} is {tokens[place]!r}, but must be a string"
-                    )
+            found = map(self._ids.get, tokens, repeat(unknown))
+            ids = np.fromiter(found, np.int64, len(tokens))
+            for k in np.flatnonzero(ids == unknown).tolist():
+                if not isinstance(tokens[k], str):
+                    raise TypeError(f"token {first + k} is {tokens[k]!r}, but must be a string")
         if self.unk is None and ids.size and ids.min() < 0:
-            place = int(ids.argmin())
-            raise self._unknown(tokens[place], first + place)
+            k = int(ids.argmin())
+            raise self._unknown(tokens[k], first + k)
         return ids
 
     def decode(self, ids: ArrayLike) -> list[str]:
-        """Return the tokens that have these numbers.
+        """Return the tokens of token ids, an array of whole numbers of shape ``(tokens,)``.
 
         Raises
         ------
-        TypeError
-            If they are no whole numbers.
         ValueError
-            If there is more than one axis, or no token has such a number.
+            If a token id is not in this vocabulary.
         """
-        numbers = np.asarray(ids)
-        if numbers.size and numbers.dtype.kind not in "iu":
-            raise TypeError(f"the numbers of tokens are {numbers.dtype}, but must be whole numbers")
-        if numbers.ndim != 1:
+        array = np.asarray(ids)
+        if array.size and array.dtype.kind not in "iu":
+            raise TypeError(f"the token ids are {array.dtype}, but must be whole numbers")
+        if array.ndim != 1:
             raise ValueError(
-                f"the numbers of tokens have shape {numbers.shape}, but must have one axis: "
-                "a column of (time, batch) is ids[:, 0]"
+                f"the token ids have shape {array.shape}, but must have one axis: a column of "
+                "(time, batch) is ids[:, 0]"
             )
-        if numbers.size and not 0 <= numbers.min() <= numbers.max() < len(self):
+        if array.size and not 0 <= array.min() <= array.max() < len(self):
             raise ValueError(
-                f"the numbers of tokens are from {numbers.min()} to {numbers.max()}, but this "
-                f"vocabulary has 0 to {len(self) - 1}: is it that of another model?"
+                f"the token ids are from {array.min()} to {array.max()}, but this vocabulary has 0 "
+                f"to {len(self) - 1}: does it belong to another model?"
             )
-        return [self.tokens[i] for i in numbers.tolist()]
+        return [self.tokens[i] for i in array.tolist()]
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -245,11 +224,11 @@ class Vocabulary:
         return token in self._ids
 
     def __getitem__(self, token: str) -> int:
-        """Return the number of one token, as `encode` does."""
+        """Return the token id of one token, as `encode` does."""
         return int(self.encode([token])[0])
 
     def __eq__(self, other: object) -> bool:
-        """Whether both give the same tokens the same numbers."""
+        """Whether both give the same tokens the same ids."""
         return isinstance(other, Vocabulary) and self.tokens == other.tokens
 
     def __hash__(self) -> int:
@@ -260,7 +239,7 @@ class Vocabulary:
         return f"<Vocabulary of {len(self)} tokens: {shown}>"
 
     def to_json(self) -> str:
-        """Return all that makes the vocabulary, for `from_json`."""
+        """Return tokens and counts as JSON, for `from_json`."""
         return json.dumps(
             {"format": FORMAT, "tokens": self.tokens, "counts": self.counts.tolist()}, indent=0
         )
@@ -272,12 +251,12 @@ class Vocabulary:
         Raises
         ------
         ValueError
-            If it is cut off, altered, or something else; the message begins with `source`.
+            If it is damaged or something else; the message begins with `source`.
         """
         try:
             content = json.loads(text)
         except ValueError as error:
-            raise ValueError(f"{source} is no JSON, or cut off: {error}") from error
+            raise ValueError(f"{source} is not JSON, or cut off: {error}") from error
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise ValueError(f"{source} is not of the format {FORMAT!r}")
         tokens, counts = content.get("tokens"), content.get("counts")
@@ -286,10 +265,10 @@ class Vocabulary:
         try:
             return cls(tokens, counts=np.array(counts))
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{source} holds no vocabulary: {error}") from error
+            raise ValueError(f"{source} does not hold a vocabulary: {error}") from error
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the vocabulary as a JSON file, whole or not at all."""
+        """Write the vocabulary to a JSON file, atomically."""
         with replacing(Path(path)) as stream:
             stream.write(self.to_json().encode())
 
@@ -302,16 +281,16 @@ class Vocabulary:
         OSError
             If there is no such file.
         ValueError
-            If it is damaged, or something else.
+            If it is damaged or something else.
         """
         try:
             text = Path(path).read_text("utf-8")
         except UnicodeDecodeError as error:
-            raise ValueError(f"{path} is no JSON: {error}") from error
+            raise ValueError(f"{path} is not JSON: {error}") from error
         return cls.from_json(text, source=str(path))
 
     def _code_points(self) -> NDArray[np.int64] | None:
-        """Return each code point's number, and last that of all others; None if these are words."""
+        """Return the id of each code point, and last that of all others; None for words."""
         codes = {ord(t): i for t, i in self._ids.items() if len(t) == 1}
         if not codes or len(codes) < len(self._ids.keys() - {UNK, EOS}):
             return None
@@ -319,17 +298,16 @@ class Vocabulary:
         table[list(codes)] = list(codes.values())
         return table
 
-    def _unknown(self, token: str, place: int) -> UnknownTokenError:
+    def _unknown(self, token: str, position: int) -> UnknownTokenError:
         if len(token) == 1:
             code = f"U+{ord(token):04X} {unicodedata.name(token, '')}".strip()
-            said = f"token {place} is the character {token!r} ({code})"
+            said = f"token {position} is the character {token!r} ({code})"
         else:
-            said = f"token {place} is {token!r}"
-        near = difflib.get_close_matches(token, self.tokens) if len(token) > 1 else []
-        like = f" Spelt most like it: {', '.join(map(repr, near))}." if near else ""
+            said = f"token {position} is {token!r}"
+        like = similar_spelling(token, self.tokens) if len(token) > 1 else ""
         error = UnknownTokenError(
             token,
-            place,
+            position,
             f"{said}, which is not among the {len(self)} of the vocabulary, and there is no "
             f"{UNK} to stand for it.{like}",
         )
@@ -340,7 +318,13 @@ class Vocabulary:
         return error
 
 
-def _numbered(tokens: Sequence[Any]) -> dict[str, int]:
+def similar_spelling(token: str, tokens: Sequence[str]) -> str:
+    """Return a sentence that names the tokens with the most similar spelling, or nothing."""
+    near = difflib.get_close_matches(token, tokens)
+    return f" Similar spelling: {', '.join(map(repr, near))}." if near else ""
+
+
+def _ids_of(tokens: Sequence[Any]) -> dict[str, int]:
     if not tokens:
         raise ValueError("a vocabulary needs at least one token")
     ids: dict[str, int] = {}

@@ -1,6 +1,6 @@
-"""Words and their vectors: neighbours, analogies, comparison with people, files.
+"""Words and their vectors: neighbours, analogies, comparison with human judgements.
 
-From a text to vectors (here a tiny one; `symrnn.text` tells how files become tokens):
+From a text to vectors (here a tiny one; `symrnn.text` shows how files become tokens):
 
 >>> from symrnn.models.word2vec import SkipGram
 >>> from symrnn.text import Vocabulary
@@ -19,42 +19,39 @@ From a text to vectors (here a tiny one; `symrnn.text` tells how files become to
 ('dog', 'bus')
 """
 
-import difflib
-import math
 import os
-import re
-from codecs import BOM_UTF8
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from symrnn._files import replacing
 from symrnn._validate import check_sizes
 from symrnn.text.counting import unit_rows
-from symrnn.text.vocabulary import UnknownTokenError
-
-Question = tuple[str, str, str, str]
-"""``(a, b, c, d)``: a is to b as c is to d."""
+from symrnn.text.vocabulary import UnknownTokenError, similar_spelling
+from symrnn.text.word_vector_files import (
+    Question,
+    read_similarities,
+    read_vectors,
+    write_vectors,
+)
 
 BLOCK = 256  # questions that are answered at a time
-COMPARED = 10_000  # words whose spelling is compared with that of an unknown one
+COMPARED = 10_000  # words whose spelling is compared with that of an unknown word
 
 
 class Correlation(NamedTuple):
-    """How far vectors agree with human judgements; see `WordVectors.correlation`."""
+    """How well vectors agree with human judgements; see `WordVectors.correlation`."""
 
     rho: float
     """Spearman's rank correlation, from -1 to 1."""
     p_value: float
-    """How probable one as far from 0 would be by chance."""
+    """Probability of a correlation at least as far from 0 by chance."""
     n_pairs: int
     """How many pairs were compared."""
     missing: list[tuple[str, str]]
-    """The pairs that were left out, for a word of them has no vector."""
+    """The pairs that were left out because a word has no vector."""
 
 
 class WordVectors:
@@ -65,7 +62,7 @@ class WordVectors:
     words
         The words, each once, for example ``vocabulary.tokens``.
     vectors
-        Shape ``(words, features)``, finite floats.
+        Finite floats, shape ``(words, features)``.
 
     Attributes
     ----------
@@ -74,13 +71,12 @@ class WordVectors:
     vectors : array of shape (words, features)
         Their vectors.
     unit : array of shape (words, features)
-        The same with length 1: products of these are cosines.
+        The same scaled to length 1: their inner products are cosines.
 
     Raises
     ------
-    ValueError
-        If there are no words, one is empty or there twice, or the vectors do not fit. All methods:
-        an `UnknownTokenError` for a word that is not there, with those that are spelt most like it.
+    UnknownTokenError
+        By all methods, for a word that is not there; it names those with a similar spelling.
 
     Examples
     --------
@@ -92,7 +88,7 @@ class WordVectors:
     >>> w.similarity("man", "kings")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
         ...
-    symrnn.text.vocabulary.UnknownTokenError: 'kings' is not among the 4 words. Spelt most like ...
+    symrnn.text.vocabulary.UnknownTokenError: 'kings' is not among the 4 words. Similar spelling...
     """
 
     def __init__(self, words: Iterable[str], vectors: ArrayLike) -> None:
@@ -129,9 +125,14 @@ class WordVectors:
         return _within_one(self.unit[self._id(a)] @ self.unit[self._id(b)])
 
     def nearest(self, word: str | ArrayLike, *, n: int = 10) -> list[tuple[str, float]]:
-        """Return the n words with the largest cosines to a word, which is not among them.
+        """Return the n words with the largest cosines, and these.
 
-        In place of a word one may give a vector of shape ``(features,)``, of finite numbers.
+        Parameters
+        ----------
+        word
+            A word, which is not among those returned, or a vector of shape ``(features,)``.
+        n
+            How many words.
         """
         if isinstance(word, str):
             k = self._id(word)
@@ -140,17 +141,17 @@ class WordVectors:
             vector = np.asarray(word, dtype=self.unit.dtype)
         except (TypeError, ValueError):
             raise ValueError(
-                f"{word!r} is neither a word nor a vector of numbers: ask for one word at a time"
+                f"{word!r} is neither a word nor a vector: ask for one word at a time"
             ) from None
         if vector.shape != self.unit.shape[1:]:
             raise ValueError(f"the vector has shape {vector.shape}, not {self.unit.shape[1:]}")
         return self._best(unit_rows(vector[None])[0], n, set())
 
     def analogy(self, a: str, b: str, c: str, *, n: int = 10) -> list[tuple[str, float]]:
-        """Return the n best words x for "a is to b as c is to x".
+        """Return the n best words x for "a is to b as c is to x", and their cosines.
 
-        The words nearest to ``b - a + c``, each of length 1 (Mikolov et al., 2013c), without a, b
-        and c themselves.
+        They are the words nearest to ``b - a + c``, each scaled to length 1 (Mikolov et al.,
+        2013c), without a, b and c themselves.
         """
         ids = [self._id(word) for word in (a, b, c)]
         return self._best(unit_rows(self._target(*ids)[None])[0], n, set(ids))
@@ -158,24 +159,24 @@ class WordVectors:
     def known(self, questions: Iterable[Question]) -> list[Question]:
         """Return the questions whose words all have vectors.
 
-        Usually accuracy is that on these alone, told with how many they are of how many.
+        Usually accuracy is that on these alone, reported with how many of all they are.
         """
         return [q for q in questions if all(word in self for word in q)]
 
     def solves(self, questions: Sequence[Question]) -> NDArray[np.bool_]:
-        """For each ``(a, b, c, d)``, whether d is the best x for "a is to b as c is to x".
+        """Return for each ``(a, b, c, d)`` whether d is the best x for "a is to b as c is to x".
 
         Parameters
         ----------
         questions
-            At least one, of words that have vectors: of a file of others, for example of
-            `read_analogies`, take those that are `known`.
+            At least one, of words that have vectors; of those of `read_analogies` take the ones
+            that are `known`.
 
         Returns
         -------
         array of shape (questions,)
-            The mean is the share of right answers. A question whose d is one of a, b and c cannot
-            be solved, for these are no answers.
+            The mean is the accuracy. A question whose d is one of a, b and c cannot be solved,
+            because these are never answers.
         """
         if not len(questions) or any(isinstance(q, str) or len(q) != 4 for q in questions):
             raise ValueError("questions must be tuples of four words (a, b, c, d), at least one")
@@ -191,14 +192,13 @@ class WordVectors:
         return right
 
     def correlation(self, path: str | os.PathLike[str], *, column: int = 3) -> Correlation:
-        """Compare cosines with people's judgements of how similar two words are.
+        """Compare cosines with human judgements of how similar two words are.
 
         Parameters
         ----------
         path
-            A text file in UTF-8 with a pair a line: two words and a number, with tabs, commas,
-            semicolons or spaces between them, as in WordSim-353 (Finkelstein et al., 2002). Blank
-            lines and those that begin with # are left out; the first line may be a head.
+            A text file in UTF-8 with one pair per line: two words and a number, with tabs, commas,
+            semicolons or spaces between them; see `read_similarities`.
         column
             Which column holds the number, from 3; 4 for SimLex-999 (Hill et al., 2015).
 
@@ -207,11 +207,11 @@ class WordVectors:
         OSError
             If there is no such file.
         ValueError
-            If a line is something else or not in UTF-8: the message names file and line. If fewer
+            If a line is something else or not in UTF-8; the message names file and line. If fewer
             than three pairs have vectors, or all numbers are equal, so that there is no order to
             compare.
         """
-        from scipy.stats import spearmanr  # takes longer to import than all the rest
+        from scipy.stats import spearmanr  # slow to import
 
         ours, theirs, missing = [], [], []
         for a, b, score in read_similarities(path, column=column):
@@ -224,16 +224,16 @@ class WordVectors:
             raise ValueError(
                 f"{path}: {len(ours)} pairs of words have vectors, {len(missing)} have not, and "
                 "there must be three that do, whose numbers are not all equal. Are the words "
-                "spelt as in the vocabulary, for example in lower case?"
+                "spelt as in the vocabulary, for example in lowercase?"
             )
         result = spearmanr(ours, theirs)
         return Correlation(float(result.statistic), float(result.pvalue), len(ours), missing)
 
     def plane(self, words: Sequence[str]) -> NDArray[np.float64]:
-        """Return places of words in a plane, shape ``(words, 2)``, for `symrnn.plots.word_map`.
+        """Project at least 3 words to a plane, for `symrnn.plots.word_map`; shape ``(words, 2)``.
 
-        The plane in which the unit vectors of these words differ most (principal components:
-        Pearson, 1901). At least 3 words.
+        It is the plane in which the unit vectors of these words differ most (principal components:
+        Pearson, 1901).
         """
         if len(words) < 3 or self.unit.shape[1] < 2:
             raise ValueError("a plane needs at least three words, and vectors of two features")
@@ -243,25 +243,18 @@ class WordVectors:
         return np.asarray(u[:, :2] * s[:2] * signs)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a text file in word2vec's format, which gensim and others read; whole or not at all.
+        """Write a text file in word2vec's format, which gensim and others read, atomically.
 
         The first line has the number of words and of features, each other line a word and its
-        numbers, with spaces between. `load` with the dtype of these vectors gets the very same
-        numbers back; by default it reads float32.
+        numbers, with spaces between. `load` with the dtype of these vectors restores them exactly;
+        by default it reads float32.
 
         Raises
         ------
         ValueError
             If a word contains a space or an end of line, which the format cannot hold.
-        """  # noqa: E501
-        for word in self.words:
-            if re.search(r"[ \t\r\n\f\v]", word):
-                raise ValueError(f"{word!r} contains a space, which a text file of vectors cannot")
-        with replacing(Path(path)) as stream:
-            stream.write(f"{len(self)} {self.vectors.shape[1]}\n".encode())
-            for word, row in zip(self.words, self.vectors, strict=True):
-                # the shortest texts that stand for just these numbers, in their own precision
-                stream.write(f"{word} {' '.join(map(str, row))}\n".encode())
+        """
+        write_vectors(path, self.words, self.vectors)
 
     @classmethod
     def load(
@@ -276,66 +269,28 @@ class WordVectors:
         max_words
             How many words to read at most; files often begin with the most frequent ones.
         dtype
-            Of the vectors: a float.
+            Float type of the vectors.
 
         Raises
         ------
         OSError
             If there is no such file.
         ValueError
-            If it is damaged, or something else: the message names file and line. If `dtype` is no
-            float.
+            If it is damaged or something else; the message names file and line.
         """
-        if max_words is not None:
-            check_sizes(max_words=max_words)
-        dtype = np.dtype(dtype)
-        if dtype.kind != "f":
-            raise ValueError(f"dtype is {dtype}, but must be a float, such as 'f4' or 'f8'")
-        path = Path(path)
-        with path.open("rb") as file, np.errstate(over="ignore"):
-            lines = enumerate(file, 1)
-            n, n_features = _head(next(lines, (1, b""))[1], f"{path}, line 1")
-            n_read = n if max_words is None else min(n, max_words)
-            least = n_read * (2 * n_features + 2)  # a letter, and for each number a space and digit
-            if path.is_file() and path.stat().st_size < least:
-                raise ValueError(
-                    f"{path}, line 1: {n} words with {n_features} numbers each do not fit into a "
-                    f"file of {path.stat().st_size} bytes: is it cut off?"
-                )
-            vectors = np.empty((n_read, n_features), dtype)
-            places: dict[str, int] = {}
-            for line, content in lines:
-                where = f"{path}, line {line}"
-                if len(places) < n_read:
-                    word, vectors[len(places)] = _word(content, n_features, dtype, where)
-                    if word in places:
-                        raise ValueError(f"{where}: {word!r} stands in line {places[word]} already")
-                    places[word] = line
-                elif n_read < n:
-                    break
-                elif content.strip():
-                    raise ValueError(f"{where}: there are more lines than the {n} words of line 1")
-        if len(places) < n_read:
-            raise ValueError(
-                f"{path} ends after line {len(places) + 1}, but line 1 says that there are {n} "
-                "words: is it cut off?"
-            )
-        return cls(places, vectors)
+        return cls(*read_vectors(path, max_words=max_words, dtype=dtype))
 
     def _id(self, word: Any) -> int:
         try:
             return self._ids[word]
         except KeyError:
-            near = (
-                difflib.get_close_matches(word, self._like(word)) if isinstance(word, str) else []
-            )
-            like = f" Spelt most like it: {', '.join(map(repr, near))}." if near else ""
+            like = similar_spelling(word, self._like(word)) if isinstance(word, str) else ""
             raise UnknownTokenError(
                 word, 0, f"{word!r} is not among the {len(self)} words.{like}"
             ) from None
 
     def _like(self, word: str) -> list[str]:
-        """Return what to compare with: of many words those of like beginning and length."""
+        """Return words to compare with: of many, those of equal first letter and similar length."""
         if len(self) <= COMPARED:
             return list(self.words)
         first, lengths = word[:1].lower(), range(len(word) - 2, len(word) + 3)
@@ -356,155 +311,6 @@ class WordVectors:
         return [(self.words[k], _within_one(scores[k])) for k in found]
 
 
-def read_similarities(
-    path: str | os.PathLike[str], *, column: int = 3
-) -> Iterator[tuple[str, str, float]]:
-    """Yield the pairs of words of a file and people's judgement: see `WordVectors.correlation`."""
-    if column < 3:
-        raise ValueError(f"column is {column}, but the numbers stand in column 3 or after it")
-    head = True  # as long as there has been no pair
-    for line, content in _lines(path):
-        if content.startswith("#"):
-            continue
-        separator = next((s for s in "\t,;" if s in content), None)
-        fields = [field.strip() for field in content.split(separator)]
-        maybe_head, head = head and len(fields) >= column, False
-        try:
-            score = float(fields[column - 1])
-        except (ValueError, IndexError):
-            if maybe_head:
-                continue
-            score = math.nan
-        if not math.isfinite(score):
-            raise ValueError(
-                f"{path}, line {line}: {_short(content)} must be two words and, in column "
-                f"{column}, a number"
-            )
-        yield fields[0], fields[1], score
-
-
-def read_analogies(
-    path: str | os.PathLike[str], *, lower: bool = False
-) -> dict[str, list[Question]]:
-    r"""Read questions "a is to b as c is to d", such as word2vec's questions-words.txt.
-
-    Parameters
-    ----------
-    path
-        A text file in UTF-8 with a question a line, four words with spaces or tabs between. A line
-        such as ``: capitals`` begins a section. Blank lines are left out.
-    lower
-        Whether to make the words lower case, as those of many vocabularies are.
-
-    Returns
-    -------
-    dict
-        The questions of each section by its name; ``""`` has those before the first section.
-
-    Raises
-    ------
-    OSError
-        If there is no such file.
-    ValueError
-        If a line is something else or not in UTF-8: the message names file and line. If there are
-        no questions.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "questions.txt"
-    >>> _ = path.write_text(": family\nman woman king queen\nman woman boy girl\n")
-    >>> w = WordVectors(["man", "woman", "king", "queen"], [[1.0, 0], [1, 1], [3, 0], [3, 1]])
-    >>> for section, questions in read_analogies(path).items():
-    ...     known = w.known(questions)  # "boy" has no vector
-    ...     print(section, w.solves(known).mean(), f"{len(known)} of {len(questions)}")
-    family 1.0 1 of 2
-    """
-    found: dict[str, list[Question]] = {}
-    section = ""
-    for line, content in _lines(path):
-        if content.startswith(":"):
-            section = content[1:].strip()
-            continue
-        words = (content.lower() if lower else content).split()
-        if len(words) != 4:
-            raise ValueError(
-                f"{path}, line {line}: {_short(content)} must be four words, a is to b as c is to "
-                "d, or ': ' and the name of a section"
-            )
-        a, b, c, d = words
-        found.setdefault(section, []).append((a, b, c, d))
-    if not found:
-        raise ValueError(f"{path} holds no questions, which are lines of four words")
-    return found
-
-
-def _lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
-    """Yield number and text of each line of a file that is not blank."""
-    with Path(path).open("rb") as file:
-        for line, content in enumerate(file, 1):
-            try:
-                text = content.decode("utf-8-sig" if line == 1 else "utf-8").strip()
-            except UnicodeDecodeError as error:
-                raise ValueError(
-                    f"{path}, line {line}: {_short(content)} is not in UTF-8: {error}"
-                ) from None
-            if text:
-                yield line, text
-
-
-def _head(line: bytes, where: str) -> tuple[int, int]:
-    """Return how many words and features a file has."""
-    parts = line.removeprefix(BOM_UTF8).split()
-    if len(parts) != 2 or not all(part.isdigit() and int(part) for part in parts):
-        raise ValueError(
-            f"{where}: {_short(line)} must be how many words and how many features follow, for "
-            "example '400000 100'. A file of GloVe vectors lacks this line: put it in front"
-        )
-    return int(parts[0]), int(parts[1])
-
-
-def _word(line: bytes, n_features: int, dtype: Any, where: str) -> tuple[str, NDArray[Any]]:
-    """Return a word and its vector."""
-    word, *numbers = line.rstrip(b" \r\n").split(b" ")
-    if len(numbers) != n_features:
-        raise ValueError(
-            f"{where}: {_short(line)} has {len(numbers)} numbers after the word, but must have "
-            f"{n_features}, as line 1 says, with one space between{_binary(line)}"
-        )
-    try:
-        values = np.array(list(map(float, numbers)), dtype)
-    except ValueError as error:
-        raise ValueError(
-            f"{where}: of {_short(line)} not all is a number: {error}{_binary(line)}"
-        ) from None
-    if not np.isfinite(values).all():
-        raise ValueError(f"{where}: {_short(line)} has a number that is NaN or infinite as {dtype}")
-    try:
-        text = word.decode()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{where}: {_short(word)} is not in UTF-8: {error}") from None
-    if not text:
-        raise ValueError(f"{where}: there is no word before the numbers")
-    return text, values
-
-
-def _binary(line: bytes) -> str:
-    """Return what else to say about a line that holds control characters."""
-    if not re.search(rb"[\x00-\x08\x0e-\x1f]", line):
-        return ""
-    return (
-        ". It looks like word2vec's binary format: gensim reads it (KeyedVectors."
-        "load_word2vec_format(path, binary=True)) and saves it as text (save_word2vec_format)"
-    )
-
-
 def _within_one(cosine: Any) -> float:
-    """Take off what rounding has put beyond 1 or -1."""
+    """Cut off what rounding has put beyond 1 or -1."""
     return max(-1.0, min(1.0, float(cosine)))
-
-
-def _short(line: str | bytes) -> str:
-    text = line.decode(errors="replace") if isinstance(line, bytes) else line
-    text = text.rstrip("\r\n")
-    return repr(text if len(text) <= 60 else text[:57] + "...")

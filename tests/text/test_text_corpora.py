@@ -136,7 +136,7 @@ def test_a_failure_leaves_no_file_behind(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"a b " * 1_000_000 + b"c")
     with pytest.raises(UnknownTokenError, match="token 2000000 is the character 'c'") as error:
         _encoded(tmp_path / "a.txt", Words(), Vocabulary(["a", "b"]), tmp_path / "cache")
-    assert error.value.place == 2_000_000
+    assert error.value.position == 2_000_000
     (tmp_path / "blank.txt").write_text("  \n")
     with pytest.raises(ValueError, match=r"there is no token in .*blank\.txt"):
         _encoded(tmp_path / "blank.txt", Words(), Vocabulary(["a"]), tmp_path / "cache")

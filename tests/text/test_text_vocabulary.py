@@ -79,9 +79,9 @@ def test_the_dtype_is_the_smallest_that_fits(size, dtype):
 
 def test_an_unknown_word_is_named_with_its_place_and_those_like_it():
     vocabulary = Vocabulary.build(SONG, specials=())
-    with pytest.raises(UnknownTokenError, match=r"token 1 is 'goodby', .* like it: 'goodbye'") as e:
+    with pytest.raises(UnknownTokenError, match=r"token 1 is 'goodby', .* Similar spelling: 'goodbye'") as e:
         vocabulary.encode(["say", "goodby", "xyz"])
-    assert (e.value.token, e.value.place) == ("goodby", 1)
+    assert (e.value.token, e.value.position) == ("goodby", 1)
     with pytest.raises(UnknownTokenError, match="token 101 is 'goodby'"):
         vocabulary.encode(["say", "goodby"], first=100)
 
@@ -94,7 +94,7 @@ def test_an_unknown_character_is_named_with_its_code():
 
 
 def test_a_vocabulary_of_words_takes_no_string():
-    with pytest.raises(TypeError, match="cut it into tokens first"):
+    with pytest.raises(TypeError, match="tokenize it first"):
         Vocabulary.build(SONG).encode("You say")
 
 
@@ -180,16 +180,16 @@ def _content(**changes):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "is no JSON, or cut off"),
-        (Vocabulary(["a", "b"]).to_json()[:-20], "is no JSON, or cut off"),
+        ("", "is not JSON, or cut off"),
+        (Vocabulary(["a", "b"]).to_json()[:-20], "is not JSON, or cut off"),
         ("[]", "is not of the format"),
         (_content(format="another 1"), "is not of the format"),
         (_content(tokens=None), 'must have a list of "tokens"'),
-        (_content(tokens=["a", "a"]), "holds no vocabulary: token 1 is 'a', as is token 0"),
+        (_content(tokens=["a", "a"]), "does not hold a vocabulary: token 1 is 'a', as is token 0"),
         (_content(tokens=["a", 2]), "token 1 is 2, but must be a string"),
         (_content(counts=[1]), "one each"),
         (_content(counts=[1, "2"]), "must be whole numbers"),
-        (_content(counts=[1, [2, 3]]), "holds no vocabulary"),
+        (_content(counts=[1, [2, 3]]), "does not hold a vocabulary"),
     ],
 )
 def test_a_damaged_file_is_refused_by_name(tmp_path, text, message):
@@ -202,7 +202,7 @@ def test_a_damaged_file_is_refused_by_name(tmp_path, text, message):
 
 def test_a_binary_file_is_no_vocabulary(tmp_path):
     (tmp_path / "v.json").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ValueError, match="is no JSON"):
+    with pytest.raises(ValueError, match="is not JSON"):
         Vocabulary.load(tmp_path / "v.json")
     with pytest.raises(FileNotFoundError):
         Vocabulary.load(tmp_path / "none.json")

@@ -6,7 +6,8 @@ import pytest
 from scipy.stats import rankdata
 
 from symrnn.text import UnknownTokenError
-from symrnn.text.word_vectors import WordVectors, read_analogies, read_similarities
+from symrnn.text.word_vector_files import read_analogies, read_similarities
+from symrnn.text.word_vectors import WordVectors
 
 RNG = np.random.default_rng(1)
 WORDS = [f"w{k}" for k in range(30)]
@@ -130,7 +131,7 @@ def test_among_many_words_an_unknown_one_is_told_soon():
     words = [f"w{k}" for k in range(100_000)]
     w = WordVectors(words, np.ones((len(words), 1), "f4"))
     start = time.process_time()  # of this process: other load does not count
-    with pytest.raises(UnknownTokenError, match="Spelt most like it"):
+    with pytest.raises(UnknownTokenError, match="Similar spelling"):
         w["w0123"]
     assert time.process_time() - start < 1  # 0.1; 3 if all words were compared
 
@@ -147,7 +148,7 @@ def test_words_that_are_not_there_are_told_with_those_spelt_like_them():
     ):
         with pytest.raises(UnknownTokenError, match="'kings' is not among the 3 words") as told:
             call()
-        assert "Spelt most like it: 'king', 'kingdom'." in str(told.value)
+        assert "Similar spelling: 'king', 'kingdom'." in str(told.value)
     with pytest.raises(UnknownTokenError, match=r"words\.$"):
         w["zzz"]
     assert "king" in w
@@ -247,7 +248,7 @@ def test_files_of_others_are_read(written):
         (FILE.replace("1 2", "1"), "line 2: 'the 1' has 1 numbers .* must have 2"),
         (FILE.replace("1 2", "1 2 3"), "line 2: 'the 1 2 3' has 3 numbers"),
         (FILE.replace("1 2", "1  2"), "line 2: 'the 1  2' has 3 numbers .* one space between"),
-        (FILE.replace("0.5", "a.5"), "line 3: of 'of a.5 -1e-3' not all is a number"),
+        (FILE.replace("0.5", "a.5"), "line 3: 'of a.5 -1e-3' has something that is not a number"),
         (FILE.replace("0.5", "nan"), "line 3: .* NaN or infinite"),
         (FILE.replace("0.5", "1e39"), "line 3: .* infinite as float32"),
         ("999999999999 300\nthe 1 2\n", "line 1: 999999999999 words .* of 25 bytes: is it cut off"),
@@ -255,7 +256,7 @@ def test_files_of_others_are_read(written):
             b"2 2\na " + np.ones(2, "f4").tobytes() + b"b " + np.ones(2, "f4").tobytes(),
             "binary=True",
         ),
-        (b"1 1\na \x01\x02\x03\x04\n", "line 2: .* not all is a number.* binary=True"),
+        (b"1 1\na \x01\x02\x03\x04\n", "line 2: .* is not a number.* binary=True"),
         (FILE.replace("of ", "the "), "line 3: 'the' stands in line 2 already"),
         (FILE.replace("the ", " "), "line 2: there is no word"),
         (FILE.replace("Hütte 0 1\n", ""), "ends after line 3, but line 1 says that there are 3"),
