@@ -20,6 +20,7 @@ what `symrnn.kernels.step_rows.step_rows` has found out about the cell's step.
 """
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any, ClassVar, NamedTuple
 
 import pytensor
@@ -93,15 +94,15 @@ class Recurrence(Op):
 
     def __init__(self, rows: StepRows, *, truncate_every: int | None, plain: Plain | None) -> None:
         self.rows, self.truncate_every, self._plain = rows, truncate_every, plain
+        self._module = getattr(plain, "__module__", None)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_plain": None}  # it holds the cell, which may be of any class
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        from symrnn.kernels.rewrites import register
-
-        register()  # in a process that loads a pickled graph nobody may have imported symrnn.nn
         self.__dict__.update(state)
+        if self._module is not None:
+            import_module(self._module)  # which registers the rewrites, also in a new process
 
     def plain(self, inputs: Sequence[TensorVariable]) -> list[TensorVariable]:
         """Return h of all steps and the final states, by a scan that is made to be read."""

@@ -1,0 +1,51 @@
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+import pytest
+from pytensor.compile.mode import get_mode, optdb
+
+from symrnn.compiling.modes import QUICK
+from symrnn.kernels import rewrites
+from symrnn.nn.cells import LSTMCell
+from symrnn.nn.recurrent import unroll
+
+
+def test_registering_a_second_time_does_nothing():
+    before = {name: optdb[name] for name in rewrites.REWRITES}
+    rewrites.register()
+    assert {name: optdb[name] for name in rewrites.REWRITES} == before
+
+
+@pytest.mark.parametrize(
+    ("mode", "others"),
+    [
+        ("NUMBA", ["symrnn_fusion", "symrnn_products", "symrnn_scatter_add"]),
+        ("JAX", ["symrnn_refuse_unknown_shape"]),
+        ("FAST_COMPILE", []),
+        (QUICK, []),
+    ],
+)
+def test_every_mode_replaces_the_loop_and_only_numba_and_jax_do_more(mode, others):
+    query = get_mode(mode).provided_optimizer
+    taken = {r.name for r in optdb.query(query)}
+    assert taken & {*rewrites.REWRITES} == {"symrnn_recurrence", *others}
+
+
+def test_a_pickled_function_runs_in_a_process_that_has_imported_nothing(tmp_path):
+    x, cell = pt.tensor3("x"), LSTMCell(2, 3, rng=np.random.default_rng(0))
+    loss = (unroll(cell, x)[0] ** 2).sum()
+    f = pytensor.function([x], [loss, pytensor.grad(loss, cell.W_h)], mode="FAST_COMPILE")
+    value = np.ones((4, 2, 2))
+    (tmp_path / "f").write_bytes(pickle.dumps((f, value, f(value))))
+    code = """
+import pickle, sys, numpy
+f, value, expected = pickle.load(open(sys.argv[1], "rb"))
+assert [str(n.op) for n in f.maker.fgraph.apply_nodes if "Recurrence" in str(n.op)] == []
+for got, wanted in zip(f(value), expected, strict=True):
+    numpy.testing.assert_array_equal(got, wanted)
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "f")], check=True)
