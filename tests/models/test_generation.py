@@ -307,7 +307,7 @@ def test_other_requests_that_cannot_be_are_refused(writer):
 def test_an_unknown_token_of_a_prompt_is_named(writer):
     with pytest.raises(UnknownTokenError, match=r"'x' \(U\+0078 LATIN SMALL LETTER X\)") as caught:
         writer.next_words("abx", 1)
-    assert (caught.value.token, caught.value.place) == ("x", 2)
+    assert (caught.value.token, caught.value.position) == ("x", 2)
 
 
 def test_a_model_whose_training_went_wrong_does_not_write():

@@ -221,7 +221,7 @@ def test_validation_is_the_mean_over_all_its_tokens_by_the_formula():
     total, n = 0.0, 0
     x = pytensor.tensor.lmatrix()
     z = pytensor.function([x], run.model.logits(x)[0])
-    for row in range(2):  # 60 tokens in two rows of 29 steps
+    for row in range(2):  # 60 tokens in two batch streams of 29 steps
         ids = tokens[29 * row : 29 * row + 30]
         scores = z(ids[:-1, None].astype("int64"))[:, 0]
         log_p = scores - np.log(np.exp(scores).sum(1, keepdims=True))
@@ -234,7 +234,7 @@ def test_validation_is_the_mean_over_all_its_tokens_by_the_formula():
 def test_a_short_validation_text_is_read_in_fewer_rows_and_a_shorter_one_refused():
     run = make(batch_size=8)
     assert np.isfinite(run.evaluate(texts(run)[1][:11]))
-    with pytest.raises(ValueError, match=r"10 tokens in 1 rows give 9 steps each"):
+    with pytest.raises(ValueError, match=r"10 tokens in 1 batch streams give 9 steps each"):
         run.evaluate(texts(run)[1][:10])
 
 
