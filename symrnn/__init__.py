@@ -34,10 +34,15 @@ if TYPE_CHECKING:
     from symrnn.models.language.model import LanguageModel
     from symrnn.models.language.run import LanguageRun
     from symrnn.models.language.transformer import TransformerLM
+    from symrnn.models.ntm.model import NeuralTuringMachine
+    from symrnn.models.recursive import RecursiveNet
     from symrnn.models.seq2seq.model import Seq2Seq
     from symrnn.models.seq2seq.run import Seq2SeqRun
     from symrnn.models.seq2seq.transformer import Transformer
     from symrnn.models.seq2seq.translation import Translator
+    from symrnn.models.vae.sequences import SequenceVAE
+    from symrnn.models.vae.vectors import VAE
+    from symrnn.models.word2vec import CBOW, SkipGram
     from symrnn.nn import initializers
     from symrnn.nn.attention import Attention
     from symrnn.nn.cells import Cell, ElmanCell, GRUCell, HiddenState, LinearCell, LSTMCell
@@ -83,10 +88,15 @@ _ROOMS = {
     "models.language.model": "LanguageModel",
     "models.language.run": "LanguageRun",
     "models.language.transformer": "TransformerLM",
+    "models.ntm.model": "NeuralTuringMachine",
+    "models.recursive": "RecursiveNet",
     "models.seq2seq.model": "Seq2Seq",
     "models.seq2seq.run": "Seq2SeqRun",
     "models.seq2seq.transformer": "Transformer",
     "models.seq2seq.translation": "Translator",
+    "models.vae.sequences": "SequenceVAE",
+    "models.vae.vectors": "VAE",
+    "models.word2vec": "CBOW SkipGram",
     "nn": "initializers",
     "nn.attention": "Attention",
     "nn.cells": "Cell ElmanCell GRUCell HiddenState LSTMCell LinearCell",

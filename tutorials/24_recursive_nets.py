@@ -145,7 +145,7 @@ def three_ways(seed: int, n: int = 5) -> list[Array]:
     """The vectors of a few trees: by recursion, by a scan of all at once, by the library."""
     rng = np.random.default_rng(seed)
     trees = [parse("(2+3)*(4-1)"), parse("7"), *expressions(6, rng=rng, depths=(0, 4))]
-    net = RecursiveNet(len(SYMBOLS), 2, n, rng, cell=TreeCell)
+    net = RecursiveNet(len(SYMBOLS), 2, n, rng=rng, cell=TreeCell)
     weights = [w.get_value() for w in net.cell.params]
     plan = schedule(trees)
     symbols, children = pt.as_tensor_variable(plan.symbols), pt.as_tensor_variable(plan.children)
@@ -237,8 +237,8 @@ def text_batch(trees: Sequence[Expression]) -> tuple[Array, ...]:
 
 def tree_functions(net: RecursiveNet, optimizer: Any, mode: Any) -> tuple[Any, Any]:
     """A training step, and the digits of whole expressions."""
-    answer = net.compile_classes(mode)
-    step = net.compile_training(optimizer, mode, every_node=True)
+    answer = net.compile_classes(mode=mode)
+    step = net.compile_training(optimizer, every_node=True, mode=mode)
     return step, lambda trees: answer(*schedule(trees))
 
 
@@ -299,7 +299,7 @@ def train_net(
         return adam(clip_by_global_norm(pytensor.grad(loss, params), 5.0), params, plan.rate)
 
     if name == "tree LSTM":
-        net: Any = RecursiveNet(len(SYMBOLS), MODULUS, plan.n_hidden, rng, cell=TreeLSTMCell)
+        net: Any = RecursiveNet(len(SYMBOLS), MODULUS, plan.n_hidden, rng=rng, cell=TreeLSTMCell)
         as_arrays: Any = tree_batch
         step, answer = tree_functions(net, optimizer, mode)
     else:
@@ -311,8 +311,8 @@ def train_net(
         right.append({d: np.mean(answer(trees) == values(trees)) for d, trees in tests.items()})
 
     history = train(
-        step, lambda: batches(learn, as_arrays, plan.batch_size, order), epochs=plan.epochs, label=name,
-        each_epoch=test,
+        step, lambda: batches(learn, as_arrays, plan.batch_size, order), epochs=plan.epochs,
+        label=name, each_epoch=test,
     )  # fmt: skip
     if history.interrupted:
         raise KeyboardInterrupt
@@ -378,7 +378,7 @@ def draw_right(runs: dict[str, Run], plan: Plan) -> Any:
 def draw_tree(net: RecursiveNet, tree: Expression, mode: Any) -> tuple[Any, list[tuple[int, int]]]:
     """A tree with what the net says at each node; and that beside what is right."""
     plan, nodes = schedule([tree]), list(tree.nodes())
-    said = net.compile_nodes(mode)(plan.symbols, plan.children)[:, 0].argmax(axis=1).tolist()
+    said = net.compile_nodes(mode=mode)(plan.symbols, plan.children)[:, 0].argmax(axis=1).tolist()
     right = values(nodes).tolist()
     pairs = list(zip(said, right, strict=True))
     labels = []

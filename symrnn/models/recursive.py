@@ -1,7 +1,8 @@
 """Recursive nets: a net over trees, as a scan over their nodes in post-order."""
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 import numpy as np
 import pytensor
@@ -10,51 +11,56 @@ from numpy.random import Generator
 from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.variable import TensorVariable
 
-from symrnn._validate import check_whole
+from symrnn._validate import check_sizes
+from symrnn.compiling.function import function
 from symrnn.compiling.shapes import keep_broadcastable
 from symrnn.nn.cells import Gates, HiddenState, LSTMState
 from symrnn.nn.initializers import Random, uniform, xavier_uniform
 from symrnn.nn.layers import Dense
-from symrnn.nn.module import parameter
+from symrnn.nn.module import Module, parameter
 from symrnn.training.losses import categorical_cross_entropy
 from symrnn.training.optimizers import Optimizer
 
 
-class TreeCell:
-    """What a recursive net does at one node (Socher et al., 2011).
+class TreeCell(Module):
+    """A step of a recursive net, at one node of a tree (Socher et al., 2011).
 
     ``h = tanh(E[x] + [h_l h_r] U + b)``
 
-    x is the symbol at the node, and ``h_l``, ``h_r`` belong to its children: zeros if it has none.
+    x is the symbol at the node, and ``h_l``, ``h_r`` are those of its children: zeros at a leaf. E
+    has the shape ``(n_symbols, n_gates * n_hidden)``, U ``(2 * n_hidden, n_gates * n_hidden)``.
 
     Parameters
     ----------
     n_symbols, n_hidden
-        How many symbols there are, and the length of h.
+        How many symbols there are, and the size of h.
     rng
         Source of the initial weights.
 
-    Attributes
-    ----------
-    params
-        E of shape ``(n_symbols, n_gates * n_hidden)``, U of shape
-        ``(2 * n_hidden, n_gates * n_hidden)`` and b.
+    Examples
+    --------
+    A cell of your own says how many gates and what state it has, and what a step is:
 
-    Raises
-    ------
-    ValueError
-        If a size is below 1.
+    >>> class SumCell(TreeCell):
+    ...     def step(self, z, left, right):
+    ...         (z_h,) = z
+    ...         return HiddenState(pt.tanh(z_h) + left.h + right.h)
+    >>> SumCell(13, 5, rng=np.random.default_rng(1))
+    SumCell: 120 weights
+      E (13, 5)
+      U (10, 5)
+      b (5,)
     """
 
-    n_gates = 1
+    n_gates: ClassVar[int] = 1
     State: Callable[..., Any] = HiddenState
 
-    def __init__(self, n_symbols: int, n_hidden: int, rng: Random) -> None:
-        check_whole("n_symbols", n_symbols)
-        check_whole("n_hidden", n_hidden)
+    def __init__(self, n_symbols: int, n_hidden: int, *, rng: Random) -> None:
+        check_sizes(n_symbols=n_symbols, n_hidden=n_hidden)
         self.n_symbols, self.n_hidden = n_symbols, n_hidden
         width = self.n_gates * n_hidden
-        self.E = parameter("E", (n_symbols, width), lambda r, s: uniform(r, s, -0.5, 0.5), rng=rng)
+        E = partial(uniform, low=-0.5, high=0.5)
+        self.E = parameter("E", (n_symbols, width), E, rng=rng)
 
         def each_gate(r: Random, shape: Any) -> Any:
             one = (2 * n_hidden, n_hidden)
@@ -62,7 +68,6 @@ class TreeCell:
 
         self.U = parameter("U", (2 * n_hidden, width), each_gate, rng=rng)
         self.b = parameter("b", (width,), np.zeros(width))
-        self.params = [self.E, self.U, self.b]
 
     def step(self, z: Gates, left: Any, right: Any) -> Any:
         """Return the state of a node from the sums z and the states of its children."""
@@ -76,22 +81,37 @@ class TreeLSTMCell(TreeCell):
     ::
 
         i   = sigmoid(E_i[x] + h_l U_il + h_r U_ir + b_i)       input gate
-        f_l = sigmoid(E_l[x] + h_l U_ll + h_r U_lr + b_l)       how much of the left child is kept
-        f_r = sigmoid(E_r[x] + h_l U_rl + h_r U_rr + b_r)       how much of the right one
+        f_l = sigmoid(E_l[x] + h_l U_ll + h_r U_lr + b_l)       forget gate of the left child
+        f_r = sigmoid(E_r[x] + h_l U_rl + h_r U_rr + b_r)       forget gate of the right child
         g   = tanh(E_g[x] + h_l U_gl + h_r U_gr + b_g)          candidate
         o   = sigmoid(E_o[x] + h_l U_ol + h_r U_or + b_o)       output gate
         c   = i * g + f_l * c_l + f_r * c_r
         h   = o * tanh(c)
 
-    with ``E = [E_i E_l E_r E_g E_o]`` and so on. (In the paper both forget gates share what they
-    get of the symbol.) The biases of the forget gates start at 1. Parameters as of `TreeCell`.
+    with ``E = [E_i E_l E_r E_g E_o]`` and so on. (In the paper both forget gates share one E.) The
+    biases of the forget gates start at 1, so that c of the children is kept at first.
+
+    Parameters
+    ----------
+    n_symbols, n_hidden
+        How many symbols there are, and the size of h and of c.
+    rng
+        Source of the initial weights.
+
+    Examples
+    --------
+    >>> TreeLSTMCell(13, 5, rng=np.random.default_rng(1))
+    TreeLSTMCell: 600 weights
+      E (13, 25)
+      U (10, 25)
+      b (25,)
     """
 
-    n_gates = 5
+    n_gates: ClassVar[int] = 5
     State = LSTMState
 
-    def __init__(self, n_symbols: int, n_hidden: int, rng: Random) -> None:
-        super().__init__(n_symbols, n_hidden, rng)
+    def __init__(self, n_symbols: int, n_hidden: int, *, rng: Random) -> None:
+        super().__init__(n_symbols, n_hidden, rng=rng)
         b = self.b.get_value()
         b[n_hidden : 3 * n_hidden] = 1
         self.b.set_value(b)
@@ -103,7 +123,7 @@ class TreeLSTMCell(TreeCell):
         return LSTMState(h=o * pt.tanh(c), c=c)
 
 
-class RecursiveNet:
+class RecursiveNet(Module):
     """A net over trees (Socher et al., 2011; Tai et al., 2015), with a classifier at the root.
 
     Node t of a tree has two children l(t) and r(t), which come before it in post-order, or none::
@@ -112,44 +132,32 @@ class RecursiveNet:
         p(class = i | tree) = softmax(h_root W + b)_i
 
     So it is a loop over nodes. But where in an ordinary recurrent net the last state is enough,
-    here two earlier ones are needed, no matter how long ago they were. So what the scan carries is
-    a table with the states of all nodes: it writes row t in step t, and row 0 are the zeros of
-    children that are not there. A batch of trees has as many tables side by side, each with a
-    schedule of its own (`symrnn.tasks.expressions.schedule`). For the way back the scan keeps the
-    table of every step, so training takes memory and time that grow with the square of the number
-    of nodes: it is meant for trees of tens of nodes, not of thousands.
+    here two earlier ones are needed, however long ago they were. So what the scan carries is a
+    table with the states of all nodes: it writes row t in step t, and row 0 is zero, for the
+    children that a leaf does not have. A batch of trees has as many tables side by side, each with
+    a schedule of its own (`symrnn.tasks.expressions.schedule`). For the backward pass the scan
+    keeps the table of every step, so the time and the space that training takes grow with the
+    square of the number of nodes: it is meant for trees of tens of nodes, not of thousands.
 
     Parameters
     ----------
     n_symbols, n_classes
         How many symbols can stand at a node, and how many classes there are.
     n_hidden
-        Length of h.
+        Size of h.
     rng
         Source of the initial weights.
     cell
-        Makes what is done at a node: `TreeLSTMCell`, `TreeCell`, or a subclass of your own.
-
-    Attributes
-    ----------
-    params
-        All weights, in order.
-
-    Raises
-    ------
-    ValueError
-        If a size is below 1.
+        Makes the cell: `TreeLSTMCell`, `TreeCell`, or a subclass of your own.
 
     Examples
     --------
     The larger of two digits, 0 or 1: 0+0 is 0, all others are 1.
 
-    >>> from symrnn.compiling.modes import QUICK
     >>> from symrnn.tasks.expressions import SYMBOLS, parse, schedule
     >>> from symrnn.training.optimizers import adam
-    >>> net = RecursiveNet(len(SYMBOLS), 2, 8, np.random.default_rng(1))
-    >>> step = net.compile_training(lambda loss, params: adam(loss, params, 0.03),
-    ...                             mode=QUICK)
+    >>> net = RecursiveNet(len(SYMBOLS), 2, 8, rng=np.random.default_rng(1))
+    >>> step = net.compile_training(lambda loss, params: adam(loss, params, 0.03))
     >>> plan = schedule([parse(text) for text in ("0+0", "0+1", "1+0", "1+1")])
     >>> losses = [float(step(*plan, np.array([0, 1, 1, 1]))) for _ in range(40)]
     >>> losses[0] > 0.4, losses[-1] < 0.05
@@ -161,20 +169,20 @@ class RecursiveNet:
         n_symbols: int,
         n_classes: int,
         n_hidden: int,
+        *,
         rng: Generator,
         cell: Callable[..., TreeCell] = TreeLSTMCell,
     ) -> None:
-        self.cell = cell(n_symbols, n_hidden, rng)
+        self.cell = cell(n_symbols, n_hidden, rng=rng)
         self.output = Dense(n_hidden, n_classes, rng=rng)
-        self.params = [*self.cell.params, *self.output.params]
 
     def nodes(self, symbols: Any, children: Any) -> Any:
-        """Return the states of all nodes: the cell's kind of tuple of tables.
+        """Return the states of all nodes, a table of each array of the cell's state.
 
         Parameters
         ----------
         symbols
-            What stands at each node, shape ``(time, batch)``, integers.
+            The symbol at each node, shape ``(time, batch)``, integers.
         children
             The rows of its children, ``(time, batch, 2)``, integers: k is the node of step k - 1,
             0 is none.
@@ -183,30 +191,27 @@ class RecursiveNet:
         -------
         state
             For example ``LSTMState(h, c)``, each ``(batch, time + 1, n_hidden)``.
-
-        Raises
-        ------
-        TypeError
-            If something does not hold integers.
-        ValueError
-            If it has another number of axes; when the function is called, if shapes do not fit, a
-            symbol is none, or a child does not come before its parent.
         """
         cell, n = self.cell, self.cell.n_hidden
         symbols, children = _integers("symbols", symbols, 2), _integers("children", children, 3)
         children = _fits(symbols, children)
         time, batch = symbols.shape
-        symbols = KNOWN(symbols, pt.ge(symbols, 0).all(), pt.lt(symbols, cell.E.shape[0]).all())
+        symbols = SYMBOL_EXISTS(
+            symbols, pt.ge(symbols, 0).all(), pt.lt(symbols, cell.E.shape[0]).all()
+        )
         x = cell.E[symbols.flatten()].reshape((time, batch, cell.E.shape[1])) + cell.b
         zeros = pt.zeros((batch, time + 1, n), dtype=x.dtype)
 
         def step(
-            t: TensorVariable, x_t: TensorVariable, of_t: TensorVariable, *rest: TensorVariable
+            t: TensorVariable,
+            x_t: TensorVariable,
+            children_t: TensorVariable,
+            *rest: TensorVariable,
         ) -> list[TensorVariable]:
             *tables, U = rest
             trees = pt.arange(x_t.shape[0])
             left, right = (
-                cell.State(*(T[trees, of_t[:, side]] for T in tables)) for side in (0, 1)
+                cell.State(*(T[trees, children_t[:, side]] for T in tables)) for side in (0, 1)
             )
             z = x_t + pt.concatenate([left.h, right.h], axis=1) @ U
             gates = tuple(z[:, k * n : (k + 1) * n] for k in range(cell.n_gates))
@@ -234,75 +239,97 @@ class RecursiveNet:
         Parameters
         ----------
         symbols, children
-            As for `nodes`.
+            The symbol at each node, ``(time, batch)``, and the rows of its children,
+            ``(time, batch, 2)``; see `nodes`.
         roots
-            The row of each root, ``(batch,)``, integers: its number of nodes.
-
-        Raises
-        ------
-        TypeError, ValueError
-            As `nodes`, and if the roots are not so many, or one is not from 1 to ``time``.
+            The row of each root, ``(batch,)``, integers from 1: the tree's number of nodes.
         """
         h = self.nodes(symbols, children).h
         roots = _roots(roots, h.shape[1] - 1, h.shape[0])
         return self.output(h[pt.arange(h.shape[0]), roots])
 
     def node_logits(self, symbols: Any, children: Any) -> TensorVariable:
-        """Return h W + b at all nodes, ``(time, batch, n_classes)``; arguments as for `nodes`."""
+        """Return h W + b at all nodes, ``(time, batch, n_classes)``.
+
+        Parameters
+        ----------
+        symbols, children
+            The symbol at each node, ``(time, batch)``, and the rows of its children,
+            ``(time, batch, 2)``; see `nodes`.
+        """
         return self.output(self.nodes(symbols, children).h[:, 1:].transpose(1, 0, 2))
 
     def loss(
-        self, symbols: Any, children: Any, roots: Any, target: Any, every_node: bool = False
+        self, symbols: Any, children: Any, roots: Any, target: Any, *, every_node: bool = False
     ) -> TensorVariable:
         """Return the mean cross-entropy in nats.
 
         Parameters
         ----------
         symbols, children, roots
-            As for `logits`.
+            The symbol at each node, ``(time, batch)``, the rows of its children,
+            ``(time, batch, 2)``, and the row of each root, ``(batch,)``; see `nodes`.
         target
-            The right classes: of the roots, ``(batch,)``; or of all nodes, ``(time, batch)``, as
+            The true classes: of the roots, ``(batch,)``; or of all nodes, ``(time, batch)``, as
             `symrnn.tasks.expressions.node_values` makes them.
         every_node
-            True takes the mean over all nodes, each a tree of its own (Socher et al., 2013, were
-            told the sentiment of every phrase). Padding does not count.
+            True takes the mean over all nodes, each the root of a tree of its own, as in Socher et
+            al. (2013), whose data has the sentiment of every phrase. Padding does not count.
         """
         if every_node:
             logits = self.node_logits(symbols, children)
             time, batch, _ = logits.shape
-            there = pt.arange(time)[:, None] < _roots(roots, time, batch)
-            loss = categorical_cross_entropy(logits, target, mask=there)
+            valid = pt.arange(time)[:, None] < _roots(roots, time, batch)
+            loss = categorical_cross_entropy(logits, target, mask=valid)
         else:
             loss = categorical_cross_entropy(self.logits(symbols, children, roots), target)
         loss.name = "loss"
         return loss
 
     def compile_training(
-        self, optimizer: Optimizer, mode: Any = None, every_node: bool = False
+        self, optimizer: Optimizer, *, every_node: bool = False, mode: Any = None
     ) -> Any:
-        """Compile ``(symbols, children, roots, target) -> loss``, before the update."""
+        """Compile ``(symbols, children, roots, target) -> loss``, a training step.
+
+        Parameters
+        ----------
+        optimizer
+            A function (loss, params) -> updates, for example
+            ``lambda loss, params: adam(loss, params, 0.003)``.
+        every_node
+            Whether the targets are classes of all nodes, see `loss`.
+        mode
+            As for `symrnn.function`.
+
+        Returns
+        -------
+        function
+            It returns the loss before the update.
+        """
         target = pt.lmatrix("target") if every_node else pt.lvector("target")
         inputs = [*_schedule(), target]
         symbols, children, roots, _ = inputs
-        loss = self.loss(symbols, children, roots, target, every_node)
-        return pytensor.function(inputs, loss, updates=optimizer(loss, self.params), mode=mode)
+        loss = self.loss(symbols, children, roots, target, every_node=every_node)
+        return function(inputs, loss, updates=optimizer(loss, self.params), mode=mode)
 
-    def compile_classes(self, mode: Any = None) -> Any:
+    def compile_classes(self, *, mode: Any = None) -> Any:
         """Compile ``(symbols, children, roots) -> classes``, the likeliest of each tree."""
         inputs = _schedule()
-        return pytensor.function(inputs, self.logits(*inputs).argmax(axis=1), mode=mode)
+        return function(inputs, self.logits(*inputs).argmax(axis=1), mode=mode)
 
-    def compile_nodes(self, mode: Any = None) -> Any:
-        """Compile ``(symbols, children) -> p``: what the classifier says at every node.
+    def compile_nodes(self, *, mode: Any = None) -> Any:
+        """Compile ``(symbols, children) -> p``, the probabilities of the classes at every node.
 
-        Shape ``(time, batch, n_classes)``; any node is the root of a tree.
+        Shape ``(time, batch, n_classes)``; every node is the root of a tree.
         """
         symbols, children, _ = _schedule()
         p = pt.special.softmax(self.node_logits(symbols, children), axis=-1)
-        return pytensor.function([symbols, children], p, mode=mode)
+        return function([symbols, children], p, mode=mode)
 
 
-KNOWN = CheckAndRaise(ValueError, "a symbol is below 0, or not below the n_symbols of the net")
+SYMBOL_EXISTS = CheckAndRaise(
+    ValueError, "a symbol is below 0, or not below the n_symbols of the net"
+)
 
 
 def _schedule() -> list[TensorVariable]:

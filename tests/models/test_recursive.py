@@ -36,7 +36,7 @@ def by_recursion(net, tree):
 @pytest.fixture(scope="module", params=[TreeCell, TreeLSTMCell])
 def net(request):
     return RecursiveNet(
-        len(SYMBOLS), N_CLASSES, N_HIDDEN, np.random.default_rng(1), cell=request.param
+        len(SYMBOLS), N_CLASSES, N_HIDDEN, rng=np.random.default_rng(1), cell=request.param
     )
 
 
@@ -60,7 +60,7 @@ def test_each_tree_of_a_batch_is_the_tree_alone(logits):
 
 
 def test_all_nodes_are_classified_like_the_trees_below_them(net, logits):
-    p = net.compile_nodes(QUICK)(*schedule(TREES)[:2])
+    p = net.compile_nodes()(*schedule(TREES)[:2])
     tree = TREES[0]
     z = logits(*schedule(list(tree.nodes())))
     expected = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
@@ -69,7 +69,7 @@ def test_all_nodes_are_classified_like_the_trees_below_them(net, logits):
 
 @pytest.mark.parametrize("cell", [TreeCell, TreeLSTMCell])
 def test_the_gradient_is_that_of_finite_differences(cell):
-    net = RecursiveNet(len(SYMBOLS), 2, 2, np.random.default_rng(1), cell=cell)
+    net = RecursiveNet(len(SYMBOLS), 2, 2, rng=np.random.default_rng(1), cell=cell)
     plan, target = schedule([parse("1+2*1"), parse("0")]), np.array([0, 1])
 
     def loss(*weights):
@@ -109,8 +109,8 @@ def test_the_order_of_the_sides_matters(logits):
 
 def test_float32_stays_float32():
     with pytensor.config.change_flags(floatX="float32"):
-        net = RecursiveNet(len(SYMBOLS), 2, 3, np.random.default_rng(1), cell=TreeCell)
-        step = net.compile_training(lambda loss, params: adam(loss, params, 0.01), mode=QUICK)
+        net = RecursiveNet(len(SYMBOLS), 2, 3, rng=np.random.default_rng(1), cell=TreeCell)
+        step = net.compile_training(lambda loss, params: adam(loss, params, 0.01))
         loss = step(*schedule(TREES), np.array([0, 1, 1, 0]))
     assert loss.dtype == np.float32
     assert {w.get_value().dtype for w in net.params} == {np.dtype("float32")}
@@ -118,7 +118,7 @@ def test_float32_stays_float32():
 
 @pytest.mark.slow
 def test_numba_computes_the_same():
-    net = RecursiveNet(len(SYMBOLS), 2, 3, np.random.default_rng(1), cell=TreeCell)
+    net = RecursiveNet(len(SYMBOLS), 2, 3, rng=np.random.default_rng(1), cell=TreeCell)
     inputs = pt.lmatrix("symbols"), pt.ltensor3("children"), pt.lvector("roots")
     z = net.logits(*inputs)
     grads = pytensor.grad((z**2).sum(), net.params)
@@ -145,4 +145,4 @@ def test_what_is_no_schedule_is_refused(net, logits):
     with pytest.raises(ValueError, match="children has 2 axes, but must have 3"):
         net.nodes(plan.symbols, plan.children[:, :, 0])
     with pytest.raises(ValueError, match="n_hidden is 0"):
-        RecursiveNet(13, 2, 0, np.random.default_rng(1))
+        RecursiveNet(13, 2, 0, rng=np.random.default_rng(1))
