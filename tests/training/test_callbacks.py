@@ -1,4 +1,4 @@
-"""Early stopping and the rate that falls: counted by hand, and saved and put back."""
+"""Early stopping and learning-rate reduction: counted by hand, and saved and restored."""
 
 import numpy as np
 import pytensor
@@ -44,7 +44,7 @@ def test_early_stopping_takes_what_a_compiled_function_returns():
     ]
 
 
-def test_early_stopping_refuses_what_is_no_loss_no_weight_and_no_patience():
+def test_early_stopping_refuses_what_is_not_a_loss_a_weight_or_a_patience():
     w = pytensor.shared(np.array(0.0), name="w")
     stopping = EarlyStopping([w], patience=2)
     with pytest.raises(RuntimeError, match="no best weights yet"):
@@ -53,7 +53,7 @@ def test_early_stopping_refuses_what_is_no_loss_no_weight_and_no_patience():
     for loss in (np.nan, np.inf):
         with pytest.raises(ValueError, match=rf"the validation loss is {loss} after epoch 2"):
             stopping(loss)
-    with pytest.raises(ValueError, match="the loss, one number"):
+    with pytest.raises(ValueError, match="the loss, a scalar"):
         stopping(np.ones(3))
     for patience in (0, -1, 2.5):
         with pytest.raises(ValueError, match=f"patience is {patience}, but must be a whole number"):
@@ -75,24 +75,24 @@ def test_without_patience_it_only_keeps_the_best_weights():
     assert (float(w.get_value()), stopping.best_epoch, stopping.epoch) == (1, 2, 60)
 
 
-def rate_of(value=1.0, dtype="float32"):
-    return pytensor.shared(np.asarray(value, dtype), name="rate")
+def shared_eta(value=1.0, dtype="float32"):
+    return pytensor.shared(np.asarray(value, dtype), name="learning_rate")
 
 
-def test_the_rate_is_divided_after_so_many_losses_not_below_the_best():
+def test_the_learning_rate_is_divided_after_so_many_losses_not_below_the_best():
     losses = [5, 4, 4, 3, 3.5, 3.2, 3.1, 3, 2, 2, 2]  # equal to the best is not better
     for patience, divided in ((1, [3, 5, 6, 7, 8, 10, 11]), (2, [6, 8, 11]), (3, [7])):
-        rate = rate_of()
-        reduce = ReduceOnPlateau(rate, factor=2, patience=patience)
+        eta = shared_eta()
+        reduce = ReduceOnPlateau(eta, factor=2, patience=patience)
         assert [n for n, loss in enumerate(losses, 1) if reduce(loss)] == divided
-        assert rate.get_value() == np.float32(0.5 ** len(divided))
-        assert rate.get_value().dtype == np.float32
+        assert eta.get_value() == np.float32(0.5 ** len(divided))
+        assert eta.get_value().dtype == np.float32
 
 
-def test_the_rule_takes_the_lower_rate_at_once():
-    w, rate = pytensor.shared(np.array(0.0), name="w"), rate_of(1.0, "float64")
-    step = pytensor.function([], w, updates=gradient_descent(w, [w], rate))
-    reduce = ReduceOnPlateau(rate)
+def test_the_optimizer_uses_the_lower_learning_rate_at_once():
+    w, eta = pytensor.shared(np.array(0.0), name="w"), shared_eta(1.0, "float64")
+    step = pytensor.function([], w, updates=gradient_descent(w, [w], eta))
+    reduce = ReduceOnPlateau(eta)
     values = []
     for loss in (1, 2, 0.5):
         step()
@@ -102,19 +102,19 @@ def test_the_rule_takes_the_lower_rate_at_once():
 
 
 @pytest.mark.parametrize("cut", range(9))
-def test_both_go_on_exactly_from_a_saved_state(cut):
+def test_both_resume_exactly_from_a_saved_state(cut):
     losses = [5, 4, 6, 6, 3, 4, 4, 3.5, 4]
 
     def make():
-        w, rate = pytensor.shared(np.array(0.0), name="w"), rate_of()
-        return w, rate, EarlyStopping([w], patience=4), ReduceOnPlateau(rate, patience=2)
+        w, eta = pytensor.shared(np.array(0.0), name="w"), shared_eta()
+        return w, eta, EarlyStopping([w], patience=4), ReduceOnPlateau(eta, patience=2)
 
     def tell(which, losses):
-        w, rate, stopping, reduce = which
+        w, eta, stopping, reduce = which
         answers = []
         for loss in losses:
             w.set_value(w.get_value() + 1)
-            answers.append((stopping(loss), reduce(loss), float(rate.get_value())))
+            answers.append((stopping(loss), reduce(loss), float(eta.get_value())))
         return answers
 
     whole, first, second = make(), make(), make()
@@ -129,17 +129,17 @@ def test_both_go_on_exactly_from_a_saved_state(cut):
     assert second[2].best[0].get_value() == whole[2].best[0].get_value() == 5
 
 
-def test_a_plateau_refuses_what_is_no_shared_rate_no_factor_and_no_loss():
-    for rate in (0.1, pytensor.shared(np.ones(2)), None):
+def test_reduce_on_plateau_refuses_what_is_not_a_shared_scalar_a_factor_or_a_loss():
+    for eta in (0.1, pytensor.shared(np.ones(2)), None):
         with pytest.raises(TypeError, match="must be a shared scalar"):
-            ReduceOnPlateau(rate)
+            ReduceOnPlateau(eta)
     with pytest.raises(ValueError, match="factor is 1, but must be above 1"):
-        ReduceOnPlateau(rate_of(), factor=1)
+        ReduceOnPlateau(shared_eta(), factor=1)
     with pytest.raises(ValueError, match="factor is -2, but must be a positive number"):
-        ReduceOnPlateau(rate_of(), factor=-2)
+        ReduceOnPlateau(shared_eta(), factor=-2)
     with pytest.raises(ValueError, match="patience is 0, but must be a whole number"):
-        ReduceOnPlateau(rate_of(), patience=0)
-    reduce = ReduceOnPlateau(rate_of())
+        ReduceOnPlateau(shared_eta(), patience=0)
+    reduce = ReduceOnPlateau(shared_eta())
     with pytest.raises(ValueError, match="the validation loss is nan after epoch 1"):
         reduce(np.nan)
     assert reduce.epoch == 0

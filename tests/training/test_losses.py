@@ -121,16 +121,16 @@ def test_gradients_are_right_with_and_without_mask(loss, target, rng):
     y = rng.normal(size=(3, 2, 2))
     mask = np.array([[1.0, 1], [1, 0], [0, 0]])
     verify_grad(lambda y: loss(y, target), [y], rng=rng)
-    verify_grad(lambda y: loss(y, target, mask), [y], rng=rng)
+    verify_grad(lambda y: loss(y, target, mask=mask), [y], rng=rng)
 
 
 @pytest.mark.parametrize(("loss", "target"), all_losses())
-def test_a_masked_place_counts_nothing_even_if_it_is_nan(loss, target, rng):
+def test_a_masked_element_is_left_out_even_if_it_is_nan(loss, target, rng):
     y = pt.tensor3("y")
     values = rng.normal(size=(3, 2, 2))
     values[2] = np.nan
     mask = np.array([[True, True], [True, True], [False, False]])
-    masked, whole = loss(y, target, mask), loss(y[:2], target[:2])
+    masked, whole = loss(y, target, mask=mask), loss(y[:2], target[:2])
     wanted = [masked, whole, pt.grad(masked, y)]
     a, b, gradient = pytensor.function([y], wanted, mode=Mode("py", None))(values)  # no rewrites
     assert a == pytest.approx(float(b), rel=1e-12)
@@ -141,7 +141,7 @@ def test_a_masked_place_counts_nothing_even_if_it_is_nan(loss, target, rng):
 @pytest.mark.parametrize(("loss", "target"), all_losses())
 def test_a_mask_of_zeros_gives_zero(loss, target):
     y = pt.tensor3("y")
-    assert evaluate(loss(y, target, np.zeros((3, 2))), y, np.ones((3, 2, 2))) == 0
+    assert evaluate(loss(y, target, mask=np.zeros((3, 2))), y, np.ones((3, 2, 2))) == 0
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_samples_first_input_gets_a_hint():
         evaluate(losses.sum_squared_error(y, t), y, np.ones(10), t, np.ones(20))
 
 
-def test_a_state_is_no_prediction():
+def test_a_state_is_not_a_prediction():
     with pytest.raises(TypeError, match=r"is a HiddenState: take what is in it.*state\.h"):
         losses.mean_squared_error(HiddenState(pt.matrix("h")), pt.matrix("t"))
 
@@ -188,7 +188,7 @@ def test_masks_of_another_shape_are_refused():
         losses.mean_squared_error(y, y, mask=pt.tensor3("mask"))
 
 
-def test_padding_targets_may_be_no_class_where_the_mask_is_zero(rng):
+def test_padding_targets_need_not_be_classes_where_the_mask_is_zero(rng):
     z, target, mask = pt.matrix("z"), np.array([2, 0, -1]), np.array([1, 1, 0])
     masked = losses.categorical_cross_entropy(z, target, mask=mask)
     whole = losses.categorical_cross_entropy(z[:2], target[:2])
@@ -208,4 +208,4 @@ def test_integer_targets_do_not_change_the_dtype_of_a_loss():
     y, t = pt.fvector("y"), pt.lvector("t")
     for loss in (losses.sum_squared_error, losses.mean_squared_error, losses.binary_cross_entropy):
         assert loss(y, t).dtype == "float32"
-        assert loss(y, t, np.ones(3)).dtype == "float32"
+        assert loss(y, t, mask=np.ones(3)).dtype == "float32"

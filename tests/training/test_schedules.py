@@ -3,8 +3,7 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 
-from symrnn.training import optimizers as updates
-from symrnn.training import schedules
+from symrnn.training import optimizers, schedules
 
 N = np.arange(12)
 FORMULAS = {
@@ -45,7 +44,7 @@ FORMULAS = {
 
 
 @pytest.mark.parametrize("name", FORMULAS)
-def test_rates_follow_their_formula(name):
+def test_learning_rates_follow_their_formula(name):
     schedule, expected = FORMULAS[name]
     t = schedules.step_counter()
     function = pytensor.function([], schedule(t), updates=schedules.advance(t))
@@ -54,25 +53,25 @@ def test_rates_follow_their_formula(name):
 
 
 @pytest.mark.parametrize("name", FORMULAS)
-@pytest.mark.parametrize("rule", [updates.gradient_descent, updates.adam])
-def test_every_schedule_is_a_rate_for_a_rule(name, rule):
+@pytest.mark.parametrize("optimizer", [optimizers.gradient_descent, optimizers.adam])
+def test_every_schedule_is_a_learning_rate_for_an_optimizer(name, optimizer):
     schedule, expected = FORMULAS[name]
     ends = []
-    for rate_of in (schedule, None):
+    for eta_of in (schedule, None):
         w = pytensor.shared(np.array([1.0, -2.0]), name="w")
         loss = (w**2).sum() / 2
-        t, rate = schedules.step_counter(), pytensor.shared(1.0)
-        rule_updates = rule(loss, [w], rate_of(t) if rate_of else rate)
-        step = pytensor.function([], updates=rule_updates | schedules.advance(t))
+        t, eta = schedules.step_counter(), pytensor.shared(1.0)
+        updates = optimizer(loss, [w], eta_of(t) if eta_of else eta)
+        step = pytensor.function([], updates=updates | schedules.advance(t))
         for value in expected:
-            rate.set_value(value)  # by hand, for the second route
+            eta.set_value(value)  # by hand, for the second route
             step()
         ends.append(w.get_value())
     np.testing.assert_allclose(*ends, rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", FORMULAS)
-def test_rates_have_floatx(name):
+def test_learning_rates_have_floatx(name):
     with pytensor.config.change_flags(floatX="float32"):
         assert FORMULAS[name][0](schedules.step_counter()).dtype == "float32"
 
@@ -80,8 +79,8 @@ def test_rates_have_floatx(name):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda t: schedules.constant(t, 0), "rate is 0"),
-        (lambda t: schedules.step_decay(t, -1, factor=0.5, every=10), "rate is -1"),
+        (lambda t: schedules.constant(t, 0), "learning_rate is 0"),
+        (lambda t: schedules.step_decay(t, -1, factor=0.5, every=10), "learning_rate is -1"),
         (lambda t: schedules.step_decay(t, 1, factor=0, every=10), "factor is 0"),
         (lambda t: schedules.exponential(t, 1, factor=0.5, every=0), "every is 0"),
         (lambda t: schedules.natural_exponential(t, 1, decay=-2), "decay is -2"),
@@ -89,13 +88,16 @@ def test_rates_have_floatx(name):
         (lambda t: schedules.cosine(t, 1, n_steps=0), "n_steps is 0"),
         (lambda t: schedules.linear_to_zero(t, 1, n_steps=4, n_last=5), "n_last is 5"),
         (lambda t: schedules.linear_to_zero(t, 1, n_steps=4, n_last=0), "n_last is 0"),
-        (lambda t: schedules.cosine(t, 1, n_steps=10, final_learning_rate=2), "last_rate is 2"),
-        (lambda t: schedules.warm_up(t, 0, n_steps=10), "rate is 0"),
+        (
+            lambda t: schedules.cosine(t, 1, n_steps=10, final_learning_rate=2),
+            "final_learning_rate is 2",
+        ),
+        (lambda t: schedules.warm_up(t, 0, n_steps=10), "learning_rate is 0"),
         (lambda t: schedules.warm_up(t, 1, n_steps=0), "n_steps is 0"),
         (lambda t: schedules.exponential(t, 1, factor=0.5, every=np.nan), "every is nan"),
         (
             lambda t: schedules.cosine(t, pytensor.shared(0.1), n_steps=10),
-            "rate is .* a positive number",
+            "learning_rate is .* a positive number",
         ),
     ],
 )
