@@ -152,28 +152,3 @@ def test_every_lesson_runs_quickly_from_another_folder_and_draws(path, tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert list((tmp_path / "pictures" / "quick").glob(f"{path.stem[:2]}_*.png"))
-
-
-def readme():
-    return (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def test_readme_lists_every_lesson():
-    for path in LESSONS:
-        assert f"tutorials/{path.name}" in readme()
-
-
-def test_the_code_in_readme_runs_and_learns(capsys):
-    codes = re.findall(r"```python\n(.*?)```", readme(), flags=re.DOTALL)
-    assert len(codes) == 3
-    for code in codes:
-        exec(code, {})
-        losses = [float(line) for line in capsys.readouterr().out.splitlines()[:5]]
-        assert losses[-1] < losses[0]
-
-
-def test_readme_shows_a_picture_that_exists():
-    pictures = re.findall(r"!\[[^\]]*\]\(([^)]*)\)", readme())
-    assert len(pictures) == 3
-    for picture in pictures:
-        assert (ROOT / picture).read_bytes().startswith(b"\x89PNG")
