@@ -23,14 +23,9 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
-from symrnn.compiling.many_steps import compile_many_steps
-from symrnn.nn.cells import ElmanCell
+import symrnn as sr
 from symrnn.nn.initializers import normal
-from symrnn.nn.layers import Dense
-from symrnn.nn.recurrent import unroll
 from symrnn.tasks.binary_addition import binary_addition
-from symrnn.training.losses import sum_squared_error
-from symrnn.training.optimizers import gradient_descent
 
 N_SUMS, RATE = 10_000, 0.1
 LESSON_5 = Path(__file__).parents[1] / "tutorials" / "05_binary_addition.py"
@@ -53,14 +48,14 @@ class Net:
         rng, start = np.random.default_rng(1), partial(normal, std=1.0)
         self.x = pt.tensor("x", shape=(8, batch, 2), dtype="float64")
         self.t = pt.tensor("t", shape=(8, batch, 1), dtype="float64")
-        cell = ElmanCell(2, 16, rng=rng, activation="sigmoid", W_x=start, W_h=start, bias=False)
-        output = Dense(16, 1, rng=rng, W=start, bias=False)
+        cell = sr.ElmanCell(2, 16, rng=rng, activation="sigmoid", W_x=start, W_h=start, bias=False)
+        output = sr.Dense(16, 1, rng=rng, W=start, bias=False)
         self.params = [*cell.params, *output.params]
         self.start = [p.get_value() for p in self.params]
-        y = pt.sigmoid(output(unroll(cell, self.x)[0]))
+        y = pt.sigmoid(output(sr.unroll(cell, self.x)[0]))
         # the mean over the batch, so that one rate does for all sizes
-        self.cost = sum_squared_error(y, self.t) / 2 / batch
-        self.updates = gradient_descent(self.cost, self.params, RATE)
+        self.cost = sr.sum_squared_error(y, self.t) / 2 / batch
+        self.updates = sr.gradient_descent(self.cost, self.params, RATE)
         sums = binary_addition(N_SUMS, rng=np.random.default_rng(2))
         self.data = [a.reshape(8, -1, batch, a.shape[2]).swapaxes(0, 1).copy() for a in sums]
 
@@ -108,7 +103,7 @@ def main() -> None:
     ways["a call a step"] = partial(calls, net, step)
     for batch in (1, 10, 100):
         one = net if batch == 1 else Net(batch)
-        steps = compile_many_steps([one.x, one.t], one.cost, one.updates, mode=mode)
+        steps = sr.compile_many_steps([one.x, one.t], one.cost, one.updates, mode=mode)
         name = "many steps in a call" + (f", batches of {batch}" if batch > 1 else "")
         ways[name] = partial(one_call, one, steps)
     ends = {name: way() for name, way in ways.items()}  # numba compiles here

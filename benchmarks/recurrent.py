@@ -435,7 +435,7 @@ def main() -> None:
     add("--threads", type=int, default=cores, help="for each peer; default: all cores")
     add(
         "--keep-memory", action="store_true",
-        help="call symrnn.compiling.allocator.keep_freed_memory in the process of every peer (Linux only)",
+        help="call symrnn.keep_freed_memory in the process of every peer (Linux only)",
     )  # fmt: skip
     add("--json", metavar="FILE", help="write the results there too")
     add("--worker", help=argparse.SUPPRESS)

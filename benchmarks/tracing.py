@@ -13,11 +13,10 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
-from symrnn.compiling.modes import QUICK
-from symrnn.explain.anatomy import anatomies
-from symrnn.explain.running import Run, outer_values
-from symrnn.nn.cells import Cell, ElmanCell, GRUCell, LSTMCell
-from symrnn.nn.recurrent import unroll
+import symrnn as sr
+from symrnn.explain.dissection import anatomies
+from symrnn.explain.inputs import outer_values
+from symrnn.explain.running import Run
 
 N_STEPS = 1000
 
@@ -32,26 +31,26 @@ def fastest(f: Callable[[], object], repeats: int = 7) -> float:
     return 1000 * min(times)
 
 
-def compare(cell: Cell, mode: object) -> tuple[float, float]:
+def compare(cell: sr.Cell, mode: object) -> tuple[float, float]:
     """Milliseconds of the plain and the traced run of a cell's plain scan."""
     x = pt.tensor3("x")
-    outputs, _ = unroll(cell, x, implementation="autodiff")
+    outputs, _ = sr.unroll(cell, x, implementation="autodiff")
     value = np.random.default_rng(1).normal(size=(N_STEPS, 8, 16)).astype(x.dtype)
     plain = pytensor.function([x], outputs, mode=mode)
     (scan,) = anatomies([outputs])
 
     def give() -> list[object]:
-        return outer_values(scan.node, [outputs], {x: value}, QUICK)
+        return outer_values(scan.node, [outputs], {x: value}, sr.QUICK)
 
-    run = Run(scan, give(), False, mode)
-    first = fastest(lambda: list(run.series(N_STEPS, N_STEPS)), 1)
+    run = Run(scan, give(), everything=False, mode=mode)
+    first = fastest(lambda: list(run.chunks(N_STEPS, N_STEPS)), 1)
     del first  # numba compiles at the first call
-    return fastest(lambda: plain(value)), fastest(lambda: list(run.series(N_STEPS, N_STEPS)))
+    return fastest(lambda: plain(value)), fastest(lambda: list(run.chunks(N_STEPS, N_STEPS)))
 
 
 if __name__ == "__main__":
-    mode = sys.argv[1] if len(sys.argv) > 1 else QUICK
-    for kind in (ElmanCell, LSTMCell, GRUCell):
+    mode = sys.argv[1] if len(sys.argv) > 1 else sr.QUICK
+    for kind in (sr.ElmanCell, sr.LSTMCell, sr.GRUCell):
         plain, traced = compare(kind(16, 64, np.random.default_rng(0)), mode)
         print(f"{kind.__name__:<10} plain {plain:7.1f} ms, traced {traced:7.1f} ms, ", end="")
         print(f"quotient {traced / plain:.2f}")

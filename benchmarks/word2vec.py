@@ -61,9 +61,9 @@ def symrnn_peer(shared: bool = False) -> Callable[..., Callable[[], float]]:
         sentences = text(n_words, n_tokens)
         end = np.full((len(sentences), 1), n_words)
         tokens = np.concatenate([sentences, end], axis=1).ravel()
-        model = SkipGram(n_words + 1, n_features, rng)
+        model = SkipGram(n_words + 1, n_features, rng=rng)
         noise = AliasSampler(np.bincount(sentences.ravel()) ** 0.75)
-        train = model.compile_negative_sampling(RATE * BATCH, K if shared else None, "NUMBA")
+        train = model.compile_negative_sampling(RATE * BATCH, k=K if shared else None, mode="NUMBA")
 
         def epoch() -> float:
             for words, contexts in skip_gram_batches(

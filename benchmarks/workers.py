@@ -105,7 +105,7 @@ def add_peers(parser: argparse.ArgumentParser, peers: dict[str, Any]) -> None:
     add(
         "--keep-memory",
         action="store_true",
-        help="symrnn.compiling.allocator.keep_freed_memory in all peers",
+        help="symrnn.keep_freed_memory in all peers",
     )
     add("--worker", help=argparse.SUPPRESS)
 

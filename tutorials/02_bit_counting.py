@@ -33,12 +33,10 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
+import symrnn as sr
 from symrnn import plots
-from symrnn.nn.cells import LinearCell
-from symrnn.nn.recurrent import unroll
 from symrnn.tasks.bit_counting import bit_counting, check_bits
 from symrnn.training import optimizers as updates
-from symrnn.training.loop import train
 
 Path = list[tuple[float, float]]
 
@@ -133,7 +131,7 @@ def cost_and_gradient(X: Any, t: Any, w_x: Any, w_rec: Any) -> tuple[Any, Any, A
 # The published run is in float32, and so is ours. A float32 number has about seven digits, of which
 # the table below shows all: so it matters how often one rounds. Here the step is computed in
 # float64 and rounded to float32 once, as a processor's fused multiply-add does. Rounding the
-# product as well, as `symrnn.training.optimizers.gradient_descent` may, changes the fourth decimal of two of
+# product as well, as `symrnn.gradient_descent` may, changes the fourth decimal of two of
 # the twenty costs by one.
 
 
@@ -158,7 +156,7 @@ def gradient_descent(cost: Any, params: list[Any], rate: float) -> dict[Any, Any
 # Nesterov's momentum has that speed; its settings here were found by a search for the closest
 # costs. It divides by the standard deviation, the root of E[g^2] - E[g]^2. Where the gradient
 # hardly changes from step to step that is small, and a step can be 90 times as long as the rate.
-# For it we take the rule `symrnn.training.optimizers.rmsprop`, which makes updates as ours above does.
+# For it we take the rule `symrnn.rmsprop`, which makes updates as ours above does.
 
 
 # %%
@@ -187,7 +185,7 @@ FAST_RMSPROP: dict[str, Any] = {
 # ## 5. Training
 #
 # One compiled call is one epoch: the cost of the present weights comes back, then the weights
-# change. `symrnn.training.loop.train` is the loop around it, with a progress bar, a check of the data,
+# change. `symrnn.train` is the loop around it, with a progress bar, a check of the data,
 # and a stop if the cost is no number any more.
 
 
@@ -199,7 +197,7 @@ def learn(
     print(f"\n{name}: compiling cost, gradient and update in mode {mode} ...", flush=True)
     step = net.compile_train(rule_updates, mode)
     path = [net.weights()]
-    history = train(
+    history = sr.train(
         step, [(X, t)], epochs=epochs, each_step=lambda *_: path.append(net.weights()), label=name
     )
     report(name, history.loss, path)
@@ -317,9 +315,9 @@ def try_rates(X: Any, t: Any, start: tuple[float, float], epochs: int = 300) -> 
 # %%
 def same_with_library(X: Any, t: Any, weights: tuple[float, float], mode: str) -> float:
     """Return the cost from `LinearCell` and `unroll`."""
-    cell = LinearCell(1, 1, W_x=[[weights[0]]], W_h=[[weights[1]]], bias=False)
+    cell = sr.LinearCell(1, 1, W_x=[[weights[0]]], W_h=[[weights[1]]], bias=False)
     x, target = pt.matrix("x"), pt.vector("t")
-    _, state = unroll(cell, x[:, :, None])  # state.h: (batch, 1)
+    _, state = sr.unroll(cell, x[:, :, None])  # state.h: (batch, 1)
     cost = ((state.h[:, 0] - target) ** 2).sum()
     return float(pytensor.function([x, target], cost, mode=mode)(X, t))
 

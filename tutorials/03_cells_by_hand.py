@@ -40,9 +40,8 @@ import pytensor.tensor as pt
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from pytensor.scan.op import Scan
 
+import symrnn as sr
 from symrnn import explain
-from symrnn.nn.cells import Cell, ElmanCell, GRUCell, HiddenState, LSTMCell
-from symrnn.nn.recurrent import unroll
 
 # What every scan here is given: no second result, nothing forgotten, always a list (lesson 01).
 SAFE: dict[str, Any] = {"return_updates": False, "strict": True, "return_list": True}
@@ -80,8 +79,8 @@ def compile_cell(cell: Any, mode: str, by_hand: Callable[..., list[Any]] | None 
     """Compile all ways for a cell."""
     x = pt.tensor3("x")  # (time, batch, n_in)
     graphs = {} if by_hand is None else {"by hand": by_hand(x, *cell.params)}
-    graphs["autodiff"] = [unroll(cell, x, implementation="scan")[0]]
-    graphs["bptt"] = [unroll(cell, x, implementation="kernel")[0]]
+    graphs["autodiff"] = [sr.unroll(cell, x, implementation="scan")[0]]
+    graphs["bptt"] = [sr.unroll(cell, x, implementation="kernel")[0]]
     ways = {way: compile_way(x, states, cell.params, mode) for way, states in graphs.items()}
     return Compiled(cell, ways)
 
@@ -653,20 +652,20 @@ def draw_gates(runs: dict[str, dict[str, Any]]) -> Any:
 
 
 # %%
-class PaceCell(Cell):
+class PaceCell(sr.Cell):
     """``h_t = k * h_{t-1} + (1 - k) * tanh(z_t)`` with ``k = sigmoid(a)``."""
 
     n_gates = 1
-    State = HiddenState
+    State = sr.HiddenState
 
     def __init__(self, n_in: int, n_hidden: int, rng: np.random.Generator) -> None:
         super().__init__(n_in, n_hidden, rng)
         self.a = self.parameter("a", (n_hidden,), np.zeros(n_hidden))
 
-    def step(self, z: Any, h: Any) -> HiddenState:
+    def step(self, z: Any, h: Any) -> sr.HiddenState:
         """Return the new state."""
         k = pt.sigmoid(self.a)
-        return HiddenState(k * h + (1 - k) * pt.tanh(z[0]))
+        return sr.HiddenState(k * h + (1 - k) * pt.tanh(z[0]))
 
 
 def own_cell(rng: Any, x: Any, large_x: Any, repeats: int, mode: str) -> Compiled:
@@ -707,15 +706,15 @@ def lesson(mode: str, dtype: str, seed: int, figures: str, quick: bool) -> dict[
     print(f"1. A sequence of shape {x.shape}; compiling in mode {mode}, {dtype} ...", flush=True)
     compiled, differences = [], {}
     for part, cell, by_hand in (
-        (2, ElmanCell(2, 3, rng=rng), elman_by_hand),
-        (3, LSTMCell(2, 3, rng=rng), lstm_by_hand),
-        (4, GRUCell(2, 3, rng=rng), gru_by_hand),
+        (2, sr.ElmanCell(2, 3, rng=rng), elman_by_hand),
+        (3, sr.LSTMCell(2, 3, rng=rng), lstm_by_hand),
+        (4, sr.GRUCell(2, 3, rng=rng), gru_by_hand),
     ):
         print(f"\n{part}. {by_hand.__name__}", flush=True)
         compiled.append(compile_cell(cell, mode, by_hand))
         differences[type(cell).__name__] = compare(compiled[-1], x)
-        if isinstance(cell, LSTMCell):  # lesson 4 is about this
-            outputs, _ = unroll(cell, pt.tensor3("x"))
+        if isinstance(cell, sr.LSTMCell):  # lesson 4 is about this
+            outputs, _ = sr.unroll(cell, pt.tensor3("x"))
             print(f"what the library does, read from its graph:\n{explain.describe(outputs)}")
     elman, lstm, gru = compiled
 

@@ -32,10 +32,8 @@ import pytensor
 import pytensor.tensor as pt
 from pytensor.graph.traversal import explicit_graph_inputs
 
+import symrnn as sr
 from symrnn import explain
-from symrnn.compiling.modes import QUICK
-from symrnn.nn.cells import Cell, ElmanCell, LSTMCell
-from symrnn.nn.recurrent import unroll
 
 
 def scan(fn: Any, **options: Any) -> Any:
@@ -116,7 +114,7 @@ def lstm() -> tuple[Any, dict[Any, Any]]:
     """Return the outputs of an LSTM's layer, and values for its input."""
     rng = np.random.default_rng(3)
     x = pt.dtensor3("x")
-    h, _ = unroll(LSTMCell(1, 8, rng=rng), x)
+    h, _ = sr.unroll(sr.LSTMCell(1, 8, rng=rng), x)
     wave = np.sin(np.arange(40) / 3)[:, None, None]
     return h, {x: 3 * wave}
 
@@ -160,15 +158,15 @@ def square_roots() -> tuple[Any, Any, Any]:
 def flows(n_steps: int) -> dict[str, Any]:
     """Return |dL/dh_t| for several cells, with the loss at the last step."""
     rng = np.random.default_rng(0)
-    cells: dict[str, Cell] = {"LSTM": LSTMCell(1, 16, rng=rng)}
+    cells: dict[str, sr.Cell] = {"LSTM": sr.LSTMCell(1, 16, rng=rng)}
     for scale in (0.6, 1.0, 1.6):
-        cell = ElmanCell(1, 16, rng=rng, activation="identity" if scale == 1.6 else "tanh")
+        cell = sr.ElmanCell(1, 16, rng=rng, activation="identity" if scale == 1.6 else "tanh")
         cell.W_h.set_value(scale * cell.W_h.get_value())
         cells[f"Elman, W_h times {scale}"] = cell
     found = {}
     for name, cell in cells.items():
         x = pt.dtensor3("x")
-        h, _ = unroll(cell, x)
+        h, _ = sr.unroll(cell, x)
         value = np.random.default_rng(1).normal(size=(n_steps, 4, 1))
         found[name] = explain.gradient_flow(h[-1].sum(), h, {x: value})
     return found
@@ -203,7 +201,7 @@ ZERO = pt.constant(0.0, dtype="float64")
 def value(variable: Any) -> Any:
     """Compute a variable from the values of x and m above."""
     known = list(explicit_graph_inputs([variable]))
-    f = pytensor.function(known, variable, mode=QUICK)
+    f = pytensor.function(known, variable, mode=sr.QUICK)
     return f(*({"x": XS, "m": MS}[v.name] for v in known))
 
 

@@ -30,17 +30,11 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
+import symrnn as sr
 from symrnn import explain
-from symrnn.nn.cells import ElmanCell
 from symrnn.nn.initializers import normal, xavier_uniform
-from symrnn.nn.layers import Dense
-from symrnn.nn.recurrent import unroll
 from symrnn.plots import loss_curves
 from symrnn.tasks.binary_addition import binary_addition, from_bits
-from symrnn.training.batches import minibatches
-from symrnn.training.loop import train
-from symrnn.training.losses import binary_cross_entropy, sum_squared_error
-from symrnn.training.optimizers import gradient_descent, rmsprop
 
 # %% [markdown]
 # ## 1. The task
@@ -122,16 +116,16 @@ class Adder:
     def __init__(self, rng: np.random.Generator, n_hidden: int, rate: float, mode: str) -> None:
         self.x, self.t = pt.tensor3("x"), pt.tensor3("t")
         start = partial(normal, std=1.0)
-        cell = ElmanCell(
+        cell = sr.ElmanCell(
             2, n_hidden, rng=rng, activation="sigmoid", W_x=start, W_h=start, bias=False
         )
-        output = Dense(n_hidden, 1, rng=rng, W=start, bias=False)
+        output = sr.Dense(n_hidden, 1, rng=rng, W=start, bias=False)
         self.params = [*cell.params, *output.params]
-        self.h, _ = unroll(cell, self.x)
+        self.h, _ = sr.unroll(cell, self.x)
         y = pt.sigmoid(output(self.h))
-        cost = sum_squared_error(y, self.t) / 2
+        cost = sr.sum_squared_error(y, self.t) / 2
         gradients = pytensor.grad(cost, self.params)
-        updates = gradient_descent(gradients, self.params, rate)
+        updates = sr.gradient_descent(gradients, self.params, rate)
         self.step = pytensor.function(
             [self.x, self.t], [cost, y, *gradients], updates=updates, mode=mode
         )
@@ -205,17 +199,17 @@ def second_version(seed: int, mode: str) -> tuple[list[float], Any]:
     """Train it; return its losses, and the sums it shows: a, b, what it says."""
     rng = np.random.default_rng(seed)
     x, t = pt.tensor3("x"), pt.tensor3("t")
-    cell = ElmanCell(2, 3, rng=rng, W_h=xavier_uniform)
-    output = Dense(3, 1, rng=rng)
-    h, _ = unroll(cell, x)
+    cell = sr.ElmanCell(2, 3, rng=rng, W_h=xavier_uniform)
+    output = sr.Dense(3, 1, rng=rng)
+    h, _ = sr.unroll(cell, x)
     logits = output(h)
-    loss = binary_cross_entropy(logits, t)
+    loss = sr.binary_cross_entropy(logits, t)
     params = [*cell.params, *output.params]
-    updates = rmsprop(loss, params, learning_rate=0.05, rho=0.5, mu=0.8, nesterov=True)
+    updates = sr.rmsprop(loss, params, learning_rate=0.05, rho=0.5, mu=0.8, nesterov=True)
     step = pytensor.function([x, t], loss, updates=updates, mode=mode)
     data = binary_addition(2000, n_bits=7, rng=rng)
-    history = train(
-        step, lambda: minibatches(data, 100, rng=rng, axes=[1, 1]), epochs=5, label="adder"
+    history = sr.train(
+        step, lambda: sr.minibatches(data, 100, rng=rng, axes=[1, 1]), epochs=5, label="adder"
     )
     use = pytensor.function([x], logits > 0, mode=mode)
     shown, _ = binary_addition(5, n_bits=7, rng=rng)

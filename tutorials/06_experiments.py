@@ -32,18 +32,11 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
+import symrnn as sr
 from symrnn import explain
-from symrnn.compiling.many_steps import compile_many_steps
-from symrnn.compiling.modes import QUICK
-from symrnn.nn.cells import ElmanCell
 from symrnn.nn.initializers import Initializer, he_normal, identity, normal, xavier_normal
-from symrnn.nn.layers import Dense
-from symrnn.nn.recurrent import unroll
 from symrnn.plots import loss_bands
 from symrnn.tasks.binary_addition import binary_addition
-from symrnn.training.clipping import clip_by_global_norm
-from symrnn.training.losses import sum_squared_error
-from symrnn.training.optimizers import gradient_descent
 
 # %% [markdown]
 # ## 1. The net, and what can be changed
@@ -126,16 +119,18 @@ class Trainer:
         t = pt.tensor("t", shape=(None, 1, 1), dtype="float64")
         rate, max_norm = pt.dscalar("rate"), pt.dscalar("max_norm")
         rng = np.random.default_rng(0)  # for values that each run sets anew
-        cell = ElmanCell(2, 16, rng=rng, activation=activation, bias=False)
-        output = Dense(16, 1, rng=rng, bias=False)
+        cell = sr.ElmanCell(2, 16, rng=rng, activation=activation, bias=False)
+        output = sr.Dense(16, 1, rng=rng, bias=False)
         self.params = [*cell.params, *output.params]
-        h, _ = unroll(cell, x)
+        h, _ = sr.unroll(cell, x)
         y = pt.sigmoid(output(h))
-        cost = sum_squared_error(y, t) / 2
+        cost = sr.sum_squared_error(y, t) / 2
         right = pt.all(pt.eq(y > 0.5, t > 0.5))
-        gradients = clip_by_global_norm(pytensor.grad(cost, self.params), max_norm)
-        updates = gradient_descent(gradients, self.params, rate)
-        self.run = compile_many_steps([x, t], [cost, right], updates, [rate, max_norm], mode)
+        gradients = sr.clip_by_global_norm(pytensor.grad(cost, self.params), max_norm)
+        updates = sr.gradient_descent(gradients, self.params, rate)
+        self.run = sr.compile_many_steps(
+            [x, t], [cost, right], updates, constants=[rate, max_norm], mode=mode
+        )
         self.x, self.h = x, h
 
     def start(self, settings: Settings, rng: np.random.Generator) -> None:
@@ -298,7 +293,7 @@ def look_at_the_start(laboratory: Laboratory) -> dict[str, Any]:
     for activation, slope in (("sigmoid", 0.25), ("tanh", 1.0), ("relu", 1.0)):
         growth, sizes, radii = [], [], []
         trainer = laboratory.trainer(activation)
-        states = pytensor.function([trainer.x], trainer.h, mode=QUICK)
+        states = pytensor.function([trainer.x], trainer.h, mode=sr.QUICK)
         for seed in laboratory.seeds:
             trainer.start(BASE, np.random.default_rng(seed))
             flow = explain.gradient_flow(trainer.h[-1].sum(), trainer.h, {trainer.x: x})
@@ -399,7 +394,7 @@ def main(
     if quick:
         n_seeds, n_steps = 1, max(1, n_steps // 400)
     seeds = range(seed, seed + n_seeds)
-    laboratory = Laboratory(seeds, n_steps, mode or (QUICK if quick else "NUMBA"))
+    laboratory = Laboratory(seeds, n_steps, mode or (sr.QUICK if quick else "NUMBA"))
 
     print(f"1.-3. All variants, {n_seeds} seeds, {n_steps} sums each", flush=True)
     table = try_variants(laboratory)

@@ -33,15 +33,9 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
+import symrnn as sr
 from symrnn import explain
-from symrnn.compiling.modes import QUICK
-from symrnn.nn.cells import Cell, ElmanCell, LSTMCell
 from symrnn.nn.initializers import normal, orthogonal
-from symrnn.nn.layers import Dense
-from symrnn.nn.recurrent import unroll
-from symrnn.training.clipping import clip_by_global_norm, clip_by_value
-from symrnn.training.losses import binary_cross_entropy
-from symrnn.training.optimizers import adam
 
 # %% [markdown]
 # ## 1. A long product
@@ -69,8 +63,8 @@ SCALES = (0.8, 1.0, 1.25)
 def elman_flow(activation: str, W_h: Any, n_steps: int) -> Any:
     """|dL/dh_t| for each step t of an Elman net whose loss is the sum of its last state."""
     x = pt.dtensor3("x")
-    cell = ElmanCell(1, len(W_h), rng=np.random.default_rng(0), activation=activation, W_h=W_h)
-    h, _ = unroll(cell, x)
+    cell = sr.ElmanCell(1, len(W_h), rng=np.random.default_rng(0), activation=activation, W_h=W_h)
+    h, _ = sr.unroll(cell, x)
     value = np.random.default_rng(1).normal(size=(n_steps, 4, 1))
     return explain.gradient_flow(h[-1].sum(), h, {x: value})
 
@@ -179,8 +173,8 @@ def cliff(n_steps: int) -> dict[str, Any]:
     gradients = pytensor.grad(loss, [w, b])
     clips = {
         "not clipped": gradients,
-        "clipped by norm": clip_by_global_norm(gradients, LIMIT),
-        "clipped by value": clip_by_value(gradients, LIMIT),
+        "clipped by norm": sr.clip_by_global_norm(gradients, LIMIT),
+        "clipped by value": sr.clip_by_value(gradients, LIMIT),
     }
     paths = {}
     for name, clipped in clips.items():
@@ -188,7 +182,7 @@ def cliff(n_steps: int) -> dict[str, Any]:
             [],
             [loss, *gradients],
             updates={p: p - RATE * g for p, g in zip((w, b), clipped, strict=True)},
-            mode=QUICK,
+            mode=sr.QUICK,
         )
         for p, value in zip((w, b), START, strict=True):
             p.set_value(value)
@@ -228,8 +222,8 @@ def directions() -> dict[str, Any]:
     g = [pt.constant(np.array([6.0, 1.0]))]
     values = {
         "gradient": g[0].data,
-        "by norm": pytensor.function([], clip_by_global_norm(g, LIMIT)[0], mode=QUICK)(),
-        "by value": pytensor.function([], clip_by_value(g, LIMIT)[0], mode=QUICK)(),
+        "by norm": pytensor.function([], sr.clip_by_global_norm(g, LIMIT)[0], mode=sr.QUICK)(),
+        "by value": pytensor.function([], sr.clip_by_value(g, LIMIT)[0], mode=sr.QUICK)(),
     }
     for name, v in values.items():
         cosine = v @ values["gradient"] / np.linalg.norm(v) / np.linalg.norm(values["gradient"])
@@ -295,16 +289,16 @@ CAROUSELS: dict[str, Any] = {
 }
 
 
-def lstm(name: str, rng: np.random.Generator, n_in: int = 1) -> LSTMCell:
+def lstm(name: str, rng: np.random.Generator, n_in: int = 1) -> sr.LSTMCell:
     """One of the cells above."""
     gates, bias = CAROUSELS[name]
-    cell = LSTMCell(n_in, 16, rng=rng, gates=gates)
+    cell = sr.LSTMCell(n_in, 16, rng=rng, gates=gates)
     if bias is not None:
         set_forget_bias(cell, bias)
     return cell
 
 
-def set_forget_bias(cell: LSTMCell, bias: float) -> None:
+def set_forget_bias(cell: sr.LSTMCell, bias: float) -> None:
     """Set the bias of the forget gate, the second of four."""
     b = cell.b.get_value()
     b[16:32] = bias
@@ -321,7 +315,7 @@ def carousel(seed: int, n_steps: int, cells: Any) -> dict[str, dict[str, Any]]:
             if title == "W_h = 0":
                 cell.W_h.set_value(0 * cell.W_h.get_value())
             x = pt.dtensor3("x")
-            _, state = unroll(cell, x)
+            _, state = sr.unroll(cell, x)
             flow = flows[name] = explain.gradient_flow(state.c.sum(), state.c, {x: value})
             factor = (flow[0] / flow[-1]) ** (1 / (n_steps - 1))
             print(f"  {title:<17} {name:<15} each step back multiplies by {factor:.3f}")
@@ -359,18 +353,18 @@ def recall_data(rng: np.random.Generator, n_steps: int, batch: int = 32) -> tupl
 class Recaller:
     """A cell with an output, compiled once; its weights are set anew for each run."""
 
-    def __init__(self, cell: Cell, mode: Any) -> None:
+    def __init__(self, cell: sr.Cell, mode: Any) -> None:
         x, t = pt.dtensor3("x"), pt.dmatrix("t")
         rng = np.random.default_rng(0)
-        self.cell, output = cell, Dense(16, 1, rng=rng)
+        self.cell, output = cell, sr.Dense(16, 1, rng=rng)
         self.params = [*cell.params, *output.params]
-        _, self.state = unroll(cell, x)
+        _, self.state = sr.unroll(cell, x)
         self.x = x
         logits = output(self.state.h)  # sigmoid makes probabilities of them
-        loss = binary_cross_entropy(logits, t)
+        loss = sr.binary_cross_entropy(logits, t)
         right = pt.eq(logits > 0, t > 0.5).mean()
-        gradients = clip_by_global_norm(pytensor.grad(loss, self.params), 1.0)
-        updates = adam(gradients, self.params, 0.01)
+        gradients = sr.clip_by_global_norm(pytensor.grad(loss, self.params), 1.0)
+        updates = sr.adam(gradients, self.params, 0.01)
         self.memory = [v for v in updates if v not in self.params]
         self.start = [p.get_value() for p in self.params]
         self.step = pytensor.function([x, t], [loss, right], updates=updates, mode=mode)
@@ -386,7 +380,7 @@ class Recaller:
             p.set_value(value)
         for v in self.memory:
             v.set_value(0 * v.get_value())
-        if isinstance(self.cell, LSTMCell):
+        if isinstance(self.cell, sr.LSTMCell):
             set_forget_bias(self.cell, setting)
         else:
             self.cell.W_h.set_value(setting * self.cell.W_h.get_value())
@@ -400,8 +394,8 @@ class Recaller:
 
 def recall(waits: Any, n_steps: int, seed: int, seeds: int, mode: Any) -> dict[str, Any]:
     """Share of right answers in the last tenth of the steps, (waits, seeds), by start."""
-    elman = Recaller(ElmanCell(1, 16, rng=np.random.default_rng(0)), mode)
-    gated = Recaller(LSTMCell(1, 16, rng=np.random.default_rng(0)), mode)
+    elman = Recaller(sr.ElmanCell(1, 16, rng=np.random.default_rng(0)), mode)
+    gated = Recaller(sr.LSTMCell(1, 16, rng=np.random.default_rng(0)), mode)
     print(f"  {'':<20} factor  % right after {waits} steps of waiting: mean (worst-best)")
     starts: dict[str, tuple[Recaller, float]] = {
         **{f"Elman, s = {s}": (elman, s) for s in SCALES},
@@ -454,7 +448,7 @@ def main(
 ) -> dict[str, Any]:
     """Run the lesson; return what its parts found."""
     with pytensor.config.change_flags(floatX="float64"):
-        return lesson(mode or (QUICK if quick else "NUMBA"), seed, figures, quick)
+        return lesson(mode or (sr.QUICK if quick else "NUMBA"), seed, figures, quick)
 
 
 def lesson(mode: Any, seed: int, figures: str, quick: bool) -> dict[str, Any]:

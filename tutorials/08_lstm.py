@@ -38,16 +38,10 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
+import symrnn as sr
 from symrnn import explain
-from symrnn.compiling.modes import QUICK
-from symrnn.nn.cells import ElmanCell, LSTMCell
-from symrnn.nn.layers import Dense
-from symrnn.nn.recurrent import unroll
 from symrnn.tasks.adding import adding
-from symrnn.training.clipping import clip_by_global_norm
 from symrnn.training.loop import train
-from symrnn.training.losses import mean_squared_error
-from symrnn.training.optimizers import adam
 
 BLUE, ORANGE, GREEN, GREY = "#2b6cb0", "#b7500f", "#2f7a4f", "#718096"
 Rng = np.random.Generator
@@ -104,11 +98,13 @@ N_HIDDEN, BATCH, RATE = 16, 32, 0.02
 
 def lstm(**options: Any) -> Callable[[Rng], Any]:
     """Return a maker of LSTM cells."""
-    return lambda rng: LSTMCell(2, N_HIDDEN, rng=rng, **options)
+    return lambda rng: sr.LSTMCell(2, N_HIDDEN, rng=rng, **options)
 
 
 KINDS = {
-    "elman": Kind("Elman", lambda rng: ElmanCell(2, 33, rng=rng)),  # 33: as many weights as an LSTM
+    "elman": Kind(
+        "Elman", lambda rng: sr.ElmanCell(2, 33, rng=rng)
+    ),  # 33: as many weights as an LSTM
     "carousel": Kind("carousel", lstm(gates="")),
     "i": Kind("+ input gate", lstm(gates="i")),
     "io": Kind("+ output gate", lstm(gates="io")),
@@ -124,18 +120,20 @@ class Net:
         self.kind = kind
         self.x, t, counts = pt.tensor3("x"), pt.tensor3("t"), pt.matrix("counts")
         self.params, cell, output = self.new(np.random.default_rng(0))
-        self.h, state = unroll(cell, self.x)
+        self.h, state = sr.unroll(cell, self.x)
         y = output(self.h)  # (time, batch, 1)
-        loss = mean_squared_error(y, t, mask=counts)  # counts: (time, batch), 1 or 0
-        gradients = clip_by_global_norm(pytensor.grad(loss, self.params), 1.0)
-        self.updates = adam(gradients, self.params, RATE)
+        loss = sr.mean_squared_error(y, t, mask=counts)  # counts: (time, batch), 1 or 0
+        gradients = sr.clip_by_global_norm(pytensor.grad(loss, self.params), 1.0)
+        self.updates = sr.adam(gradients, self.params, RATE)
         self.step = pytensor.function([self.x, t, counts], loss, updates=self.updates, mode=mode)
-        self.use = pytensor.function([self.x], [y, state[-1]], mode=QUICK)  # state[-1]: the last c
+        self.use = pytensor.function(
+            [self.x], [y, state[-1]], mode=sr.QUICK
+        )  # state[-1]: the last c
 
-    def new(self, rng: Rng) -> tuple[list[Any], Any, Dense]:
+    def new(self, rng: Rng) -> tuple[list[Any], Any, sr.Dense]:
         """Return the weights of a new cell and output, and both."""
         cell = self.kind.cell(rng)
-        output = Dense(cell.n_hidden, 1, rng=rng)
+        output = sr.Dense(cell.n_hidden, 1, rng=rng)
         return [*cell.params, *output.params], cell, output
 
     def start(self, rng: Rng, input_bias: float) -> None:
@@ -426,7 +424,7 @@ def main(
     with pytensor.config.change_flags(floatX="float32"):
         seeds = range(seed, seed + n_seeds)
         return lesson(
-            mode or (QUICK if quick else "NUMBA"), kinds, seeds, n_steps, n_updates, folder
+            mode or (sr.QUICK if quick else "NUMBA"), kinds, seeds, n_steps, n_updates, folder
         )
 
 

@@ -38,15 +38,9 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
-from symrnn.compiling.modes import QUICK
-from symrnn.nn.cells import ElmanCell, GRUCell, LSTMCell
-from symrnn.nn.layers import Dense
-from symrnn.nn.recurrent import bidirectional, unroll
+import symrnn as sr
 from symrnn.tasks.adding import adding
-from symrnn.training.clipping import clip_by_global_norm
 from symrnn.training.loop import train
-from symrnn.training.losses import binary_cross_entropy, mean_squared_error
-from symrnn.training.optimizers import adam
 
 BLUE, ORANGE, GREEN, GREY = "#2b6cb0", "#b7500f", "#2f7a4f", "#718096"
 Rng = np.random.Generator
@@ -62,10 +56,10 @@ class Net:
         parts = new_parts(np.random.default_rng(0))
         self.params = [w for part in parts for w in part.params]
         inputs, target, y, loss = graph(*parts)
-        gradients = clip_by_global_norm(pytensor.grad(loss, self.params), 1.0)
-        self.updates = adam(gradients, self.params, 0.02)
+        gradients = sr.clip_by_global_norm(pytensor.grad(loss, self.params), 1.0)
+        self.updates = sr.adam(gradients, self.params, 0.02)
         self.step = pytensor.function([*inputs, target], loss, updates=self.updates, mode=mode)
-        self.use = pytensor.function(inputs, y, mode=QUICK)
+        self.use = pytensor.function(inputs, y, mode=sr.QUICK)
 
     def start(self, rng: Rng) -> None:
         """Begin anew: new weights, and Adam's averages at 0."""
@@ -115,19 +109,19 @@ def float32(*arrays: Any) -> tuple[Any, ...]:
 
 
 # %%
-def sum_graph(cell: Any, output: Dense) -> Any:
+def sum_graph(cell: Any, output: sr.Dense) -> Any:
     """Return inputs, target, answer and loss: the answer is read off after the last step."""
     x, t = pt.tensor3("x"), pt.matrix("t")
-    h, _ = unroll(cell, x)
+    h, _ = sr.unroll(cell, x)
     y = output(h[-1])
-    return [x], t, y, mean_squared_error(y, t)
+    return [x], t, y, sr.mean_squared_error(y, t)
 
 
 CELLS = {
-    "Elman": ElmanCell,
-    "LSTM": LSTMCell,
-    "GRU": GRUCell,
-    "GRU, reset before": lambda *sizes: GRUCell(*sizes, reset="before"),
+    "Elman": sr.ElmanCell,
+    "LSTM": sr.LSTMCell,
+    "GRU": sr.GRUCell,
+    "GRU, reset before": lambda *sizes: sr.GRUCell(*sizes, reset="before"),
 }
 
 
@@ -135,7 +129,7 @@ def sum_net(name: str, mode: Any) -> Net:
     """Return a net for the adding problem."""
 
     def parts(rng: Rng) -> list[Any]:
-        return [CELLS[name](2, 16, rng), Dense(16, 1, rng=rng)]
+        return [CELLS[name](2, 16, rng), sr.Dense(16, 1, rng=rng)]
 
     return Net(parts, sum_graph, mode)
 
@@ -293,22 +287,22 @@ def once_graph(*parts: Any, reverse: bool = False) -> Any:
     x, mask, t = pt.tensor3("x"), pt.matrix("mask"), pt.tensor3("t")
     *cells, output = parts
     if len(cells) == 2:
-        h, _ = bidirectional(*cells, x, mask=mask)
+        h, _ = sr.bidirectional(*cells, x, mask=mask)
     else:
-        h, _ = unroll(cells[0], x, mask=mask, reverse=reverse)
+        h, _ = sr.unroll(cells[0], x, mask=mask, reverse=reverse)
     z = output(h)  # (time, batch, 1)
-    return [x, mask], t, pt.sigmoid(z), binary_cross_entropy(z, t, mask=mask)
+    return [x, mask], t, pt.sigmoid(z), sr.binary_cross_entropy(z, t, mask=mask)
 
 
 def one_way(rng: Rng) -> list[Any]:
     """Return a GRU of 36 units, which has as many weights as two of 24, and an output."""
-    return [GRUCell(N_LETTERS, 36, rng=rng), Dense(36, 1, rng=rng)]
+    return [sr.GRUCell(N_LETTERS, 36, rng=rng), sr.Dense(36, 1, rng=rng)]
 
 
 def both_ways(rng: Rng) -> list[Any]:
     """Return two GRUs of 24 units and an output."""
-    cells = [GRUCell(N_LETTERS, 24, rng=rng) for name in ("ahead", "back")]
-    return [*cells, Dense(48, 1, rng=rng)]
+    cells = [sr.GRUCell(N_LETTERS, 24, rng=rng) for name in ("ahead", "back")]
+    return [*cells, sr.Dense(48, 1, rng=rng)]
 
 
 WAYS: dict[str, tuple[Any, Any]] = {
@@ -458,7 +452,7 @@ def main(
     ways = ("both",) if quick else tuple(WAYS)
     with pytensor.config.change_flags(floatX="float32"):
         seeds = range(seed, seed + n_seeds)
-        mode = mode or (QUICK if quick else "NUMBA")
+        mode = mode or (sr.QUICK if quick else "NUMBA")
         return lesson(mode, cells, ways, seeds, n_steps, n_updates, folder)
 
 

@@ -33,13 +33,10 @@ import pytensor
 import pytensor.tensor as pt
 from matplotlib.colors import LogNorm
 
+import symrnn as sr
 from symrnn import plots
-from symrnn.compiling.modes import QUICK
-from symrnn.nn.cells import LinearCell
-from symrnn.nn.recurrent import unroll
 from symrnn.tasks.bit_counting import bit_counting
 from symrnn.training import optimizers as updates
-from symrnn.training import schedules
 
 Gradient = Callable[[Any], Any]  # weights -> gradient, both arrays of one shape
 
@@ -223,11 +220,11 @@ class Walker:
     ) -> None:
         self.w = pytensor.shared(np.array(start), name="w")
         self.eta = pytensor.shared(1.0, name="eta")
-        t = schedules.step_counter()
+        t = sr.schedules.step_counter()
         g = self.w.type("g")
         gradients = [g] if clip is None else updates.clip_by_global_norm([g], clip)
         changes = rule(gradients, [self.w], schedule(t, self.eta), **options)
-        changes |= schedules.advance(t)
+        changes |= sr.schedules.advance(t)
         self.at_start = {variable: variable.get_value() for variable in changes}
         self.step = pytensor.function([g], changes[self.w], updates=changes, mode=mode)
 
@@ -285,8 +282,8 @@ BOWL_START = (-7.0, 2.0)
 # %%
 def bit_counting_surface(X: Any, t: Any, mode: Any) -> Any:
     """Return a function w -> cost and its gradient; w is (w_x, w_rec)."""
-    cell = LinearCell(1, 1, W_x=[[0.0]], W_h=[[0.0]], bias=False)
-    _, state = unroll(cell, X[:, :, None])  # state.h: (samples, 1)
+    cell = sr.LinearCell(1, 1, W_x=[[0.0]], W_h=[[0.0]], bias=False)
+    _, state = sr.unroll(cell, X[:, :, None])  # state.h: (samples, 1)
     cost = ((state.h[:, 0] - t) ** 2).sum()
     gradients = pytensor.grad(cost, cell.params)
     w = pt.dvector("w")
@@ -606,15 +603,15 @@ def draw_clipping(
 # %%
 N_STEPS = 300
 SCHEDULES: dict[str, Any] = {
-    "constant 0.5": lambda t: schedules.constant(t, 0.5),
-    "constant 0.09": lambda t: schedules.constant(t, 0.09),
-    "step_decay": lambda t: schedules.step_decay(t, 0.5, factor=0.5, every=60),
-    "exponential": lambda t: schedules.exponential(t, 0.5, factor=0.1, every=150),
-    "natural_exponential": lambda t: schedules.natural_exponential(t, 0.5, decay=1, every=60),
-    "inverse_time": lambda t: schedules.inverse_time(t, 0.5, decay=1, every=20),
-    "cosine": lambda t: schedules.cosine(t, 0.5, n_steps=N_STEPS),
-    "warm_up of cosine": lambda t: schedules.warm_up(
-        t, schedules.cosine(t, 0.5, n_steps=N_STEPS), n_steps=30
+    "constant 0.5": lambda t: sr.schedules.constant(t, 0.5),
+    "constant 0.09": lambda t: sr.schedules.constant(t, 0.09),
+    "step_decay": lambda t: sr.schedules.step_decay(t, 0.5, factor=0.5, every=60),
+    "exponential": lambda t: sr.schedules.exponential(t, 0.5, factor=0.1, every=150),
+    "natural_exponential": lambda t: sr.schedules.natural_exponential(t, 0.5, decay=1, every=60),
+    "inverse_time": lambda t: sr.schedules.inverse_time(t, 0.5, decay=1, every=20),
+    "cosine": lambda t: sr.schedules.cosine(t, 0.5, n_steps=N_STEPS),
+    "warm_up of cosine": lambda t: sr.schedules.warm_up(
+        t, sr.schedules.cosine(t, 0.5, n_steps=N_STEPS), n_steps=30
     ),
 }
 
@@ -711,7 +708,7 @@ def warming_up(
             rule,
             start,
             mode,
-            schedule=lambda t, eta: schedules.warm_up(t, eta, n_steps=30),
+            schedule=lambda t, eta: sr.schedules.warm_up(t, eta, n_steps=30),
             **options,
         )
         found[name] = scan_rates(walker, surface, rates, epochs)
@@ -735,7 +732,7 @@ def main(
 ) -> dict[str, Any]:
     """Run the lesson; return what its parts found."""
     with pytensor.config.change_flags(floatX="float64"):
-        return lesson(mode or (QUICK if quick else "CVM"), seed, figures, quick)
+        return lesson(mode or (sr.QUICK if quick else "CVM"), seed, figures, quick)
 
 
 def lesson(mode: Any, seed: int, figures: str, quick: bool) -> dict[str, Any]:

@@ -36,19 +36,11 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
-from symrnn.compiling.modes import FAST, QUICK
-from symrnn.nn.cells import GRUCell
-from symrnn.nn.layers import BatchNorm, Dense, Dropout, LayerNorm
+import symrnn as sr
 from symrnn.nn.random import Noise
-from symrnn.nn.recurrent import unroll
-from symrnn.nn.wrappers import LayerNormalised, VariationalDropout
 from symrnn.plots import loss_bands
 from symrnn.tasks.rotation import best_guess, rotation
-from symrnn.training.batches import minibatches
-from symrnn.training.callbacks import EarlyStopping
 from symrnn.training.loop import train
-from symrnn.training.losses import categorical_cross_entropy
-from symrnn.training.optimizers import adamw
 
 Array = np.ndarray[Any, Any]
 
@@ -135,12 +127,12 @@ N_HIDDEN = 24
 # %%
 def make_layers(remedy: str, rng: np.random.Generator) -> tuple[Any, Any, Any]:
     """Return cell, normalisation (or None) and head, their weights drawn from `rng`."""
-    cell: Any = GRUCell(2, N_HIDDEN, rng=rng)
+    cell: Any = sr.GRUCell(2, N_HIDDEN, rng=rng)
     if remedy == "layer-normalised cell":
-        cell = LayerNormalised(cell)
-    norms = {"batch normalisation": BatchNorm, "layer normalisation": LayerNorm}
+        cell = sr.LayerNormalised(cell)
+    norms = {"batch normalisation": sr.BatchNorm, "layer normalisation": sr.LayerNorm}
     norm = norms[remedy](N_HIDDEN, name="norm") if remedy in norms else None
-    return cell, norm, Dense(N_HIDDEN, 4, rng=rng)
+    return cell, norm, sr.Dense(N_HIDDEN, 4, rng=rng)
 
 
 def weights(cell: Any, norm: Any, head: Any) -> list[Any]:
@@ -159,9 +151,9 @@ class Net:
 
         def logits(x: Any, training: bool) -> Any:
             dropped = training and remedy == "variational dropout"
-            h, _ = unroll(VariationalDropout(cell, 0.5, rng=noise) if dropped else cell, x)
+            h, _ = sr.unroll(sr.VariationalDropout(cell, 0.5, rng=noise) if dropped else cell, x)
             if remedy == "dropout":  # h: (time, batch, hidden)
-                h = Dropout(0.5, rng=noise)(h, training=training)
+                h = sr.Dropout(0.5, rng=noise)(h, training=training)
             elif remedy == "batch normalisation":
                 h = norm(h, training=training)
             elif remedy == "layer normalisation":
@@ -171,8 +163,8 @@ class Net:
         x, t = pt.tensor3("x"), pt.lvector("t")
         smoothing = 0.2 if remedy == "label smoothing" else 0.0
         decay = 1.0 if remedy == "weight decay" else 0.0  # AdamW without decay is Adam
-        loss = categorical_cross_entropy(logits(x, training=True), t, label_smoothing=smoothing)
-        updates = adamw(loss, self.params, 0.01, weight_decay=decay) | noise.updates
+        loss = sr.categorical_cross_entropy(logits(x, training=True), t, label_smoothing=smoothing)
+        updates = sr.adamw(loss, self.params, 0.01, weight_decay=decay) | noise.updates
         if remedy == "batch normalisation":
             updates |= norm.updates
         self.step = pytensor.function([x, t], loss, updates=updates, mode=mode)
@@ -230,7 +222,7 @@ def learn(net: Net, data: Data, seed: Any, epochs: int, patience: int | None = N
     """Train from a new start; with `patience` until the validation loss falls no more."""
     rng = np.random.default_rng(seed)
     start_anew(net, rng)
-    stopping = EarlyStopping(net.params, patience=patience) if patience else None
+    stopping = sr.EarlyStopping(net.params, patience=patience) if patience else None
     both, n_train = np.concatenate([data.x, data.valid_x], axis=1), len(data.t)
     seen: list[Array] = []
 
@@ -240,7 +232,7 @@ def learn(net: Net, data: Data, seed: Any, epochs: int, patience: int | None = N
 
     history = train(
         net.step,
-        lambda: minibatches([data.x, data.t], 50, rng=rng, axes=[1, 0]),
+        lambda: sr.minibatches([data.x, data.t], 50, rng=rng, axes=[1, 0]),
         epochs=epochs,
         progress=False,
         each_epoch=look,
@@ -497,9 +489,9 @@ def main(
     _lesson.positive_option("--epochs", epochs)
     with pytensor.config.change_flags(floatX="float64"):
         if quick:
-            return lesson(mode or QUICK, QUICK_REMEDIES, [seed], 4, 2, figures, quick)
+            return lesson(mode or sr.QUICK, QUICK_REMEDIES, [seed], 4, 2, figures, quick)
         seeds = list(range(seed, seed + n_seeds))
-        return lesson(mode or FAST, REMEDIES, seeds, epochs, 4, figures, quick)
+        return lesson(mode or sr.FAST, REMEDIES, seeds, epochs, 4, figures, quick)
 
 
 def lesson(

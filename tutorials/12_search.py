@@ -46,14 +46,9 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
+import symrnn as sr
 from symrnn import plots, search
-from symrnn.compiling.modes import QUICK
-from symrnn.nn.cells import ElmanCell
-from symrnn.nn.layers import Dense
-from symrnn.nn.recurrent import unroll
 from symrnn.tasks.binary_addition import binary_addition
-from symrnn.training.losses import binary_cross_entropy
-from symrnn.training.optimizers import momentum
 
 # %% [markdown]
 # ## 1. A training as a function
@@ -79,13 +74,13 @@ def compiled(hidden: int, mode: str) -> Any:
     """Return the step of training, and all that a trial has to set."""
     with pytensor.config.change_flags(floatX="float64"), warnings.catch_warnings():
         x, t = pt.tensor3("x"), pt.tensor3("t")  # (time, batch, 2) and (time, batch, 1)
-        cell = ElmanCell(2, hidden, rng=np.random.default_rng(0))
-        output = Dense(hidden, 1, rng=np.random.default_rng(0))
+        cell = sr.ElmanCell(2, hidden, rng=np.random.default_rng(0))
+        output = sr.Dense(hidden, 1, rng=np.random.default_rng(0))
         params = [*cell.params, *output.params]
         rate = pytensor.shared(0.1, name="rate")
-        loss = binary_cross_entropy(output(unroll(cell, x)[0]), t)
-        updates = momentum(loss, params, rate)
-        how = QUICK if mode == "QUICK" else mode
+        loss = sr.binary_cross_entropy(output(sr.unroll(cell, x)[0]), t)
+        updates = sr.momentum(loss, params, rate)
+        how = sr.QUICK if mode == "QUICK" else mode
         warnings.filterwarnings("ignore", message="PyTensor could not link to a BLAS")
         step = pytensor.function([x, t], loss, updates=updates, mode=how)
         return step, params, rate, list(updates)

@@ -33,18 +33,10 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
+import symrnn as sr
 from symrnn import text
-from symrnn.compiling.modes import QUICK
-from symrnn.models.language.model import LanguageModel
-from symrnn.nn.cells import ElmanCell
-from symrnn.nn.layers import Dense, Embedding
-from symrnn.nn.recurrent import unroll
-from symrnn.nn.states import CarriedState
 from symrnn.tasks.grammar import agreement, english
-from symrnn.training.clipping import clip_by_global_norm
 from symrnn.training.loop import train
-from symrnn.training.losses import categorical_cross_entropy
-from symrnn.training.optimizers import adam
 
 BLUE, ORANGE, GREEN = "#2b6cb0", "#b7500f", "#2f7a4f"
 Array = np.ndarray[Any, Any]
@@ -84,14 +76,14 @@ class Tiny:
     """The graph above: 8 numbers for each word, and 8 hidden units."""
 
     def __init__(self, n_tokens: int, rng: np.random.Generator) -> None:
-        self.embedding = Embedding(n_tokens, 8, rng=rng)
-        self.cell = ElmanCell(8, 8, rng=rng)
-        self.output = Dense(8, n_tokens, rng=rng)
+        self.embedding = sr.Embedding(n_tokens, 8, rng=rng)
+        self.cell = sr.ElmanCell(8, 8, rng=rng)
+        self.output = sr.Dense(8, n_tokens, rng=rng)
         self.params = [*self.embedding.params, *self.cell.params, *self.output.params]
 
     def __call__(self, x: Any, initial_state: Any = None) -> tuple[Any, Any]:
         """Return z, (time, batch, n_tokens), and the state after the last word of x."""
-        h, final = unroll(self.cell, self.embedding(x), initial_state=initial_state)
+        h, final = sr.unroll(self.cell, self.embedding(x), initial_state=initial_state)
         return self.output(h), final
 
 
@@ -121,12 +113,12 @@ def sentence(seed: int, n_updates: int) -> dict[str, Any]:
 
     net, inputs = Tiny(n, np.random.default_rng(seed)), [pt.lmatrix("x"), pt.lmatrix("t")]
     z, _ = net(inputs[0])
-    loss = categorical_cross_entropy(z, inputs[1])
-    updates = adam(loss, net.params, 0.05)
+    loss = sr.categorical_cross_entropy(z, inputs[1])
+    updates = sr.adam(loss, net.params, 0.05)
     # A call of step returns the loss of the weights as they are, and then moves all of them once,
     # as Adam says. A call of p changes nothing.
-    step = pytensor.function(inputs, loss, updates=updates, mode=QUICK)
-    p = pytensor.function(inputs[:1], pt.special.softmax(z, axis=-1), mode=QUICK)
+    step = pytensor.function(inputs, loss, updates=updates, mode=sr.QUICK)
+    p = pytensor.function(inputs[:1], pt.special.softmax(z, axis=-1), mode=sr.QUICK)
     first = {v: v.get_value() for v in updates}  # weights, and Adam's averages
     says["untrained"] = p(x)[:, 0]
     train(step, [(x.T, t.T)], epochs=n_updates, label="one word at a time")  # seven texts
@@ -254,16 +246,16 @@ class Net:
         self.rate = pytensor.shared(np.float32(RATE), name="rate")
 
         def optimizer(loss: Any, params: list[Any]) -> dict[Any, Any]:
-            gradients = clip_by_global_norm(pytensor.grad(loss, params), 1.0)
-            return adam(gradients, params, self.rate)
+            gradients = sr.clip_by_global_norm(pytensor.grad(loss, params), 1.0)
+            return sr.adam(gradients, params, self.rate)
 
-        model = LanguageModel(n_tokens, N_EMBED, n_hidden, rng, cell=ElmanCell)
+        model = sr.LanguageModel(n_tokens, N_EMBED, n_hidden, rng, cell=sr.ElmanCell)
         (self.carried,) = model.carry(ROWS)
         self.step = model.compile_training(optimizer, [self.carried], mode)
         self.first = {v: v.get_value() for v in self.step.get_shared()}  # weights, Adam's memory
         x = pt.lmatrix("x")
         z, _ = model.logits(x)
-        self.p = pytensor.function([x], pt.special.softmax(z, axis=-1), mode=QUICK)
+        self.p = pytensor.function([x], pt.special.softmax(z, axis=-1), mode=sr.QUICK)
 
     def train(
         self, tokens: Array, rows: int, n_steps: int, epochs: int, reset: bool = False
@@ -345,11 +337,11 @@ def cut_in_two(ids: Array, n_tokens: int, seed: int) -> dict[str, Array]:
     """Return dL/dW_h: the whole, and both its parts."""
     net, x, t = Tiny(n_tokens, np.random.default_rng(seed)), pt.lmatrix("x"), pt.lmatrix("t")
     x_all, t_all = ids[:-1, None], ids[1:, None]
-    carried = CarriedState(net.cell, batch_size=1)
+    carried = sr.CarriedState(net.cell, batch_size=1)
     z, final = net(x, carried.state)
-    loss = categorical_cross_entropy(z[-3:], t[-3:])  # of the last three words: "i say hello"
+    loss = sr.categorical_cross_entropy(z[-3:], t[-3:])  # of the last three words: "i say hello"
     gradient, updates = pytensor.grad(loss, net.cell.W_h), carried.updates(final)
-    read = pytensor.function([x, t], gradient, updates=updates, mode=QUICK)
+    read = pytensor.function([x, t], gradient, updates=updates, mode=sr.QUICK)
     whole = read(x_all, t_all)
     carried.reset()
     read(x_all[:4], t_all[:4])  # the first piece: all that is kept of it is the state
@@ -357,9 +349,9 @@ def cut_in_two(ids: Array, n_tokens: int, seed: int) -> dict[str, Array]:
 
     _, state = net(x[:4])
     z, _ = net(x[4:], state)
-    arrives = {state.h: pytensor.grad(categorical_cross_entropy(z, t[4:]), state.h)}  # dL/dh_4
+    arrives = {state.h: pytensor.grad(sr.categorical_cross_entropy(z, t[4:]), state.h)}  # dL/dh_4
     gradient = pytensor.grad(None, net.cell.W_h, known_grads=arrives)
-    missing = pytensor.function([x, t], gradient, mode=QUICK)(x_all, t_all)
+    missing = pytensor.function([x, t], gradient, mode=sr.QUICK)(x_all, t_all)
     np.testing.assert_allclose(cut + missing, whole, atol=1e-15)
     return {"whole": whole, "cut": cut, "missing": missing}
 
@@ -458,7 +450,7 @@ def main(
     for flag, value in (("--epochs", epochs), ("--n-hidden", n_hidden)):
         _lesson.positive_option(flag, value)
     folder = _lesson.figure_folder(figures, quick)
-    mode, epochs = mode or (QUICK if quick else "NUMBA"), 1 if quick else epochs
+    mode, epochs = mode or (sr.QUICK if quick else "NUMBA"), 1 if quick else epochs
 
     print("1. A sentence", flush=True)
     tiny = sentence(seed, 50 if quick else 300)

@@ -38,23 +38,20 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
+import symrnn as sr
 from symrnn import explain, text
-from symrnn.compiling.modes import QUICK
-from symrnn.models.language.model import LanguageModel, mean_loss
-from symrnn.nn.cells import ElmanCell, LSTMCell, LSTMState
+from symrnn.models.language.model import mean_loss
+from symrnn.nn.cells import LSTMState
 from symrnn.nn.random import Noise
-from symrnn.nn.recurrent import unroll
 from symrnn.plots import loss_bands
 from symrnn.tasks.grammar import english
-from symrnn.training.clipping import clip_by_global_norm
 from symrnn.training.loop import train
-from symrnn.training.optimizers import adam
 
 Array = np.ndarray[Any, Any]
 Rng = np.random.Generator
 
 N_TOKENS, N_HIDDEN, STEPS, VALID_ROWS = 500, 64, 20, 10
-MakeModel = Callable[..., LanguageModel]
+MakeModel = Callable[..., sr.LanguageModel]
 
 # %% [markdown]
 # ## 1. The model
@@ -73,7 +70,7 @@ MakeModel = Callable[..., LanguageModel]
 
 
 # %%
-def look_inside(model: LanguageModel) -> None:
+def look_inside(model: sr.LanguageModel) -> None:
     """Print the scan, and the shapes of all weights."""
     z, _ = model.logits(pt.lmatrix("x"))  # x: (time, batch), z: (time, batch, words)
     print(explain.describe(z))
@@ -142,10 +139,12 @@ class Net:
         self.rate = pytensor.shared(np.float32(recipe.rate), name="rate")
 
         def optimizer(loss: Any, params: list[Any]) -> dict[Any, Any]:
-            gradients = clip_by_global_norm(pytensor.grad(loss, params), 1.0)
-            return adam(gradients, params, self.rate)
+            gradients = sr.clip_by_global_norm(pytensor.grad(loss, params), 1.0)
+            return sr.adam(gradients, params, self.rate)
 
-        evaluation = QUICK if mode is QUICK else "FAST_COMPILE"  # not worth numba's compilation
+        evaluation = (
+            sr.QUICK if mode is sr.QUICK else "FAST_COMPILE"
+        )  # not worth numba's compilation
         self.step = self.model.compile_training(optimizer, self.carried, mode)
         self.evaluate = self.model.compile_evaluation(self.carried_valid, evaluation)
         self.first = {v: v.get_value() for v in self.step.get_shared()}
@@ -211,8 +210,8 @@ def on_the_grammar(
 
 
 CELLS: dict[str, MakeModel] = {
-    "Elman": partial(LanguageModel, cell=ElmanCell),
-    "LSTM": partial(LanguageModel, cell=LSTMCell),
+    "Elman": partial(sr.LanguageModel, cell=sr.ElmanCell),
+    "LSTM": partial(sr.LanguageModel, cell=sr.LSTMCell),
 }
 
 
@@ -274,7 +273,7 @@ def python_words(seed: int, n_train: int, n_valid: int, n_tokens: int) -> tuple[
 
 
 # %%
-def share_of_the_last_word(model: LanguageModel, x: Array, other: Array) -> list[float]:
+def share_of_the_last_word(model: sr.LanguageModel, x: Array, other: Array) -> list[float]:
     """Return how much another last word changes the last h of each layer, as a part of its size.
 
     x has the shape (time, batch), other (batch,).
@@ -283,8 +282,8 @@ def share_of_the_last_word(model: LanguageModel, x: Array, other: Array) -> list
     both[-1, x.shape[1] :] = other
     layers = [model.embedding(pt.constant(both))]
     for cell in model.cells:
-        layers.append(unroll(cell, layers[-1])[0])
-    last = pytensor.function([], [h[-1] for h in layers[1:]], mode=QUICK)()
+        layers.append(sr.unroll(cell, layers[-1])[0])
+    last = pytensor.function([], [h[-1] for h in layers[1:]], mode=sr.QUICK)()
     pairs = (np.split(h, 2) for h in last)
     return [float(np.sqrt(((a - b) ** 2).mean() / (a**2 + b**2).mean())) for a, b in pairs]
 
@@ -326,7 +325,7 @@ def keep_a_value(
             return_updates=False,
         )
         result = [pt.neq(c, 0).mean(axis=1), (c**2).mean(axis=1)]
-        alive[rate] = pytensor.function([], result, updates=noise.updates, mode=QUICK)()
+        alive[rate] = pytensor.function([], result, updates=noise.updates, mode=sr.QUICK)()
     return alive
 
 
@@ -341,7 +340,7 @@ class MaskedAlongTime:
 
     additive, elementwise = False, True  # see symrnn.nn.cells
 
-    def __init__(self, cell: LSTMCell, rate: float, noise: Noise, memory: bool) -> None:
+    def __init__(self, cell: sr.LSTMCell, rate: float, noise: Noise, memory: bool) -> None:
         self.cell, self.rate, self.noise, self.memory = cell, rate, noise, memory
         self.n_in, self.n_hidden, self.name, self.State = cell.n_in, cell.n_hidden, "", cell.State
         self.n_gates, self.n_recurrent_gates = cell.n_gates + 1, cell.n_gates
@@ -361,7 +360,7 @@ class MaskedAlongTime:
         return LSTMState(m * k, m * c if self.memory else c)
 
 
-class NewMasks(LanguageModel):
+class NewMasks(sr.LanguageModel):
     """A model of one layer that in training drops along time too, with new masks at each step."""
 
     def __init__(self, *sizes: Any, memory: bool = False, **options: Any) -> None:
@@ -374,15 +373,17 @@ class NewMasks(LanguageModel):
             return super().logits(x, initial_state)
         (lstm,), (state,) = self.cells, initial_state
         cell = MaskedAlongTime(lstm, self.dropout.rate, self.noise, self.memory)
-        h, final = unroll(cell, self.dropout(self.embedding(x), training=True), initial_state=state)
+        h, final = sr.unroll(
+            cell, self.dropout(self.embedding(x), training=True), initial_state=state
+        )
         return self.output(h), [final]
 
 
 ALONG_TIME: dict[str, MakeModel] = {
-    "not along time": partial(LanguageModel, dropout=DROPPED),
+    "not along time": partial(sr.LanguageModel, dropout=DROPPED),
     "new masks on h and c": partial(NewMasks, dropout=DROPPED, memory=True),
     "new masks on h": partial(NewMasks, dropout=DROPPED),
-    "one mask on h": partial(LanguageModel, dropout=DROPPED, variational=True),
+    "one mask on h": partial(sr.LanguageModel, dropout=DROPPED, variational=True),
 }
 
 
@@ -450,11 +451,11 @@ ALONG_TIME: dict[str, MakeModel] = {
 
 # %%
 KINDS: dict[str, MakeModel] = {
-    "baseline": LanguageModel,
-    "2 layers": partial(LanguageModel, n_layers=2),
-    "dropout": partial(LanguageModel, dropout=DROPPED),
-    "variational dropout": partial(LanguageModel, dropout=DROPPED, variational=True),
-    "tied weights": partial(LanguageModel, tied=True),
+    "baseline": sr.LanguageModel,
+    "2 layers": partial(sr.LanguageModel, n_layers=2),
+    "dropout": partial(sr.LanguageModel, dropout=DROPPED),
+    "variational dropout": partial(sr.LanguageModel, dropout=DROPPED, variational=True),
+    "tied weights": partial(sr.LanguageModel, tied=True),
 }
 
 
@@ -548,7 +549,7 @@ def main(
     with pytensor.config.change_flags(floatX="float32"):
         if quick:
             kinds = ("baseline", "variational dropout")
-            return lesson(mode or QUICK, [seed], 2, 1000, recipe, kinds, figures, quick)
+            return lesson(mode or sr.QUICK, [seed], 2, 1000, recipe, kinds, figures, quick)
         seeds = range(seed, seed + n_seeds)
         return lesson(mode or "NUMBA", seeds, epochs, n_train, recipe, (*KINDS,), figures, quick)
 
@@ -584,7 +585,9 @@ def lesson(
     print(f"  perplexity of the net before training {untrained:.0f}, of bigrams {bigrams:.1f}")
 
     print("\n4. Depth")
-    deep = LanguageModel(N_TOKENS, N_HIDDEN, N_HIDDEN, np.random.default_rng(seeds[0]), n_layers=3)
+    deep = sr.LanguageModel(
+        N_TOKENS, N_HIDDEN, N_HIDDEN, np.random.default_rng(seeds[0]), n_layers=3
+    )
     x, t = text.streams(data.valid, batch_size=60, n_steps=50)[0]
     share = share_of_the_last_word(deep, x, t[-1])
     print("  part of h that hangs on the last word, before training, layer by layer: ", end="")

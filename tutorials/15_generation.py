@@ -34,16 +34,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytensor
 
+import symrnn as sr
 from symrnn import text
-from symrnn.compiling.modes import QUICK
 from symrnn.models.language.generation import Writer
-from symrnn.models.language.model import LanguageModel, mean_loss
+from symrnn.models.language.model import mean_loss
 from symrnn.models.sampling import sampling_probabilities
 from symrnn.tasks.grammar import BE, NOUNS, Grammar, english
 from symrnn.text import EOS
-from symrnn.training.clipping import clip_by_global_norm
-from symrnn.training.loop import train
-from symrnn.training.optimizers import adam
 from symrnn.training.schedules import advance, cosine, step_counter
 
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#2b6cb0", "#c2570c", "#2f7a4f", "#805ad5", "#718096"
@@ -83,7 +80,7 @@ def greedy_by_hand(writer: Writer, first: int, n: int) -> list[str]:
 # share of sentences that are accepted measures what has been learnt, and nobody has to judge.
 #
 # It is trained as in lesson 14, with truncated backpropagation through time and Adam, whose rate
-# falls along half a cosine to a twentieth (`symrnn.training.schedules.cosine`). One thing is there for
+# falls along half a cosine to a twentieth (`symrnn.schedules.cosine`). One thing is there for
 # writing alone. A text begins with the state zero, but in training the state is carried from piece
 # to piece, so the net would hardly ever see that state and begin its first sentence badly. So after
 # each piece a tenth of the rows, drawn at random, begin again at zero.
@@ -104,7 +101,7 @@ def greedy_by_hand(writer: Writer, first: int, n: int) -> list[str]:
 
 # %%
 def train_model(
-    model: LanguageModel,
+    model: sr.LanguageModel,
     ids: Any,
     n_steps: int,
     rate: float,
@@ -117,8 +114,8 @@ def train_model(
     carried, t = model.carry(BATCH), step_counter()
 
     def optimizer(loss: Any, params: list[Any]) -> dict[Any, Any]:
-        gradients = clip_by_global_norm(pytensor.grad(loss, params), 5.0)
-        return adam(
+        gradients = sr.clip_by_global_norm(pytensor.grad(loss, params), 5.0)
+        return sr.adam(
             gradients, params, cosine(t, rate, n_steps=n_steps, final_learning_rate=rate / 20)
         ) | advance(t)
 
@@ -133,16 +130,16 @@ def train_model(
             found[done] = watch(done)
 
     pieces = text.streams(ids, batch_size=BATCH, n_steps=TIME)
-    history = train(step, pieces, steps=n_steps, each_step=each_step, label="training")
+    history = sr.train(step, pieces, steps=n_steps, each_step=each_step, label="training")
     if history.interrupted:
         raise KeyboardInterrupt
     return history.loss, found
 
 
-def compile_loss(model: LanguageModel) -> Callable[[Any], float]:
+def compile_loss(model: sr.LanguageModel) -> Callable[[Any], float]:
     """Return a function: the mean of -log p of a text's tokens, nats; it is read in 32 rows."""
     carried = model.carry(BATCH)
-    evaluate = model.compile_evaluation(carried, QUICK)
+    evaluate = model.compile_evaluation(carried, sr.QUICK)
 
     def loss(ids: Any) -> float:
         for state in carried:
@@ -442,7 +439,7 @@ def main(
     def chance() -> np.random.Generator:
         return np.random.default_rng([seed, 1])  # the same chances for all that is compared
 
-    mode, n_steps = mode or (QUICK if quick else "NUMBA"), 10 if quick else n_steps
+    mode, n_steps = mode or (sr.QUICK if quick else "NUMBA"), 10 if quick else n_steps
     with pytensor.config.change_flags(floatX="float32"):
         found = words(mode, rng, chance, n_steps, 100 if quick else 2000, folder, quick)
         found |= characters(
@@ -464,7 +461,7 @@ def words(
     """Do parts 1 to 4."""
     grammar = english()
     vocabulary, tokenizer = text.Vocabulary(grammar.words), text.Words(line_ends="eos")
-    model = LanguageModel(len(vocabulary), 32, 64, rng)
+    model = sr.LanguageModel(len(vocabulary), 32, 64, rng)
     writer, loss = Writer(model, vocabulary, tokenizer, mode), compile_loss(model)
     train_ids = grammar.sample(400_000, rng=rng)
     test_ids = grammar.sample(BATCH * (TIME if quick else 300) + 1, rng=rng)
@@ -555,7 +552,7 @@ def characters(
 ) -> dict[str, Any]:
     """Do parts 5 to 7."""
     print("\n5. Characters", flush=True)
-    model = LanguageModel(len(vocabulary), 32, 32 if quick else 128, rng)
+    model = sr.LanguageModel(len(vocabulary), 32, 32 if quick else 128, rng)
     writer, loss = Writer(model, vocabulary, text.Characters(), mode), compile_loss(model)
     train_ids, test_ids = text.split(ids, (0.9, 0.1))
     n_long = 2000 if quick else 10_000

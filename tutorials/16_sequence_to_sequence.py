@@ -40,19 +40,12 @@ import pytensor
 import pytensor.tensor as pt
 from pytensor.scan import until
 
-from symrnn.compiling.modes import QUICK
-from symrnn.compiling.warming import call_and_put_back
-from symrnn.models.seq2seq.model import LARGE, Seq2Seq
-from symrnn.models.seq2seq.translation import Translator
-from symrnn.nn.cells import ElmanCell, HiddenState
-from symrnn.nn.layers import Dense, Embedding
-from symrnn.nn.recurrent import unroll
+import symrnn as sr
+from symrnn.compiling.warming import warm_up_functions
+from symrnn.models.seq2seq.model import LARGE
 from symrnn.tasks.strings import decimal_addition, reversal
 from symrnn.text import Pair, PairVocabularies, pair_batches
-from symrnn.training.clipping import clip_by_global_norm
 from symrnn.training.loop import train
-from symrnn.training.losses import categorical_cross_entropy
-from symrnn.training.optimizers import adam
 
 BLUE, ORANGE, GREEN, PURPLE = "#2b6cb0", "#c2570c", "#2f7a4f", "#805ad5"
 Array = np.ndarray[Any, Any]
@@ -134,32 +127,32 @@ class Small:
     def __init__(self, both: PairVocabularies, n_embed: int, n_hidden: int, rng: Rng) -> None:
         n_source, n_target = len(both.source), len(both.target)
         self.start = n_target
-        self.E_s = Embedding(n_source, n_embed, rng=rng, W=LARGE)
-        self.E_t = Embedding(n_target + 1, n_embed, rng=rng, W=LARGE)  # 1: <start>
-        self.encoder = ElmanCell(n_embed, n_hidden, rng=rng)
-        self.decoder = ElmanCell(n_embed, n_hidden, rng=rng)
-        self.output = Dense(n_hidden, n_target, rng=rng)
+        self.E_s = sr.Embedding(n_source, n_embed, rng=rng, W=LARGE)
+        self.E_t = sr.Embedding(n_target + 1, n_embed, rng=rng, W=LARGE)  # 1: <start>
+        self.encoder = sr.ElmanCell(n_embed, n_hidden, rng=rng)
+        self.decoder = sr.ElmanCell(n_embed, n_hidden, rng=rng)
+        self.output = sr.Dense(n_hidden, n_target, rng=rng)
         parts = (self.E_s, self.E_t, self.encoder, self.decoder, self.output)
         self.params = [w for part in parts for w in part.params]
 
     def read(self, source: Any, mask: Any) -> Any:
         """Return v, (batch, n_hidden), of a source (time, batch)."""
-        _, state = unroll(self.encoder, self.E_s(source), mask=mask)
+        _, state = sr.unroll(self.encoder, self.E_s(source), mask=mask)
         return state.h
 
     def logits(self, source: Any, mask: Any, target: Any) -> Any:
         """Return h W + b of all steps, (steps, batch, n_target); the target is given."""
         start = pt.full_like(target[:1], self.start)
         given = pt.concatenate([start, target[:-1]])  # y_0 y_1 ... y_{n-1}
-        h, _ = unroll(
-            self.decoder, self.E_t(given), initial_state=HiddenState(self.read(source, mask))
+        h, _ = sr.unroll(
+            self.decoder, self.E_t(given), initial_state=sr.HiddenState(self.read(source, mask))
         )
         return self.output(h)
 
     def step(self, token: Any, h: Any) -> tuple[Any, Any]:
         """Return the most probable next character (batch,) and the state after it."""
         x = self.E_t(token)[None]  # a sequence of one step
-        _, state = unroll(self.decoder, x, initial_state=HiddenState(h))
+        _, state = sr.unroll(self.decoder, x, initial_state=sr.HiddenState(h))
         return pt.argmax(self.output(state.h), axis=1), state.h
 
     def write(self, source: Any, mask: Any, eos: Any, longest: int) -> Any:
@@ -253,22 +246,22 @@ def by_hand(rng: Rng, n_updates: int) -> dict[str, Any]:
     source_mask, target_mask = (pt.matrix(f"{side}_mask", dtype="bool") for side in ("s", "t"))
     logits = net.logits(source, source_mask, target)
     log_p = pt.special.log_softmax(logits, axis=-1)
-    says = pytensor.function([source, source_mask, target], log_p, mode=QUICK)
+    says = pytensor.function([source, source_mask, target], log_p, mode=sr.QUICK)
     print("\n2. Encoder and decoder: the loss of three pairs, before training")
     table = padding(says, both, [("cab", "bac"), ("a", "a"), ("dabc", "cbad")])
 
     print("\n3. Answers: a loop with a condition", flush=True)
-    loss = categorical_cross_entropy(logits, target, mask=target_mask)
+    loss = sr.categorical_cross_entropy(logits, target, mask=target_mask)
     batch = [source, source_mask, target, target_mask]
-    step = pytensor.function(batch, loss, updates=adam(loss, net.params, 0.01), mode=QUICK)
+    step = pytensor.function(batch, loss, updates=sr.adam(loss, net.params, 0.01), mode=sr.QUICK)
     batches = pair_batches(*both.encode(pairs), batch_size=50, eos=both.target.eos, rng=rng)
     history = train(step, lambda: batches, steps=n_updates, label="backwards")
 
     token, h = pt.lvector("token"), pt.matrix("h")
-    read = pytensor.function([source, source_mask], net.read(source, source_mask), mode=QUICK)
-    say = pytensor.function([token, h], net.step(token, h), mode=QUICK)
+    read = pytensor.function([source, source_mask], net.read(source, source_mask), mode=sr.QUICK)
+    say = pytensor.function([token, h], net.step(token, h), mode=sr.QUICK)
     tokens = net.write(source, source_mask, both.target.eos, longest=10)
-    write = pytensor.function([source, source_mask], tokens, mode=QUICK)
+    write = pytensor.function([source, source_mask], tokens, mode=sr.QUICK)
 
     (asked,) = pair_batches(*both.encode(others), batch_size=len(others), eos=both.target.eos)
     by_scan = write(*asked[:2])
@@ -283,13 +276,13 @@ def by_hand(rng: Rng, n_updates: int) -> dict[str, Any]:
         said = " ".join(both.target.decode(by_scan[:, k]))
         print(f"    {others[k][0]:<5} -> {said:<22} = {answers[k]}")
 
-    model = Seq2Seq(len(both.source), len(both.target), 8, 48, rng, cell=ElmanCell)
+    model = sr.Seq2Seq(len(both.source), len(both.target), 8, 48, rng, cell=sr.ElmanCell)
     for w, mine in zip(model.params, net.params, strict=True):
         w.set_value(mine.get_value())
     n_tokens = asked[3].sum(axis=0)
     losses = [
         float(answer_loss(says, *asked) @ n_tokens / n_tokens.sum()),
-        float(model.compile_loss(QUICK)(*asked)),
+        float(model.compile_loss(sr.QUICK)(*asked)),
     ]
     print(
         f"  loss of the new strings {losses[0]:.5f}; `Seq2Seq` with these weights {losses[1]:.5f}"
@@ -387,17 +380,17 @@ class Net:
         self.rate = pytensor.shared(np.float32(1), name="rate")
 
         def optimizer(loss: Any, params: list[Any]) -> dict[Any, Any]:
-            gradients = clip_by_global_norm(pytensor.grad(loss, params), 5.0)
-            return adam(gradients, params, self.rate)
+            gradients = sr.clip_by_global_norm(pytensor.grad(loss, params), 5.0)
+            return sr.adam(gradients, params, self.rate)
 
         self.step = self.model.compile_training(optimizer, mode)
         self.first = {v: v.get_value() for v in self.step.get_shared()}
-        self.translator = Translator(self.model, both, QUICK, longest=10)
+        self.translator = sr.Translator(self.model, both, sr.QUICK, longest=10)
 
-    def new(self, rng: Rng) -> Seq2Seq:
+    def new(self, rng: Rng) -> sr.Seq2Seq:
         """Return a model with new weights."""
         sizes = len(self.both.source), len(self.both.target), 16, self.n_hidden
-        return Seq2Seq(*sizes, rng, **self.options)
+        return sr.Seq2Seq(*sizes, rng, **self.options)
 
     def start(self, rng: Rng) -> None:
         """Begin anew: new weights, and Adam's averages at 0."""
@@ -413,7 +406,7 @@ class Net:
         batches = pair_batches(
             *self.both.encode(pairs), batch_size=s.batch, eos=self.both.target.eos, rng=order
         )
-        call_and_put_back([(self.step, *batches[0])], self.step.get_shared())  # numba compiles
+        warm_up_functions([(self.step, *batches[0])], changed=self.step.get_shared())
         self.start(np.random.default_rng(seed))
         sources, targets = zip(*test, strict=True)
         right, places, seconds = [], [], 0.0
@@ -596,7 +589,7 @@ def main(
     if quick and full:
         raise _lesson.OptionError("--quick and --full: choose one of both")
     folder = _lesson.figure_folder(figures, quick)
-    mode = mode or (QUICK if quick else "NUMBA")
+    mode = mode or (sr.QUICK if quick else "NUMBA")
     setting, better = (FULL, BETTER_FULL) if full else (SMALL, BETTER_SMALL)
     if quick:
         tiny: dict[str, Any] = {"n_train": 128, "n_test": 50, "n_hidden": 16, "epochs": 2}

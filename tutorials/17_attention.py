@@ -38,16 +38,12 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
+import symrnn as sr
 from symrnn import text
-from symrnn.compiling.modes import QUICK
-from symrnn.models.seq2seq.model import Seq2Seq
-from symrnn.models.seq2seq.translation import Answer, Translator
-from symrnn.nn.attention import SCORES, Attention
+from symrnn.models.seq2seq.translation import Answer
+from symrnn.nn.attention import SCORES
 from symrnn.plots import attention_map, attention_strip
 from symrnn.tasks.dates import FORMATS, dates
-from symrnn.training.clipping import clip_by_global_norm
-from symrnn.training.loop import train
-from symrnn.training.optimizers import adam
 
 ORANGE = "#b7500f"
 Array = np.ndarray[Any, Any]
@@ -90,11 +86,11 @@ def three_places() -> dict[str, Array]:
     scores = MEMORY @ QUERY
     weights = softmax(scores)
     context = weights @ MEMORY
-    attention = Attention("dot", 2, 2)
+    attention = sr.Attention("dot", 2, 2)
     query, memory = QUERY[None, None], MEMORY[:, None]  # (steps, batch, 2), (places, batch, 2)
     graph = attention(query, memory)
     masked = attention(query, memory, mask=np.array([[1], [1], [0]]))
-    c, a, c_masked, a_masked = pytensor.function([], [*graph, *masked], mode=QUICK)()
+    c, a, c_masked, a_masked = pytensor.function([], [*graph, *masked], mode=sr.QUICK)()
     np.testing.assert_allclose(a[0, 0], weights, atol=1e-15)
     np.testing.assert_allclose(c[0, 0], context, atol=1e-15)
     np.testing.assert_allclose(a_masked[0, 0], [*softmax(scores[:2]), 0], atol=1e-15)
@@ -132,14 +128,14 @@ def four_scores(seed: int) -> dict[str, Array]:
     print("  score      equation                      its weights     numbers, n = 256   example")
     found = {}
     for score, equation in zip(SCORES, EQUATIONS, strict=True):
-        attention = Attention(score, 2, 2, rng=np.random.default_rng(seed))
+        attention = sr.Attention(score, 2, 2, rng=np.random.default_rng(seed))
         _, a = attention(QUERY[None, None], MEMORY[:, None])
-        found[score] = a.eval(mode=QUICK)[0, 0]
+        found[score] = a.eval(mode=sr.QUICK)[0, 0]
         own = [w.get_value() for w in attention.params]
         by_hand = softmax(BY_HAND[score](QUERY, MEMORY, *own))
         np.testing.assert_allclose(found[score], by_hand, atol=1e-15)
         names = ", ".join(w.name for w in attention.params) or "none"
-        large = Attention(score, 256, 256, rng=np.random.default_rng(seed)).params
+        large = sr.Attention(score, 256, 256, rng=np.random.default_rng(seed)).params
         numbers = sum(w.get_value().size for w in large)
         print(f"  {score:<10} {equation:<29} {names:<15} {numbers:>16,} {as_text(found[score])}")
     return found
@@ -168,7 +164,7 @@ def four_scores(seed: int) -> dict[str, Array]:
 
 
 # %%
-def decoder_by_hand(model: Seq2Seq, encoded: Any, target: Any) -> tuple[Any, Any]:
+def decoder_by_hand(model: sr.Seq2Seq, encoded: Any, target: Any) -> tuple[Any, Any]:
     """Return logits (steps, batch, tokens) and weights (steps, batch, places)."""
     given = pt.concatenate([pt.full_like(target[:1], model.start), target[:-1]])
     attention, cell, n = model.attention, model.decoder[0], model.n_hidden
@@ -194,20 +190,20 @@ def decoder_by_hand(model: Seq2Seq, encoded: Any, target: Any) -> tuple[Any, Any
 def two_ways(seed: int) -> dict[str, float]:
     """Compare what is said above, with random numbers; return the largest differences."""
     rng = np.random.default_rng(seed)
-    attention, h, m = Attention("dot", 8, 8), pt.tensor3("h"), pt.tensor3("m")
+    attention, h, m = sr.Attention("dot", 8, 8), pt.tensor3("h"), pt.tensor3("m")
     mask = pt.matrix("mask", dtype="bool")
     together = attention(h, m, mask)[0]
     apart = pt.concatenate([attention(h[t : t + 1], m, mask)[0] for t in range(4)])
     differences = {"on the output, all at once and one by one": together - apart}
 
     source, target = pt.lmatrix("source"), pt.lmatrix("target")  # (time, batch)
-    model = Seq2Seq(7, 5, 3, 8, rng, attention="dot", feeding="input")
+    model = sr.Seq2Seq(7, 5, 3, 8, rng, attention="dot", feeding="input")
     encoded = model.encode(source, mask)
     by_hand, _ = decoder_by_hand(model, encoded, target)
     library = model.logits(encoded, target)
     differences["on the input, by hand and in the library"] = library - by_hand
     largest = [abs(difference).max() for difference in differences.values()]
-    compare = pytensor.function([h, m, mask, source, target], largest, mode=QUICK)
+    compare = pytensor.function([h, m, mask, source, target], largest, mode=sr.QUICK)
     values = compare(
         rng.normal(size=(4, 2, 8)), rng.normal(size=(6, 2, 8)),
         np.arange(6)[:, None] < [6, 4],  # the second sample has four places
@@ -268,9 +264,9 @@ N_EMBED = 16
 class Trained(NamedTuple):
     """A net, what it was trained for, and the share of right answers after each epoch."""
 
-    model: Seq2Seq
+    model: sr.Seq2Seq
     vocabularies: text.PairVocabularies
-    translator: Translator
+    translator: sr.Translator
     right: list[float]
 
 
@@ -281,17 +277,17 @@ def train_on(training: Pairs, test: Pairs, plan: Plan, rng: Any, mode: Any) -> T
     batches = text.pair_batches(
         *encoded, batch_size=plan.batch_size, eos=both.target.eos, rng=rng, by_length=True
     )
-    model = Seq2Seq(
+    model = sr.Seq2Seq(
         len(both.source), len(both.target), N_EMBED, plan.n_hidden, rng,
         reverse=True, attention="dot",
     )  # fmt: skip
     rate = pytensor.shared(np.float32(plan.rate), name="rate")
 
     def optimizer(loss: Any, params: list[Any]) -> dict[Any, Any]:
-        return adam(clip_by_global_norm(pytensor.grad(loss, params), 5.0), params, rate)
+        return sr.adam(sr.clip_by_global_norm(pytensor.grad(loss, params), 5.0), params, rate)
 
     step = model.compile_training(optimizer, mode)
-    translator = Translator(model, both, QUICK, longest=20)
+    translator = sr.Translator(model, both, sr.QUICK, longest=20)
     n_steps, right = plan.epochs * len(batches), []
 
     def each_step(k: int, _: float) -> None:
@@ -304,7 +300,7 @@ def train_on(training: Pairs, test: Pairs, plan: Plan, rng: Any, mode: Any) -> T
     weights = sum(w.get_value().size for w in model.params)
     print(f"  {len(training):,} dates, {weights:,} weights, {n_steps} steps of {plan.batch_size}")
     print("  epoch  training loss  right of 1000 unseen dates", flush=True)
-    history = train(
+    history = sr.train(
         step, batches, epochs=plan.epochs, label="dates", each_step=each_step, each_epoch=each_epoch
     )
     if history.interrupted:
@@ -532,7 +528,7 @@ def wrong_answers(answers: list[Answer], test: Pairs) -> list[tuple[str, str, st
 UNCLEAR = "JU 5, 2003"
 
 
-def best_and_drawn(translator: Translator, source: str, rng: Any, n: int) -> list[Any]:
+def best_and_drawn(translator: sr.Translator, source: str, rng: Any, n: int) -> list[Any]:
     """Print and return the best answers of a beam search, and how often each one is drawn."""
     best = translator.beam_search(source, width=12, n_best=4)
     drawn = Counter(answer.text for answer in translator.translate(n * [source], rng))
@@ -561,7 +557,7 @@ def main(
         _lesson.positive_option("--epochs", epochs)
         plan = plan._replace(epochs=epochs)
     folder = _lesson.figure_folder(figures, quick)
-    mode = mode or (QUICK if quick else "NUMBA")
+    mode = mode or (sr.QUICK if quick else "NUMBA")
     rng = np.random.default_rng(seed)
 
     print("1. A mean whose weights are computed")

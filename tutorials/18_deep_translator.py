@@ -37,18 +37,9 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
-from symrnn.compiling.modes import QUICK
-from symrnn.models.seq2seq.model import Seq2Seq
-from symrnn.models.seq2seq.translation import Translator
-from symrnn.nn.cells import ElmanCell, LSTMCell
-from symrnn.nn.layers import Dense
-from symrnn.nn.recurrent import stack, unroll
+import symrnn as sr
 from symrnn.tasks.strings import reversal
 from symrnn.text import Pair, PairVocabularies, pair_batches
-from symrnn.training.clipping import clip_by_global_norm
-from symrnn.training.loop import train
-from symrnn.training.losses import categorical_cross_entropy
-from symrnn.training.optimizers import adam
 
 BLUE, ORANGE, GREY = "#2b6cb0", "#c2570c", "#555555"
 Array = np.ndarray[Any, Any]
@@ -91,7 +82,7 @@ def outputs_of_layers(cells: Sequence[Any], x: Any, residual: bool) -> list[Any]
     """Return o^0 = x, o^1, ... as variables, each (time, batch, features)."""
     outputs = [x]
     for cell in cells:
-        h, _ = unroll(cell, outputs[-1])
+        h, _ = sr.unroll(cell, outputs[-1])
         outputs.append(h + outputs[-1] if residual else h)
     return outputs
 
@@ -100,13 +91,13 @@ def outputs_of_layers(cells: Sequence[Any], x: Any, residual: bool) -> list[Any]
 def three_ways(seed: int, n_layers: int = 3) -> dict[bool, list[Array]]:
     """Return the outputs of a small stack in NumPy, as a graph, and by the library."""
     rng = np.random.default_rng(seed)
-    cells = [ElmanCell(4, 4, rng=rng) for _ in range(n_layers)]
+    cells = [sr.ElmanCell(4, 4, rng=rng) for _ in range(n_layers)]
     x = rng.normal(size=(5, 2, 4))
     found = {}
     for residual in (False, True):
         graph = outputs_of_layers(cells, pt.as_tensor_variable(x), residual)[-1]
-        library, _ = stack(cells, x, residual=residual)
-        values = pytensor.function([], [graph, library], mode=QUICK)()
+        library, _ = sr.stack(cells, x, residual=residual)
+        values = pytensor.function([], [graph, library], mode=sr.QUICK)()
         found[residual] = [in_numpy(cells, x, residual), *values]
         largest = max(abs(found[residual][0] - value).max() for value in values)
         name = "with residual connections" if residual else "plain"
@@ -150,14 +141,14 @@ class Flow(NamedTuple):
 def flow(n_layers: int, residual: bool, seed: int, n: int = 32) -> Flow:
     """Measure one stack of LSTMs: a random batch of 32 sequences of 8 steps."""
     rng = np.random.default_rng(seed)
-    cells = [LSTMCell(n, n, rng=rng) for k in range(n_layers)]
+    cells = [sr.LSTMCell(n, n, rng=rng) for k in range(n_layers)]
     x = pt.as_tensor_variable(rng.normal(size=(8, 32, n)))
     outputs = outputs_of_layers(cells, x, residual)
-    logits = Dense(n, 10, rng=rng)(outputs[-1])
-    loss = categorical_cross_entropy(logits, rng.integers(10, size=(8, 32)))
+    logits = sr.Dense(n, 10, rng=rng)(outputs[-1])
+    loss = sr.categorical_cross_entropy(logits, rng.integers(10, size=(8, 32)))
     norms = [pt.sqrt((g**2).sum()) for g in pytensor.grad(loss, outputs)]
     spreads = [o.std(axis=1).mean() for o in outputs]
-    values = np.array(pytensor.function([], norms + spreads, mode=QUICK)())
+    values = np.array(pytensor.function([], norms + spreads, mode=sr.QUICK)())
     return Flow(*np.split(values, 2))
 
 
@@ -259,7 +250,7 @@ def train_net(
     both = PairVocabularies.build(pairs + test)
     sizes = len(both.source), len(both.target), plan.n_hidden, plan.n_hidden
     n_layers, residual = 1 if name == "one layer" else plan.n_layers, name == "deep, residual"
-    model = Seq2Seq(*sizes, rng, n_layers, residual=residual, attention="dot")
+    model = sr.Seq2Seq(*sizes, rng, n_layers, residual=residual, attention="dot")
     order = np.random.default_rng(seed)  # the same for all nets
     encoded = both.encode(pairs)
     batches = pair_batches(
@@ -267,12 +258,12 @@ def train_net(
     )
 
     def optimizer(loss: Any, params: list[Any]) -> dict[Any, Any]:
-        return adam(clip_by_global_norm(pytensor.grad(loss, params), 5.0), params, plan.rate)
+        return sr.adam(sr.clip_by_global_norm(pytensor.grad(loss, params), 5.0), params, plan.rate)
 
     step = model.compile_training(optimizer, mode)
-    translator = Translator(model, both, QUICK, longest=plan.lengths[1] + 3)
+    translator = sr.Translator(model, both, sr.QUICK, longest=plan.lengths[1] + 3)
     right: list[float] = []
-    history = train(
+    history = sr.train(
         step, batches, epochs=plan.epochs, label=name,
         each_epoch=lambda *_: right.append(translator.accuracy(test)),
     )  # fmt: skip
@@ -363,7 +354,7 @@ def main(
     runs = {}
     for name in NETS[-1:] if quick else NETS:
         seeds = range(seed, seed + n_seeds)
-        runs[name] = [train_net(name, data, plan, k, mode or QUICK) for k in seeds]
+        runs[name] = [train_net(name, data, plan, k, mode or sr.QUICK) for k in seeds]
         report(name, runs[name])
     _lesson.save_figure(draw_training(runs), folder, "18_training")
     _lesson.show_figures()

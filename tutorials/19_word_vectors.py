@@ -33,8 +33,8 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
-from symrnn.compiling.modes import QUICK
-from symrnn.models.word2vec import CBOW, SkipGram, gradient_descent_on_rows, take_rows
+import symrnn as sr
+from symrnn.models.word2vec import gradient_descent_on_rows, take_rows
 from symrnn.plots import word_map
 from symrnn.tasks.planted_words import PlantedWords, english_words
 from symrnn.text import EOS, Vocabulary
@@ -47,8 +47,6 @@ from symrnn.text.contexts import (
 )
 from symrnn.text.counting import cooccurrences, cosines, ppmi, svd_vectors
 from symrnn.text.word_vectors import WordVectors
-from symrnn.training.loop import train
-from symrnn.training.optimizers import gradient_descent
 
 Array = np.ndarray[Any, Any]
 
@@ -161,9 +159,9 @@ def cbow_by_hand(seed: int, steps: int) -> dict[str, Any]:
     vocabulary = Vocabulary(dict.fromkeys(words))
     rng = np.random.default_rng(seed)
     contexts, targets = cbow_contexts(vocabulary.encode(words), window=1, rng=rng)
-    model = CBOW(len(vocabulary), 5, rng)
+    model = sr.CBOW(len(vocabulary), 5, rng=rng)
     V, U = model.W_in.get_value(), model.W_out.get_value()
-    step = model.compile_softmax(learning_rate=1.0, mode=QUICK)
+    step = model.compile_softmax(learning_rate=1.0, mode=sr.QUICK)
     print("  step    loss by hand   loss of the graph")
     losses = []
     for k in range(steps):
@@ -239,8 +237,8 @@ def rows_by_hand(seed: int) -> dict[str, float]:
         if "rows" in name:
             updates = gradient_descent_on_rows(loss, [h, u, wrong], rate)
         else:
-            updates = gradient_descent(loss, [W_in, W_out], rate)
-        pytensor.function([], updates=updates, mode=QUICK)()
+            updates = sr.gradient_descent(loss, [W_in, W_out], rate)
+        pytensor.function([], updates=updates, mode=sr.QUICK)()
         found[name] = max(abs(W_in.get_value() - V).max(), abs(W_out.get_value() - U).max())
         print(f"  by hand and by {name:<32} differ by at most {found[name]:.0e}")
         assert found[name] < 1e-14
@@ -252,10 +250,10 @@ def seconds_a_step(sizes: tuple[int, ...], rng: Any, mode: Any) -> dict[int, tup
     found = {}
     print("  words      ms a step, 128 pairs: softmax   negative sampling, k = 5")
     for n in sizes:
-        model = SkipGram(n, 64, rng)
+        model = sr.SkipGram(n, 64, rng=rng)
         pair = rng.integers(n, size=(2, 128))
         negatives = AliasSampler(np.ones(n)).draw((128, 5), rng=rng)
-        softmax = model.compile_softmax(1.0, mode)
+        softmax = model.compile_softmax(1.0, mode=mode)
         sampling = model.compile_negative_sampling(1.0, mode=mode)
         times = []
         for step, batch in ((softmax, pair), (sampling, (*pair, negatives))):
@@ -399,27 +397,29 @@ def counting(text: Text, seed: int) -> dict[str, Found]:
 
 # %%
 NETS = {
-    "skip-gram": SkipGram, "skip-gram, subsampling": SkipGram, "CBOW": CBOW,
-    "skip-gram, full softmax": SkipGram,
+    "skip-gram": sr.SkipGram, "skip-gram, subsampling": sr.SkipGram, "CBOW": sr.CBOW,
+    "skip-gram, full softmax": sr.SkipGram,
 }  # fmt: skip
 
 
 def predicting(
     text: Text, epochs: int, seed: int, mode: Any, quick: bool
-) -> tuple[dict[str, Found], SkipGram]:
+) -> tuple[dict[str, Found], sr.SkipGram]:
     """Train the nets, print a line for each; return what they found, and the first net."""
     noise, end = AliasSampler(text.counts**0.75), text.vocabulary.eos
     found, nets = {}, []
     for name, kind in NETS.items():
         rng = np.random.default_rng(seed)
-        net = kind(len(text.vocabulary), N_FEATURES, rng)
+        net = kind(len(text.vocabulary), N_FEATURES, rng=rng)
         rate = pytensor.shared(np.float32(RATE), name="rate")
         softmax = "softmax" in name
         compile_step = net.compile_softmax if softmax else net.compile_negative_sampling
         step = compile_step(rate, mode=mode)
-        make = cbow_batches if kind is CBOW else skip_gram_batches
+        make = cbow_batches if kind is sr.CBOW else skip_gram_batches
         keep = keep_probabilities(text.counts, threshold=1e-3) if "subsampling" in name else None
-        n_epochs = 4 * epochs if kind is CBOW else epochs  # it has a quarter of the guesses in one
+        n_epochs = (
+            4 * epochs if kind is sr.CBOW else epochs
+        )  # it has a quarter of the guesses in one
 
         def batches(make: Any = make, rng: Any = rng, keep: Any = keep, own: Any = softmax) -> Any:
             for words, targets in make(text.tokens, WINDOW, BATCH, rng, end, keep):
@@ -432,7 +432,7 @@ def predicting(
         step(*next(iter(batches())))  # numba compiles at the first call
         start = time.perf_counter()
         n_steps = 20 if quick else None
-        history = train(
+        history = sr.train(
             step,
             batches,
             epochs=None if quick else n_epochs,
@@ -471,7 +471,7 @@ def predicting(
 
 
 # %%
-def scores_and_counts(net: SkipGram, text: Text) -> tuple[Array, Array]:
+def scores_and_counts(net: sr.SkipGram, text: Text) -> tuple[Array, Array]:
     """Return PMI - log k, and the net's scores, for all pairs that occur at least ten times."""
     n, end = len(text.vocabulary), text.vocabulary.eos
     c = cooccurrences(text.tokens, n, window=WINDOW, end=end, falling=True).toarray()
@@ -579,7 +579,7 @@ def main(
     _lesson.positive_option("--sentences", n_sentences)
     _lesson.positive_option("--epochs", n_epochs)
     folder = _lesson.figure_folder(figures, quick)
-    mode = mode or (QUICK if quick else "NUMBA")
+    mode = mode or (sr.QUICK if quick else "NUMBA")
     rng = np.random.default_rng(seed)
     text = make_text(n_sentences, rng, folder)
 

@@ -38,17 +38,12 @@ import pytensor
 import pytensor.tensor as pt
 from matplotlib.colors import ListedColormap
 
-from symrnn.compiling.modes import QUICK
+import symrnn as sr
 from symrnn.models.decoder import SequenceGenerator
-from symrnn.models.vae.sequences import SequenceVAE
-from symrnn.models.vae.vectors import VAE
 from symrnn.plots import latent_grid, latent_plane
 from symrnn.tasks.bars import bars, best_log_likelihood
 from symrnn.tasks.dialogues import REPLIES
 from symrnn.text import DialogueVocabulary, padded
-from symrnn.training.clipping import clip_by_global_norm
-from symrnn.training.loop import train
-from symrnn.training.optimizers import adam
 from symrnn.training.schedules import advance, linear_to_zero, step_counter, warm_up
 
 BLUE, ORANGE, GREY = "#2b6cb0", "#c2570c", "#555555"
@@ -78,7 +73,7 @@ def gradient_of_draws(seed: int, n_draws: int) -> dict[str, tuple[float, float, 
     """Return for m and s: the graph's mean gradient, its standard error, the true one."""
     m, s, epsilon = pt.dscalar("m"), pt.dscalar("s"), pt.dscalar("epsilon")
     z = m + pt.sqrt(s) * epsilon
-    gradients = pytensor.function([m, s, epsilon], pytensor.grad(z**2, [m, s]), mode=QUICK)
+    gradients = pytensor.function([m, s, epsilon], pytensor.grad(z**2, [m, s]), mode=sr.QUICK)
     rng, found = np.random.default_rng(seed), {}
     draws = np.array([gradients(0.7, 0.5, e) for e in rng.normal(size=n_draws)])
     for name, column, true in zip(("m", "s"), draws.T, (2 * 0.7, 1.0), strict=True):
@@ -125,8 +120,8 @@ def two_bounds(seed: int) -> dict[str, tuple[float, float]]:
     """Compare the bound by hand with the library's, before training."""
     rng = np.random.default_rng(seed)
     x, epsilon = bars(5, rng=rng).images.reshape(5, -1), rng.normal(size=(5, 2))
-    model = VAE(x.shape[1], 16, 2, rng=rng)
-    graph = pytensor.function([], [*model.terms(x, epsilon=epsilon)], mode=QUICK)()
+    model = sr.VAE(x.shape[1], 16, 2, rng=rng)
+    graph = pytensor.function([], [*model.terms(x, epsilon=epsilon)], mode=sr.QUICK)()
     by_hand = bound_in_numpy({w.name: w.get_value() for w in model.params}, x, epsilon)
     np.testing.assert_allclose(graph, by_hand, rtol=1e-12)
     for name, (log_p, kl) in (("by hand", by_hand), ("graph", graph)):
@@ -172,8 +167,8 @@ def train_vae(model: Any, batches: Any, n_steps: int, rate: float, anneal: bool,
     t = step_counter()
 
     def optimizer(loss: Any, params: list[Any]) -> dict[Any, Any]:
-        clipped = clip_by_global_norm(pytensor.grad(loss, params), 20.0)
-        return adam(
+        clipped = sr.clip_by_global_norm(pytensor.grad(loss, params), 20.0)
+        return sr.adam(
             clipped, params, linear_to_zero(t, rate, n_steps=n_steps, n_last=n_steps // 2)
         ) | advance(t)
 
@@ -185,7 +180,7 @@ def train_vae(model: Any, batches: Any, n_steps: int, rate: float, anneal: bool,
         terms.append([float(term) for term in step(*batch)])
         return terms[-1][0]
 
-    if train(noted, batches, steps=n_steps, label="bound").interrupted:
+    if sr.train(noted, batches, steps=n_steps, label="bound").interrupted:
         raise KeyboardInterrupt
     return Trained(model, np.array(terms))
 
@@ -203,7 +198,7 @@ def plane_of_bars(plan: Plan, seed: int, mode: Any, names: list[str]) -> dict[st
     for name in names:
         rng = np.random.default_rng(seed)
         data = np.random.default_rng(seed + 1)
-        model = VAE(64, plan.n_hidden, 2, rng=rng)
+        model = sr.VAE(64, plan.n_hidden, 2, rng=rng)
 
         def batches(data: Any = data) -> Any:
             return ((flat(bars(100, rng=data).images),) for _ in range(100))
@@ -233,7 +228,7 @@ def draw_training(runs: dict[str, Trained]) -> Any:
     return figure
 
 
-def draw_plane(model: VAE, plan: Plan, seed: int, mode: Any) -> tuple[Any, Array]:
+def draw_plane(model: sr.VAE, plan: Plan, seed: int, mode: Any) -> tuple[Any, Array]:
     """The plane of bars, and where each image lies in it."""
     images, place, height = bars(1_000, rng=np.random.default_rng(seed))
     mean, log_variance = model.compile_encoder(mode=mode)(flat(images))
@@ -307,7 +302,7 @@ def planes_of_sentences(plan: Plan, seed: int, mode: Any, names: list[str]) -> d
     for name in names:
         drop, anneal = SETTINGS[name]
         rng = np.random.default_rng(seed)
-        model = SequenceVAE(len(words), 8, plan.n_hidden, 2, rng=rng, word_dropout=drop)
+        model = sr.SequenceVAE(len(words), 8, plan.n_hidden, 2, rng=rng, word_dropout=drop)
         train_vae(model, [batch], plan.sentence_steps, 0.01, anneal, mode)
         many = np.tile(tokens, 50), np.tile(mask, 50)
         elbo, log_p, kl = model.compile_elbo(mode=mode)(*many)
@@ -381,7 +376,7 @@ def main(
 ) -> dict[str, Any]:
     """Run the lesson; return what its parts found."""
     folder = _lesson.figure_folder(figures, quick)
-    plan, mode = PLANS["quick" if quick else "default"], mode or QUICK
+    plan, mode = PLANS["quick" if quick else "default"], mode or sr.QUICK
 
     print("1. A draw that has a gradient")
     gradients = gradient_of_draws(seed, plan.n_draws)

@@ -41,9 +41,7 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
-from symrnn.compiling.modes import QUICK
-from symrnn.models.dialogue.model import DialogueModel
-from symrnn.models.dialogue.responder import Responder
+import symrnn as sr
 from symrnn.tasks.dialogues import (
     REPLIES,
     chance_without_memory,
@@ -52,9 +50,6 @@ from symrnn.tasks.dialogues import (
     memory_dialogues,
 )
 from symrnn.text import DialogueVocabulary, dialogue_batches, read_dialogues
-from symrnn.training.clipping import clip_by_global_norm
-from symrnn.training.loop import train
-from symrnn.training.optimizers import adam
 from symrnn.training.schedules import advance, linear_to_zero, step_counter, warm_up
 
 BLUE, ORANGE, GREEN, GREY = "#2b6cb0", "#c2570c", "#2f855a", "#555555"
@@ -103,7 +98,7 @@ def loop(cell: Any, x: Any, h_0: Any) -> Any:
     return h
 
 
-def log_p_by_hand(model: DialogueModel, words: Any) -> Any:
+def log_p_by_hand(model: sr.DialogueModel, words: Any) -> Any:
     """Return the mean over replies of log p, of words ``(time, turns, batch)`` without padding."""
     time, turns, batch = words.shape
     E, n = model.embedding.W, model.encoder.n_hidden
@@ -125,11 +120,11 @@ def log_p_by_hand(model: DialogueModel, words: Any) -> Any:
 def three_loops(seed: int) -> dict[str, float]:
     """Compare both, with random words."""
     rng = np.random.default_rng(seed)
-    model = DialogueModel(6, 4, 5, rng=rng)
+    model = sr.DialogueModel(6, 4, 5, rng=rng)
     words = rng.integers(6, size=(3, 4, 2))
     library = model.terms(words, np.ones_like(words)).log_likelihood
     by_hand = log_p_by_hand(model, pt.as_tensor_variable(words))
-    found = [float(v) for v in pytensor.function([], [by_hand, library], mode=QUICK)()]
+    found = [float(v) for v in pytensor.function([], [by_hand, library], mode=sr.QUICK)()]
     print(f"  log p of a reply: by hand {found[0]:.12f}, library {found[1]:.12f}")
     np.testing.assert_allclose(*found, rtol=1e-12)
     return dict(zip(("by hand", "library"), found, strict=True))
@@ -188,8 +183,8 @@ Judge = Callable[[list[str], str], bool]
 class Trained(NamedTuple):
     """A model that replies, and what it had right after each epoch."""
 
-    model: DialogueModel
-    responder: Responder
+    model: sr.DialogueModel
+    responder: sr.Responder
     right: list[float]
     loss: list[float]
 
@@ -202,7 +197,7 @@ def train_model(
     training, test = data
     words = DialogueVocabulary.build(training + test)  # all words are known
     rng = np.random.default_rng(seed)
-    model = DialogueModel(
+    model = sr.DialogueModel(
         len(words), N_EMBED, plan.n_hidden, rng=rng, last_only=True, **MODELS[name]
     )
     order = np.random.default_rng(seed)  # the same for all models
@@ -211,16 +206,16 @@ def train_model(
 
     def optimizer(loss: Any, params: list[Any]) -> dict[Any, Any]:
         rate = linear_to_zero(t, RATE, n_steps=n_steps, n_last=n_steps // 4 or 1)
-        return adam(clip_by_global_norm(pytensor.grad(loss, params), 5.0), params, rate) | advance(
-            t
-        )
+        return sr.adam(
+            sr.clip_by_global_norm(pytensor.grad(loss, params), 5.0), params, rate
+        ) | advance(t)
 
     step = model.compile_training(
         optimizer, mode=mode, kl_weight=warm_up(t, 1.0, n_steps=n_steps // 2 or 1)
     )
-    responder = Responder(model, words, longest=12, mode=mode)
+    responder = sr.Responder(model, words, longest=12, mode=mode)
     right: list[float] = []
-    history = train(
+    history = sr.train(
         step, batches, epochs=epochs, label=name,
         each_epoch=lambda *_: right.append(share_right(responder, test, judge)),
     )  # fmt: skip
@@ -231,7 +226,7 @@ def train_model(
     return Trained(model, responder, right, history.epoch_loss)
 
 
-def share_right(responder: Responder, test: Dialogues, judge: Judge) -> float:
+def share_right(responder: sr.Responder, test: Dialogues, judge: Judge) -> float:
     """Return which share of greedy replies is right."""
     said = responder.respond([dialogue[:-1] for dialogue in test])
     return float(np.mean([judge(d, reply) for d, reply in zip(test, said, strict=True)]))
@@ -276,7 +271,7 @@ WAYS = ("greedy", "words drawn", "z drawn")
 
 # %%
 def ask(
-    responder: Responder, context: list[str], way: str, n_draws: int, seed: int
+    responder: sr.Responder, context: list[str], way: str, n_draws: int, seed: int
 ) -> list[str]:  # fmt: skip
     """Return what is said to one context, asked many times."""
     rng = np.random.default_rng(seed)
@@ -399,12 +394,12 @@ def learn_file(file: str, epochs: int, plan: Plan, seed: int, mode: Any) -> list
         print(f"  {file}: {n_long} of {len(lengths)} utterances have more than {LONGEST} tokens; "
               "what comes after is not learnt from")  # fmt: skip
     encoded = [[u[:LONGEST] for u in d] for d in encoded]
-    model = DialogueModel(len(words), N_EMBED, plan.n_hidden, rng=np.random.default_rng(seed))
+    model = sr.DialogueModel(len(words), N_EMBED, plan.n_hidden, rng=np.random.default_rng(seed))
     order = np.random.default_rng(seed)
     batches = dialogue_batches(encoded, batch_size=BATCH, eos=words.eos, rng=order, most_turns=6)
-    step = model.compile_training(lambda loss, params: adam(loss, params, 0.003), mode=mode)
-    history = train(step, batches, epochs=epochs, label=file)
-    responder = Responder(
+    step = model.compile_training(lambda loss, params: sr.adam(loss, params, 0.003), mode=mode)
+    history = sr.train(step, batches, epochs=epochs, label=file)
+    responder = sr.Responder(
         model, words, longest=LONGEST, most_turns=5, longest_read=max(lengths), mode=mode
     )
     contexts = [dialogues[0][:n] for n in range(1, len(dialogues[0]))][:5]
@@ -437,7 +432,7 @@ def main(
     """Run the lesson; return what its parts found."""
     _lesson.positive_option("--epochs", epochs)
     folder = _lesson.figure_folder(figures, quick)
-    plan, mode = PLANS["quick" if quick else "default"], mode or QUICK
+    plan, mode = PLANS["quick" if quick else "default"], mode or sr.QUICK
     rng = np.random.default_rng(seed)
 
     print("1. Three loops")

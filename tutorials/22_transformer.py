@@ -37,22 +37,13 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
-from symrnn.compiling.modes import QUICK
-from symrnn.compiling.warming import call_and_put_back
-from symrnn.models.language.model import LanguageModel
-from symrnn.models.language.transformer import TransformerLM
-from symrnn.models.seq2seq.model import LARGE, Seq2Seq
-from symrnn.models.seq2seq.transformer import Transformer
-from symrnn.models.seq2seq.translation import Translator
-from symrnn.nn.transformer import MultiHeadAttention, Positions
+import symrnn as sr
+from symrnn.compiling.warming import warm_up_functions
+from symrnn.models.seq2seq.model import LARGE
 from symrnn.tasks.dates import dates
 from symrnn.tasks.grammar import Grammar, english
 from symrnn.tasks.strings import decimal_addition
 from symrnn.text import Pair, PairVocabularies, Vocabulary, pair_batches, shuffled_windows, windows
-from symrnn.training.clipping import clip_by_global_norm
-from symrnn.training.loop import train
-from symrnn.training.losses import categorical_cross_entropy
-from symrnn.training.optimizers import adam
 from symrnn.training.schedules import advance, linear_to_zero, step_counter, warm_up
 
 BLUE, ORANGE, GREY = "#2b6cb0", "#c2570c", "#555555"
@@ -81,7 +72,7 @@ Rng = np.random.Generator
 
 
 # %%
-def by_hand(attention: MultiHeadAttention, x: Array, causal: bool) -> tuple[Array, Array]:
+def by_hand(attention: sr.MultiHeadAttention, x: Array, causal: bool) -> tuple[Array, Array]:
     """Return y and weights (heads, steps, places) of one sequence x, (steps, features)."""
     W_q, b_q, W_kv, b_kv, W_o, b_o = (w.get_value() for w in attention.params)
     q = x @ W_q + b_q
@@ -102,12 +93,12 @@ def by_hand(attention: MultiHeadAttention, x: Array, causal: bool) -> tuple[Arra
 def compare_with_graph(seed: int) -> dict[str, Array]:
     """Compute self-attention in NumPy and as a graph; return the weights with a causal mask."""
     rng = np.random.default_rng(seed)
-    attention = MultiHeadAttention(8, n_heads=2, rng=rng)
+    attention = sr.MultiHeadAttention(8, n_heads=2, rng=rng)
     x = pt.tensor3("x")
     value = rng.normal(size=(4, 1, 8))  # (time, batch, features)
     found = {}
     for causal in (False, True):
-        f = pytensor.function([x], attention(x, causal=causal), mode=QUICK)
+        f = pytensor.function([x], attention(x, causal=causal), mode=sr.QUICK)
         y, weights = f(value)
         hand_y, found["causal" if causal else "all"] = by_hand(attention, value[:, 0], causal)
         np.testing.assert_allclose(y[:, 0], hand_y, atol=1e-13)
@@ -146,16 +137,16 @@ def compare_with_graph(seed: int) -> dict[str, Array]:
 def order_and_future(seed: int) -> dict[str, float]:
     """Return largest differences: order with and without positions, past and future."""
     rng = np.random.default_rng(seed)
-    attention, positions, x = MultiHeadAttention(8, 2, rng=rng), Positions(8), pt.tensor3("x")
-    plain = pytensor.function([x], attention(x)[0], mode=QUICK)
-    placed = pytensor.function([x], attention(x + positions(x.shape[0])[:, None])[0], mode=QUICK)
+    attention, positions, x = sr.MultiHeadAttention(8, 2, rng=rng), sr.Positions(8), pt.tensor3("x")
+    plain = pytensor.function([x], attention(x)[0], mode=sr.QUICK)
+    placed = pytensor.function([x], attention(x + positions(x.shape[0])[:, None])[0], mode=sr.QUICK)
     value, order = rng.normal(size=(6, 1, 8)), rng.permutation(6)
     found = {
         "other order, without positions": abs(plain(value[order]) - plain(value)[order]).max(),
         "other order, with positions": abs(placed(value[order]) - placed(value)[order]).max(),
     }
-    model, tokens = TransformerLM(5, 8, 2, rng, n_layers=1), pt.lmatrix("tokens")
-    logits = pytensor.function([tokens], model.logits(tokens)[0], mode=QUICK)
+    model, tokens = sr.TransformerLM(5, 8, 2, rng, n_layers=1), pt.lmatrix("tokens")
+    logits = pytensor.function([tokens], model.logits(tokens)[0], mode=sr.QUICK)
     one = rng.integers(5, size=(6, 1))
     other = np.concatenate([one[:3], (one[3:] + 1) % 5])
     difference = abs(logits(one) - logits(other))
@@ -168,7 +159,7 @@ def order_and_future(seed: int) -> dict[str, float]:
 
 def draw_positions(n_steps: int = 64, n: int = 32) -> Any:
     """The sines, and how well positions fit one another."""
-    p = Positions(n)(n_steps).eval(mode=QUICK)
+    p = sr.Positions(n)(n_steps).eval(mode=sr.QUICK)
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
     image = left.imshow(p, cmap="RdBu", aspect="auto", interpolation="nearest")
     left.set(xlabel="feature", ylabel="position t", title="p_t: sines and cosines")
@@ -230,10 +221,10 @@ def rule(rate: float, n_steps: int, clip: bool) -> Callable[..., dict[Any, Any]]
 
     def updates(loss: Any, params: list[Any]) -> dict[Any, Any]:
         gradients = pytensor.grad(loss, params)
-        gradients = clip_by_global_norm(gradients, 5.0) if clip else gradients
-        return adam(gradients, params, warm_up(t, falling, n_steps=max(1, n_steps // 8))) | advance(
-            t
-        )
+        gradients = sr.clip_by_global_norm(gradients, 5.0) if clip else gradients
+        return sr.adam(
+            gradients, params, warm_up(t, falling, n_steps=max(1, n_steps // 8))
+        ) | advance(t)
 
     return updates
 
@@ -245,7 +236,7 @@ def run(
     """Compile, train, and test after each epoch; the last test is a larger one."""
     started = time.perf_counter()
     step = make_step()
-    call_and_put_back([(step, *next(iter(batches())))], step.get_shared())  # numba compiles
+    warm_up_functions([(step, *next(iter(batches())))], changed=step.get_shared())
     compiling = time.perf_counter() - started
     found: list[float] = []
     seconds: list[float] = []
@@ -259,7 +250,7 @@ def run(
               f"{found[-1]:.4f}", flush=True)  # fmt: skip
         started = time.perf_counter()
 
-    history = train(step, batches, epochs=epochs, label=name, each_epoch=each_epoch)
+    history = sr.train(step, batches, epochs=epochs, label=name, each_epoch=each_epoch)
     if history.interrupted:
         raise KeyboardInterrupt
     n_weights = sum(w.get_value().size for w in params)
@@ -275,15 +266,15 @@ def pair_run(name: str, data: tuple[list[Pair], list[Pair]], plan: Plan, options
     sizes = len(both.source), len(both.target)
     model: Any
     if name == "LSTM":
-        model = Seq2Seq(*sizes, 16, plan.n_units[k], rng, reverse=True, **options)
+        model = sr.Seq2Seq(*sizes, 16, plan.n_units[k], rng, reverse=True, **options)
     else:
-        model = Transformer(*sizes, plan.n_units[k], 4, rng, plan.n_layers)
-        mode = QUICK
+        model = sr.Transformer(*sizes, plan.n_units[k], 4, rng, plan.n_layers)
+        mode = sr.QUICK
     batches = pair_batches(
         *both.encode(training), batch_size=plan.batch, eos=both.target.eos, rng=rng
     )
     updates = rule(plan.rates[k], plan.epochs[k] * len(batches), clip=name == "LSTM")
-    translator = Translator(model, both, QUICK, longest=12)
+    translator = sr.Translator(model, both, sr.QUICK, longest=12)
     return run(
         name, lambda: model.compile_training(updates, mode), lambda: batches, plan.epochs[k],
         model.params, lambda last: translator.accuracy(test if last else test[:500]),
@@ -333,12 +324,15 @@ def character_run(name: str, text: tuple[str, str], plan: Plan, seed: int, mode:
     training, test = (vocabulary.encode(part) for part in text)
     model: Any
     if name == "LSTM":
-        model = LanguageModel(len(vocabulary), 32, plan.n_units[k], rng, W_embed=LARGE)
+        model = sr.LanguageModel(len(vocabulary), 32, plan.n_units[k], rng, W_embed=LARGE)
     else:
-        model, mode = TransformerLM(len(vocabulary), plan.n_units[k], 4, rng, plan.n_layers), QUICK
+        model, mode = (
+            sr.TransformerLM(len(vocabulary), plan.n_units[k], 4, rng, plan.n_layers),
+            sr.QUICK,
+        )
     x, t = pt.lmatrix("x"), pt.lmatrix("t")
     z, _ = model.logits(x)
-    loss = categorical_cross_entropy(z, t)
+    loss = sr.categorical_cross_entropy(z, t)
     n_batches = -(-((len(training) - 1) // N_STEPS) // plan.batch)
     updates = rule(plan.rates[k], plan.epochs[k] * n_batches, clip=name == "LSTM")
     step: list[Any] = []
@@ -347,7 +341,7 @@ def character_run(name: str, text: tuple[str, str], plan: Plan, seed: int, mode:
         step.append(pytensor.function([x, t], loss, updates=updates(loss, model.params), mode=mode))
         return step[0]
 
-    logits = pytensor.function([x], z, mode=QUICK)
+    logits = pytensor.function([x], z, mode=sr.QUICK)
     found = run(
         name, make_step, partial(shuffled_windows, training, plan.batch, N_STEPS, rng),
         plan.epochs[k], model.params,
@@ -396,7 +390,7 @@ def costs(models: dict[str, Any], steps: dict[str, Any], lengths: list[int]) -> 
     print(f"  {'':<12}{'characters':>12}{'numbers kept':>14}{'ms a training step':>20}")
     found = {}
     for name, model in models.items():
-        next_token = model.compile_next(QUICK)
+        next_token = model.compile_next(sr.QUICK)
         token, state, kept = np.zeros(1, np.int64), model.zeros(1), []
         for _ in range(max(lengths)):
             _, *state = next_token(token, *state)
@@ -499,7 +493,7 @@ def main(
     if full and quick:
         raise _lesson.OptionError("--full and --quick cannot be had together: choose one")
     folder = _lesson.figure_folder(figures, quick)
-    mode = mode or (QUICK if quick else "NUMBA")
+    mode = mode or (sr.QUICK if quick else "NUMBA")
     plans = PLANS
     if full:
         plans = {task: plan._replace(epochs=FULL_EPOCHS[task]) for task, plan in PLANS.items()}

@@ -37,17 +37,11 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
+import symrnn as sr
 from symrnn import plots
-from symrnn.compiling.modes import QUICK
 from symrnn.models.ntm.heads import HeadParameters
-from symrnn.models.ntm.model import NeuralTuringMachine, answer_loss
-from symrnn.nn.cells import LSTMCell
-from symrnn.nn.layers import Dense
-from symrnn.nn.recurrent import unroll
+from symrnn.models.ntm.model import answer_loss
 from symrnn.tasks.copying import copying, copying_batches, repeat_copying
-from symrnn.training.clipping import clip_by_global_norm
-from symrnn.training.loop import train
-from symrnn.training.optimizers import adam
 
 BLUE, ORANGE, GREY = "#2b6cb0", "#c2570c", "#555555"
 Array = np.ndarray[Any, Any]
@@ -105,13 +99,13 @@ def addressing(seed: int) -> dict[str, Array]:
     found = stages(M, w, k, beta, g, s, gamma)
     for name, weighting in found.items():
         print(f"  {name:<10}" + "".join(f"{share:7.3f}" for share in weighting))
-    machine = NeuralTuringMachine(1, 1, 1, rng=rng, n_slots=6, width=8)
+    machine = sr.NeuralTuringMachine(1, 1, 1, rng=rng, n_slots=6, width=8)
     numbers = {"k": k, "beta": [beta], "g": [g], "s": s, "gamma": [gamma], "e": k, "a": k}
     parameters = HeadParameters(
         **{n: pt.as_tensor_variable(np.array([[v]])) for n, v in numbers.items()}
     )
     library = machine.heads.address(parameters, w[None, None], pt.as_tensor_variable(M[None]))
-    difference = abs(library.eval(mode=QUICK)[0, 0] - found["sharpened"]).max()
+    difference = abs(library.eval(mode=sr.QUICK)[0, 0] - found["sharpened"]).max()
     print(f"  the library's differs by {difference:.0e}")
     assert difference < 1e-12, difference
     return found
@@ -169,7 +163,7 @@ def copy_by_hand(vectors: Array, n_slots: int) -> tuple[Array, Array, Array]:
         return_list=True,
         return_updates=False,
     )
-    w_write, w_read, r = pytensor.function([], results, mode=QUICK)()
+    w_write, w_read, r = pytensor.function([], results, mode=sr.QUICK)()
     return r, w_write, w_read
 
 
@@ -245,13 +239,13 @@ class PlainLSTM:
     """An LSTM and a linear layer, with the same functions as the machine."""
 
     def __init__(self, n_in: int, n_out: int, n_hidden: int, rng: np.random.Generator) -> None:
-        self.cell = LSTMCell(n_in, n_hidden, rng=rng)
-        self.output = Dense(n_hidden, n_out, rng=rng)
+        self.cell = sr.LSTMCell(n_in, n_hidden, rng=rng)
+        self.output = sr.Dense(n_hidden, n_out, rng=rng)
         self.params = [*self.cell.params, *self.output.params]
 
     def logits(self, x: Any) -> Any:
         """Of all steps, (time, batch, n_out)."""
-        return self.output(unroll(self.cell, x)[0])
+        return self.output(sr.unroll(self.cell, x)[0])
 
 
 class Learner(NamedTuple):
@@ -269,7 +263,7 @@ def make(name: str, plan: Plan, seed: int, mode: Any) -> Learner:
     n = plan.n_bits + 1  # the last one is for marks
     x, t = pt.tensor3("x"), pt.tensor3("t")
     if name == "machine":
-        net: Any = NeuralTuringMachine(
+        net: Any = sr.NeuralTuringMachine(
             n, n, plan.n_hidden, rng=rng, n_slots=plan.n_slots, width=plan.width
         )
         trace = net.run(x)
@@ -278,9 +272,9 @@ def make(name: str, plan: Plan, seed: int, mode: Any) -> Learner:
         net = PlainLSTM(n, n, plan.n_lstm, rng)
         outputs = [net.logits(x)]
     loss = answer_loss(outputs[0], t)
-    gradients = clip_by_global_norm(pytensor.grad(loss, net.params), 10.0)
+    gradients = sr.clip_by_global_norm(pytensor.grad(loss, net.params), 10.0)
     rate = pytensor.shared(np.asarray(plan.copies[0].rate, pytensor.config.floatX), name="rate")
-    updates = adam(gradients, net.params, rate)
+    updates = sr.adam(gradients, net.params, rate)
     step = pytensor.function([x, t], loss, updates=updates, mode=mode)
     run = pytensor.function([x], outputs, mode=mode)
     return Learner(step, run, rate, sum(w.get_value().size for w in net.params))
@@ -330,7 +324,7 @@ def train_on(learner: Learner, label: str, plan: Plan, seed: int, repeats: bool)
             yield from drawn if repeats else map(with_marks, drawn)
 
     n_steps = sum(stage.n_batches for stage in stages)
-    history = train(learner.step, batches, steps=n_steps, label=label)
+    history = sr.train(learner.step, batches, steps=n_steps, label=label)
     if history.interrupted:
         raise KeyboardInterrupt
     if repeats:
@@ -441,7 +435,7 @@ def main(
     """Run the lesson; return what its parts found."""
     plan = SMALL if quick else DEFAULT
     folder = _lesson.figure_folder(figures, quick)
-    compile_in: Any = QUICK if quick else mode
+    compile_in: Any = sr.QUICK if quick else mode
 
     print("1. Where a head goes")
     weightings = addressing(seed)

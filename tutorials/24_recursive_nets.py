@@ -36,12 +36,9 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
+import symrnn as sr
 from symrnn import plots
-from symrnn.compiling.modes import QUICK
-from symrnn.models.recursive import RecursiveNet, TreeCell, TreeLSTMCell
-from symrnn.nn.cells import LSTMCell
-from symrnn.nn.layers import Dense, Embedding
-from symrnn.nn.recurrent import unroll
+from symrnn.models.recursive import TreeCell, TreeLSTMCell
 from symrnn.tasks.expressions import (
     CHARACTERS,
     SYMBOLS,
@@ -52,10 +49,6 @@ from symrnn.tasks.expressions import (
     schedule,
     text_tokens,
 )
-from symrnn.training.clipping import clip_by_global_norm
-from symrnn.training.loop import train
-from symrnn.training.losses import categorical_cross_entropy
-from symrnn.training.optimizers import adam
 
 BLUE, ORANGE, GREEN, RED = "#2b6cb0", "#c2570c", "#2f7d32", "#b91c1c"
 Array = np.ndarray[Any, Any]
@@ -145,12 +138,12 @@ def three_ways(seed: int, n: int = 5) -> list[Array]:
     """The vectors of a few trees: by recursion, by a scan of all at once, by the library."""
     rng = np.random.default_rng(seed)
     trees = [parse("(2+3)*(4-1)"), parse("7"), *expressions(6, rng=rng, depths=(0, 4))]
-    net = RecursiveNet(len(SYMBOLS), 2, n, rng=rng, cell=TreeCell)
+    net = sr.RecursiveNet(len(SYMBOLS), 2, n, rng=rng, cell=TreeCell)
     weights = [w.get_value() for w in net.cell.params]
     plan = schedule(trees)
     symbols, children = pt.as_tensor_variable(plan.symbols), pt.as_tensor_variable(plan.children)
     graphs = [by_scan(weights, symbols, children), net.nodes(symbols, children).h]
-    tables = pytensor.function([], graphs, mode=QUICK)()
+    tables = pytensor.function([], graphs, mode=sr.QUICK)()
     found = [np.array([by_recursion(weights, tree) for tree in trees])]
     found += [table[np.arange(len(trees)), plan.roots] for table in tables]
     largest = max(abs(found[0] - other).max() for other in found[1:])
@@ -209,15 +202,15 @@ class TextNet:
     """An LSTM that reads characters and says a class after each one."""
 
     def __init__(self, n_hidden: int, rng: np.random.Generator) -> None:
-        self.embedding = Embedding(len(CHARACTERS), 16, rng=rng)
-        self.cell = LSTMCell(16, n_hidden, rng=rng)
-        self.output = Dense(n_hidden, MODULUS, rng=rng)
+        self.embedding = sr.Embedding(len(CHARACTERS), 16, rng=rng)
+        self.cell = sr.LSTMCell(16, n_hidden, rng=rng)
+        self.output = sr.Dense(n_hidden, MODULUS, rng=rng)
         parts = self.embedding, self.cell, self.output
         self.params = [p for part in parts for p in part.params]
 
     def logits(self, tokens: Any, mask: Any) -> Any:
         """What it says after each character, (time, batch, classes)."""
-        return self.output(unroll(self.cell, self.embedding(tokens), mask=mask)[0])
+        return self.output(sr.unroll(self.cell, self.embedding(tokens), mask=mask)[0])
 
 
 def tree_batch(trees: Sequence[Expression]) -> tuple[Array, ...]:
@@ -235,7 +228,7 @@ def text_batch(trees: Sequence[Expression]) -> tuple[Array, ...]:
     return tokens, mask, ends, digits
 
 
-def tree_functions(net: RecursiveNet, optimizer: Any, mode: Any) -> tuple[Any, Any]:
+def tree_functions(net: sr.RecursiveNet, optimizer: Any, mode: Any) -> tuple[Any, Any]:
     """A training step, and the digits of whole expressions."""
     answer = net.compile_classes(mode=mode)
     step = net.compile_training(optimizer, every_node=True, mode=mode)
@@ -247,7 +240,7 @@ def text_functions(net: TextNet, optimizer: Any, mode: Any) -> tuple[Any, Any]:
     tokens, digits = pt.lmatrix("tokens"), pt.lmatrix("digits")
     mask, ends = pt.matrix("mask", dtype="bool"), pt.matrix("ends", dtype="bool")
     logits = net.logits(tokens, mask)
-    loss = categorical_cross_entropy(logits, digits, mask=ends)
+    loss = sr.categorical_cross_entropy(logits, digits, mask=ends)
     updates = optimizer(loss, net.params)
     step = pytensor.function([tokens, mask, ends, digits], loss, updates=updates, mode=mode)
     read = pytensor.function([tokens, mask], logits.argmax(axis=2), mode=mode)
@@ -296,10 +289,10 @@ def train_net(
     rng, order = np.random.default_rng(seed), np.random.default_rng(seed)
 
     def optimizer(loss: Any, params: list[Any]) -> dict[Any, Any]:
-        return adam(clip_by_global_norm(pytensor.grad(loss, params), 5.0), params, plan.rate)
+        return sr.adam(sr.clip_by_global_norm(pytensor.grad(loss, params), 5.0), params, plan.rate)
 
     if name == "tree LSTM":
-        net: Any = RecursiveNet(len(SYMBOLS), MODULUS, plan.n_hidden, rng=rng, cell=TreeLSTMCell)
+        net: Any = sr.RecursiveNet(len(SYMBOLS), MODULUS, plan.n_hidden, rng=rng, cell=TreeLSTMCell)
         as_arrays: Any = tree_batch
         step, answer = tree_functions(net, optimizer, mode)
     else:
@@ -310,7 +303,7 @@ def train_net(
     def test(*_: Any) -> None:
         right.append({d: np.mean(answer(trees) == values(trees)) for d, trees in tests.items()})
 
-    history = train(
+    history = sr.train(
         step, lambda: batches(learn, as_arrays, plan.batch_size, order), epochs=plan.epochs,
         label=name, each_epoch=test,
     )  # fmt: skip
@@ -375,7 +368,9 @@ def draw_right(runs: dict[str, Run], plan: Plan) -> Any:
 
 
 # %%
-def draw_tree(net: RecursiveNet, tree: Expression, mode: Any) -> tuple[Any, list[tuple[int, int]]]:
+def draw_tree(
+    net: sr.RecursiveNet, tree: Expression, mode: Any
+) -> tuple[Any, list[tuple[int, int]]]:
     """A tree with what the net says at each node; and that beside what is right."""
     plan, nodes = schedule([tree]), list(tree.nodes())
     said = net.compile_nodes(mode=mode)(plan.symbols, plan.children)[:, 0].argmax(axis=1).tolist()
@@ -449,13 +444,13 @@ def main(
     print("  right, %:", flush=True)
     runs = {}
     for name in NETS:
-        runs[name] = train_net(name, learn, tests, plan, seed, mode or QUICK)
+        runs[name] = train_net(name, learn, tests, plan, seed, mode or sr.QUICK)
         report(name, runs[name])
     _lesson.save_figure(draw_right(runs, plan), folder, "24_accuracy")
 
     print("\n4. What the parts are worth")
     example = parse("((7-2)*(3+(8*(9-4))))-(6*(5-(1+2)))")
-    figure, pairs = draw_tree(runs["tree LSTM"].net, example, mode or QUICK)
+    figure, pairs = draw_tree(runs["tree LSTM"].net, example, mode or sr.QUICK)
     print(f"  {example}: {sum(a == b for a, b in pairs)} of {len(pairs)} nodes are right")
     _lesson.save_figure(figure, folder, "24_tree")
     _lesson.show_figures()
