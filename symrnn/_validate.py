@@ -26,9 +26,7 @@ def check_whole(name: str, value: Any, most: int | None = None, least: int = 1) 
     """Raise ValueError if `value` is not a whole number from `least` to `most`."""
     whole = isinstance(value, Integral) and not isinstance(value, bool)
     if not whole or value < least or (most is not None and value > most):
-        limit = f"at least {least}"
-        if most is not None:
-            limit = f"from {least} to {most}, as many as there are tokens"
+        limit = f"at least {least}" if most is None else f"from {least} to {most}"
         raise ValueError(f"{name} is {value}, but must be a whole number, {limit}")
 
 

@@ -1,1 +1,1 @@
-"""Tasks: small data sets that are made on the spot."""
+"""Tasks: small data sets that are generated when they are asked for."""

@@ -1,8 +1,10 @@
-"""The adding problem: of many numbers two are marked; say their sum at the end."""
+"""The adding problem: of many numbers two are marked, and their sum is the target."""
 
 import numpy as np
 from numpy.random import Generator, RandomState
 from numpy.typing import NDArray
+
+from symrnn._validate import check_rng, check_sizes, check_whole
 
 
 def adding(
@@ -14,16 +16,16 @@ def adding(
 
     It tests how long a net can remember (Hochreiter and Schmidhuber, 1997; here with numbers
     uniform in [0, 1) and marks as in Arjovsky et al., 2016: one mark is in the first half of the
-    sequence, the other in the second). So the first number has to be kept through many that must
-    not be added. Always saying 1, the mean, costs a mean squared error of 1/6, the variance of the
-    sum of two such numbers.
+    sequence, the other in the second). The first number has to be kept through many that must not
+    be added. The baseline that always predicts 1, the mean, has a mean squared error of 1/6, the
+    variance of the sum of two such numbers.
 
     Parameters
     ----------
-    rng
-        Source of random numbers.
     n_samples, n_steps
-        How many sequences, at least 1, and how long, at least 2.
+        Number of sequences, and of steps in each, at least 2.
+    rng
+        Random generator.
 
     Returns
     -------
@@ -31,11 +33,6 @@ def adding(
         Numbers and marks, float64, time first.
     t : array of shape (samples, 1)
         Sums of the two marked numbers.
-
-    Raises
-    ------
-    ValueError
-        If a size is out of range.
 
     Examples
     --------
@@ -45,11 +42,9 @@ def adding(
     >>> x[:, 0, 1].astype(int).tolist(), t.round(2).tolist()
     ([1, 0, 0, 0, 0, 1], [[0.94]])
     """
-    if n_samples < 1 or n_steps < 2:
-        raise ValueError(
-            f"n_samples is {n_samples} and n_steps {n_steps}, but there must be at least 1 sample, "
-            "and 2 steps to mark"
-        )
+    check_rng(rng, legacy=True)
+    check_sizes(n_samples=n_samples)
+    check_whole("n_steps", n_steps, least=2)
     draw = rng.integers if isinstance(rng, Generator) else rng.randint
     half, samples = n_steps // 2, np.arange(n_samples)
     x = np.zeros((n_steps, n_samples, 2))

@@ -1,4 +1,4 @@
-"""Images of bars: two things say all about an image, where the bar stands and how high it is."""
+"""Images of bars: each is determined by two factors, the position and the height of its bar."""
 
 from typing import NamedTuple
 
@@ -10,10 +10,10 @@ from symrnn._validate import check_rng, check_sizes
 
 
 class Bars(NamedTuple):
-    """Images, and what they are made of."""
+    """Images, and the factors that determine them."""
 
     images: NDArray[np.float64]
-    """0 and 1, shape ``(samples, size, size)``; the first row is the upper edge."""
+    """0 and 1, shape ``(samples, size, size)``; the first row is the top."""
     place: NDArray[np.int64]
     """The bar's first column, ``(samples,)``."""
     height: NDArray[np.int64]
@@ -21,24 +21,26 @@ class Bars(NamedTuple):
 
 
 def bars(n_samples: int, *, rng: Generator, size: int = 8, width: int = 3) -> Bars:
-    """Draw images of one bar that stands on the lower edge, each equally likely.
+    """Make images of one bar that stands on the bottom edge, all equally likely.
 
-    There are ``(size - width + 1) * size`` different images, so no model can give them a mean log
-    probability above minus the logarithm of that number (`best_log_likelihood`).
+    There are ``(size - width + 1) * size`` different images, so no model can give them a higher
+    mean log likelihood than minus the logarithm of that number (`best_log_likelihood`).
 
     Parameters
     ----------
-    rng
-        Source of random numbers.
     n_samples
-        How many images, at least 1.
-    size, width
-        Pixels of an image's edge, and of the bar; the width is at most the size.
+        Number of images.
+    rng
+        Random generator.
+    size
+        Pixels along each edge of an image.
+    width
+        Pixels of the bar's width, at most `size`.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If something is not as said.
+    Returns
+    -------
+    Bars
+        Named tuple ``(images, place, height)``.
 
     Examples
     --------
@@ -67,7 +69,7 @@ def bars(n_samples: int, *, rng: Generator, size: int = 8, width: int = 3) -> Ba
 
 
 def best_log_likelihood(*, size: int = 8, width: int = 3) -> float:
-    """Return the mean log probability of the images under what they are drawn from, in nats.
+    """Return the mean log likelihood of the images under their own distribution, in nats.
 
     Examples
     --------

@@ -1,8 +1,10 @@
-"""Binary addition: read the bits of two numbers from right to left, write those of their sum."""
+"""Binary addition: read the bits of two numbers from right to left, output those of their sum."""
 
 import numpy as np
 from numpy.random import Generator, RandomState
 from numpy.typing import ArrayLike, NDArray
+
+from symrnn._validate import check_rng, check_sizes, check_whole
 
 
 def binary_addition(
@@ -11,14 +13,14 @@ def binary_addition(
     """Make pairs of random numbers and their sums, as bits, the least significant first.
 
     A net that reads them in this order only has to remember the carry. The numbers are below
-    ``2^(n_bits - 1)``, so that the sum has room.
+    ``2^(n_bits - 1)``, so that the sum does not overflow.
 
     Parameters
     ----------
-    rng
-        Source of random numbers.
     n_samples, n_bits
-        How many sums, at least 1, and of how many bits, at least 2 and at most 62.
+        Number of sums, and of bits in each, from 2 to 62.
+    rng
+        Random generator.
 
     Returns
     -------
@@ -26,11 +28,6 @@ def binary_addition(
         Bits of both numbers, float64, time first.
     t : array of shape (time, samples, 1)
         Bits of their sum.
-
-    Raises
-    ------
-    ValueError
-        If a size is out of range.
 
     Examples
     --------
@@ -40,11 +37,9 @@ def binary_addition(
     >>> from_bits(t[:, :, 0]).tolist()
     [22, 8, 14]
     """
-    if n_samples < 1 or not 2 <= n_bits <= 62:
-        raise ValueError(
-            f"n_samples is {n_samples} and n_bits {n_bits}, but there must be at least 1 sample, "
-            "and from 2 to 62 bits"
-        )
+    check_rng(rng, legacy=True)
+    check_sizes(n_samples=n_samples)
+    check_whole("n_bits", n_bits, most=62, least=2)
     draw = rng.integers if isinstance(rng, Generator) else rng.randint
     a, b = (np.asarray(draw(0, 2 ** (n_bits - 1), n_samples)) for _ in range(2))
     x = np.stack([to_bits(a, n_bits), to_bits(b, n_bits)], axis=2)
@@ -52,12 +47,12 @@ def binary_addition(
 
 
 def to_bits(numbers: ArrayLike, n_bits: int) -> NDArray[np.float64]:
-    """Return bits, shape ``(n_bits, ...)``, the least significant first.
+    """Return the bits of whole numbers, shape ``(n_bits, ...)``, the least significant first.
 
-    Raises
-    ------
-    ValueError
-        If a number is negative or needs more bits.
+    Examples
+    --------
+    >>> to_bits([6, 1], 3).T.astype(int).tolist()
+    [[0, 1, 1], [1, 0, 0]]
     """
     whole = np.asarray(numbers)
     if (whole < 0).any() or (whole >= 2**n_bits).any():
@@ -66,7 +61,13 @@ def to_bits(numbers: ArrayLike, n_bits: int) -> NDArray[np.float64]:
 
 
 def from_bits(bits: ArrayLike) -> NDArray[np.int64]:
-    """Return whole numbers from bits (or probabilities of bits), shape ``(n_bits, ...)``."""
+    """Return whole numbers from bits (or probabilities of bits), shape ``(n_bits, ...)``.
+
+    Examples
+    --------
+    >>> from_bits([0.1, 0.8, 0.9])
+    array(6)
+    """
     rounded = (np.asarray(bits) > 0.5).astype(np.int64)
     values = 2 ** np.arange(len(rounded), dtype=np.int64)
     return np.asarray(np.tensordot(values, rounded, axes=1))

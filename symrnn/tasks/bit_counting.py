@@ -1,10 +1,12 @@
-"""Bit counting: read a sequence of zeros and ones, and say how many were ones."""
+"""Bit counting: read a sequence of zeros and ones, and output the number of ones."""
 
 from typing import Any
 
 import numpy as np
 from numpy.random import Generator, RandomState
 from numpy.typing import NDArray
+
+from symrnn._validate import check_rng, check_sizes
 
 
 def bit_counting(
@@ -14,11 +16,11 @@ def bit_counting(
 
     Parameters
     ----------
-    rng
-        Source of random numbers. ``numpy.random.RandomState(1)`` gives the data of the published
-        table (see ``tutorials/02_bit_counting.py``).
     n_samples, n_steps
-        How many sequences, and of how many bits; at least 1 each.
+        Number of sequences, and of bits in each.
+    rng
+        Random generator. ``numpy.random.RandomState(1)`` gives the data of the published table (see
+        ``tutorials/02_bit_counting.py``).
 
     Returns
     -------
@@ -27,34 +29,22 @@ def bit_counting(
     t : array of shape (samples,)
         The number of ones in each sequence.
 
-    Raises
-    ------
-    ValueError
-        If a size is below 1.
-
     Examples
     --------
     >>> X, t = bit_counting(n_samples=3, n_steps=4, rng=np.random.RandomState(1))
     >>> X.T.astype(int).tolist(), t.astype(int).tolist()
     ([[0, 1, 0, 0], [0, 0, 0, 0], [0, 1, 0, 1]], [1, 0, 2])
     """
-    if n_samples < 1 or n_steps < 1:
-        raise ValueError(
-            f"n_samples is {n_samples} and n_steps {n_steps}, but each must be at least 1"
-        )
+    check_rng(rng, legacy=True)
+    check_sizes(n_samples=n_samples, n_steps=n_steps)
     bits = np.around(rng.random((n_samples, n_steps)))
     return np.ascontiguousarray(bits.T), bits.sum(axis=1)
 
 
 def check_bits(X: Any, t: Any) -> None:
-    """Check that `X` has shape (time, samples) and `t` one target for each sample.
+    """Raise an error unless `X` has shape (time, samples) and `t` a target for each sample.
 
-    Raises
-    ------
-    TypeError
-        If `X` or `t` is not a float array.
-    ValueError
-        If a shape does not fit, the sequences are empty, or a number is NaN or infinite.
+    Both must be arrays of finite floats.
     """
     X, t = np.asarray(X), np.asarray(t)
     for name, array in (("X", X), ("t", t)):
@@ -78,7 +68,7 @@ def check_bits(X: Any, t: Any) -> None:
         )
     if X.shape[1] != t.shape[0]:
         fix = (
-            "X looks like (samples, time): scan goes along the first axis, so pass X.T"
+            "X looks like (samples, time): scan iterates over the first axis, so pass X.T"
             if X.shape[0] == t.shape[0]
             else "there must be one target for each sample"
         )

@@ -1,6 +1,6 @@
-"""Copy tasks for nets with a memory (Graves et al., 2014): vectors of bits, to be said again.
+"""Copy tasks for nets with an external memory (Graves et al., 2014): reproduce vectors of bits.
 
-Arrays are time-major. The answer t is due in the last ``len(t)`` steps; meanwhile the input is 0.
+Arrays are time-major. The target t belongs to the last ``len(t)`` steps, in which the input is 0.
 """
 
 from collections.abc import Iterator
@@ -18,16 +18,18 @@ Batch = tuple[NDArray[Any], NDArray[Any]]
 def copying(
     length: int, *, rng: Generator, n_samples: int = 1, n_bits: int = 8, dtype: Any = "float64"
 ) -> Batch:
-    """Make random vectors that are to be copied once a mark has come.
+    """Make sequences of random vectors that are to be copied after a mark.
 
     Parameters
     ----------
+    length
+        Vectors in a sequence.
     rng
-        Source of random numbers.
-    length, n_samples, n_bits
-        Vectors in a sequence, sequences, and bits in a vector; each at least 1.
+        Random generator.
+    n_samples, n_bits
+        Number of sequences, and of bits in a vector.
     dtype
-        Of the arrays.
+        Data type of the arrays.
 
     Returns
     -------
@@ -35,11 +37,6 @@ def copying(
         The vectors; a 1 in the last feature, the mark; and zeros.
     t : array of shape (length, n_samples, n_bits)
         The vectors.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If something is not as said.
 
     Examples
     --------
@@ -63,27 +60,28 @@ def repeat_copying(
     n_bits: int = 8,
     dtype: Any = "float64",
 ) -> Batch:
-    """Make random vectors that are to be said several times over, with a mark when that is done.
+    """Make sequences of random vectors that are to be copied several times, then a mark.
 
     Parameters
     ----------
-    rng, length, n_samples, n_bits, dtype
-        As in `copying`, but the dtype must hold the number of repeats.
+    length
+        Vectors in a sequence.
     repeats
-        How many times, at least 1.
+        How many copies are wanted.
+    rng
+        Random generator.
+    n_samples, n_bits
+        Number of sequences, and of bits in a vector.
+    dtype
+        Data type of the arrays, which must hold `repeats`.
 
     Returns
     -------
     x : array of shape (length + 1 + length * repeats + 1, n_samples, n_bits + 1)
-        The vectors; `repeats` in the last feature, the mark; and zeros. So with the mark 1 the task
-        is that of `copying`, but for the mark at the end.
+        The vectors; `repeats` in the last feature, the mark; and zeros. With ``repeats=1`` the task
+        is that of `copying`, except for the mark at the end.
     t : array of shape (length * repeats + 1, n_samples, n_bits + 1)
-        The vectors, again and again; and a 1 in the last feature, the mark that ends the answer.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If something is not as said.
+        The vectors, `repeats` times; and a 1 in the last feature, the mark at the end.
 
     Examples
     --------
@@ -95,7 +93,7 @@ def repeat_copying(
     """
     check_sizes(repeats=repeats)
     if np.dtype(dtype).kind not in "iuf":
-        raise TypeError(f"dtype is {np.dtype(dtype)}, but the mark is a number: take 'float32'")
+        raise TypeError(f"dtype is {np.dtype(dtype)}, but the mark is a number: use 'float32'")
     x, t = _vectors(rng, length, repeats, n_samples, n_bits, length * (1 + repeats) + 2, dtype)
     x[length, :, n_bits] = repeats
     t = np.pad(t, [(0, 1), (0, 0), (0, 1)])
@@ -113,24 +111,30 @@ def copying_batches(
     n_bits: int = 8,
     dtype: Any = "float64",
 ) -> Iterator[Batch]:
-    """Make batches of `copying`, or with `repeats` of `repeat_copying`.
+    """Yield batches of `copying`, or with `repeats` of `repeat_copying`.
 
     Parameters
     ----------
+    n_batches
+        Number of batches.
+    batch_size
+        Sequences in a batch.
     rng
-        Source of random numbers.
-    n_batches, batch_size
-        How many, and how many sequences in each.
-    lengths, repeats
-        The smallest and the largest: each batch draws one for all of its sequences, so that there
-        is no padding.
-    n_bits, dtype
-        As in `copying`.
+        Random generator.
+    lengths
+        The smallest and the largest number of vectors in a sequence. Each batch draws one for all
+        of its sequences, so there is no padding.
+    repeats
+        The smallest and the largest number of copies, drawn once per batch too. Default: `copying`.
+    n_bits
+        Bits in a vector.
+    dtype
+        Data type of the arrays.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If something is not as said.
+    Returns
+    -------
+    Iterator of (x, t)
+        See `copying` and `repeat_copying` for their shapes.
 
     Examples
     --------
@@ -159,7 +163,7 @@ def copying_batches(
 def _vectors(
     rng: Generator, length: int, repeats: int, n_samples: int, n_bits: int, time: int, dtype: Any
 ) -> Batch:
-    """The vectors at the start of an input of zeros, and `repeats` times as an answer."""
+    """Return the vectors at the start of an input of zeros, and `repeats` times as a target."""
     check_rng(rng)
     check_sizes(length=length, n_samples=n_samples, n_bits=n_bits)
     bits = rng.integers(2, size=(length, n_samples, n_bits)).astype(dtype)

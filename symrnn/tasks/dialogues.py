@@ -1,4 +1,4 @@
-"""Two kinds of made-up dialogues: one needs a memory, in the other several replies are right."""
+"""Two kinds of artificial dialogues: one needs a memory, one has several right replies."""
 
 import re
 from collections.abc import Sequence
@@ -41,34 +41,28 @@ REPLIES = {
         "masons build walls .",
     ),
 }
-"""Of each subject, all replies that are right."""
+"""All right replies of each subject."""
 
 
 def memory_dialogues(n_dialogues: int, *, rng: Generator) -> list[Dialogue]:
     """Make dialogues whose last reply was said three or more turns before.
 
     One speaker tells a name and the colour of a thing, in either order, may chat once in between or
-    after it, and asks at the end for one of both. The other one says that it has heard, and has to
-    answer with that one word. The question is the same whatever the answer is. So whoever knows
-    the last utterance alone can be right in one of eight cases, and not more often: see
-    `chance_without_memory`.
+    afterwards, and finally asks for one of the two. The other acknowledges, and has to answer with
+    that one word. The question does not depend on the answer, so whoever knows the last utterance
+    alone is right in one of eight cases at most: see `chance_without_memory`.
 
     Parameters
     ----------
-    rng
-        Source of random numbers.
     n_dialogues
-        How many, at least 1.
+        Number of dialogues.
+    rng
+        Random generator.
 
     Returns
     -------
     list of lists of str
         Dialogues of 6 or 8 utterances.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If something is not as said.
 
     Examples
     --------
@@ -103,10 +97,9 @@ def _memory_dialogue(rng: Generator) -> Dialogue:
 
 
 def chance_without_memory() -> float:
-    """Return how often a reply can be right at best that knows the question alone.
+    """Return the best accuracy of a reply that depends on the question alone.
 
-    Given a question, all names, or all colours, are equally likely, whatever the question is; there
-    are eight of both.
+    Given a question, all names, or all colours, are equally likely; there are eight of each.
 
     Examples
     --------
@@ -117,14 +110,18 @@ def chance_without_memory() -> float:
 
 
 def choice_dialogues(n_dialogues: int, *, rng: Generator) -> list[Dialogue]:
-    """Make dialogues whose last reply may be any of six, all equally likely.
+    """Make dialogues whose last reply is one of six, all equally likely.
 
     The subject is named in the first utterance, and the last one asks for a sentence about it;
-    `is_right` tells whether a reply is one of `REPLIES`. Whoever knows the last utterance alone
-    can be right in one of three cases.
+    `is_right` says whether a reply is one of `REPLIES`. Whoever knows the last utterance alone is
+    right in one of three cases at most.
 
-    Parameters, errors
-        As in `memory_dialogues`.
+    Parameters
+    ----------
+    n_dialogues
+        Number of dialogues.
+    rng
+        Random generator.
 
     Returns
     -------
@@ -154,19 +151,14 @@ def choice_dialogues(n_dialogues: int, *, rng: Generator) -> list[Dialogue]:
 
 
 def is_right(dialogue: Sequence[str], reply: str) -> bool:
-    """Return whether a reply to a dialogue of `choice_dialogues` is right; spaces do not count.
+    """Return whether a reply to a dialogue of `choice_dialogues` is right; spaces are ignored.
 
     Parameters
     ----------
     dialogue
         Its utterances, of which the first names the subject.
     reply
-        What is said at the end.
-
-    Raises
-    ------
-    ValueError
-        If the first utterance names no subject, or there is none.
+        The last utterance.
 
     Examples
     --------

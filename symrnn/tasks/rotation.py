@@ -1,16 +1,18 @@
-"""Rotation: tell which way, and how fast, a point goes round a circle.
+"""Rotation: classify in which direction, and how fast, a point goes round a circle.
 
-The four classes differ in nothing but the order of what is seen. Because the best possible answer
-can be computed (`best_guess`), one knows how far a net is from it; and because a share of the
-labels can be wrong, a net can be seen to learn by heart what it should not.
+The four classes differ only in the order of what is seen. The best possible classifier is known
+(`best_guess`), so one knows how far a net is from it; and with noisy labels one can see whether a
+net memorises.
 """
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
 
+from symrnn._validate import check_positive, check_rng, check_sizes, check_whole
+
 TURNS = (-2, -1, 1, 2)
-"""Turns in the whole sequence of each class; the sign is the way round."""
+"""Number of turns in the sequences of each class; the sign is the direction."""
 
 
 def rotation(
@@ -27,13 +29,13 @@ def rotation(
 
     Parameters
     ----------
-    rng
-        Source of random numbers.
     n_samples, n_steps
-        How many sequences, at least 1, and how long, at least 5: with fewer steps two classes can
-        look the same. The start a_0 is anywhere on the circle.
+        Number of sequences, and of steps in each, at least 5: with fewer, two classes can look the
+        same. The start a_0 is anywhere on the circle.
+    rng
+        Random generator.
     noise
-        Standard deviation of what is added to each of the two coordinates, at least 0.
+        Standard deviation of the noise that is added to both coordinates, at least 0.
     label_noise
         Probability that a label is wrong, within [0, 1]; a wrong label is one of the other three
         classes.
@@ -41,14 +43,9 @@ def rotation(
     Returns
     -------
     x : array of shape (time, samples, 2)
-        Float64, time first.
+        float64.
     t : array of shape (samples,)
         Classes from 0 to 3, int64.
-
-    Raises
-    ------
-    ValueError
-        If a number is out of its range.
 
     Examples
     --------
@@ -56,16 +53,12 @@ def rotation(
     >>> x.shape, t.tolist(), np.hypot(*x[0].T).round(3).tolist()
     ((8, 3, 2), [1, 2, 3], [1.0, 1.0, 1.0])
     """
-    if n_samples < 1 or n_steps < 5:
-        raise ValueError(
-            f"n_samples is {n_samples} and n_steps {n_steps}, but there must be at least 1 sample, "
-            "and at least 5 steps"
-        )
-    if not 0 <= noise < np.inf or not 0 <= label_noise <= 1:
-        raise ValueError(
-            f"noise is {noise} and label_noise {label_noise}, but noise must be 0 or positive, and "
-            "label_noise from 0 to 1"
-        )
+    check_rng(rng)
+    check_sizes(n_samples=n_samples)
+    check_whole("n_steps", n_steps, least=5)
+    check_positive("noise", noise, or_zero=True)
+    if not 0 <= label_noise <= 1:
+        raise ValueError(f"label_noise is {label_noise}, but must be from 0 to 1")
     t = rng.integers(len(TURNS), size=n_samples)
     start = rng.uniform(0, 2 * np.pi, n_samples)
     angle = start + 2 * np.pi * np.take(TURNS, t) * np.arange(n_steps)[:, None] / n_steps
@@ -76,16 +69,21 @@ def rotation(
 
 
 def best_guess(x: ArrayLike) -> NDArray[np.int64]:
-    """Return the most probable class of each sequence, for those who know how x was made.
+    """Return the most probable class of each sequence, given how x was made.
 
-    As a complex number ``z_t = x_t1 + i x_t2`` a rotation is ``exp(i a_t)``. Its probability, with
+    As a complex number ``z_t = x_t1 + i x_t2`` a rotation is ``exp(i a_t)``. Its likelihood, with
     an unknown start, grows with ``|sum_t z_t exp(-2 pi i turns t / n_steps)|``, so the best guess
     is the class where this is largest, whatever the noise.
 
     Parameters
     ----------
     x
-        As `rotation` makes it, shape ``(time, samples, 2)``.
+        Shape ``(time, samples, 2)``, as `rotation` makes it.
+
+    Returns
+    -------
+    array of shape (samples,)
+        Classes from 0 to 3, int64.
 
     Examples
     --------
@@ -96,5 +94,5 @@ def best_guess(x: ArrayLike) -> NDArray[np.int64]:
     x = np.asarray(x)
     z = x[:, :, 0] + 1j * x[:, :, 1]  # (time, samples)
     turns, steps = np.array(TURNS), np.arange(len(z)) / len(z)
-    likeness = abs(np.exp(-2j * np.pi * turns[:, None] * steps) @ z)  # (classes, samples)
-    return np.asarray(likeness.argmax(axis=0))
+    likelihood = abs(np.exp(-2j * np.pi * turns[:, None] * steps) @ z)  # (classes, samples)
+    return np.asarray(likelihood.argmax(axis=0))

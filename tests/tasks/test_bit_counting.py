@@ -28,7 +28,7 @@ def test_new_generators_work_as_well():
 
 @pytest.mark.parametrize("sizes", [{"n_samples": 0}, {"n_steps": 0}])
 def test_empty_data_are_not_made(sizes):
-    with pytest.raises(ValueError, match="at least 1"):
+    with pytest.raises(ValueError, match="is 0, but must be a whole number, at least 1"):
         bit_counting(rng=np.random.default_rng(0), **sizes)
 
 

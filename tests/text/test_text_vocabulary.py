@@ -77,9 +77,10 @@ def test_the_dtype_is_the_smallest_that_fits(size, dtype):
     assert Vocabulary(map(str, range(size))).dtype == dtype
 
 
-def test_an_unknown_word_is_named_with_its_place_and_those_like_it():
+def test_an_unknown_word_is_named_with_its_position_and_similar_ones():
     vocabulary = Vocabulary.build(SONG, specials=())
-    with pytest.raises(UnknownTokenError, match=r"token 1 is 'goodby', .* Similar spelling: 'goodbye'") as e:
+    message = "token 1 is 'goodby', .* Similar spelling: 'goodbye'"
+    with pytest.raises(UnknownTokenError, match=message) as e:
         vocabulary.encode(["say", "goodby", "xyz"])
     assert (e.value.token, e.value.position) == ("goodby", 1)
     with pytest.raises(UnknownTokenError, match="token 101 is 'goodby'"):
