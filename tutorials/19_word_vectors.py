@@ -422,7 +422,9 @@ def predicting(
         )  # it has a quarter of the guesses in one
 
         def batches(make: Any = make, rng: Any = rng, keep: Any = keep, own: Any = softmax) -> Any:
-            for words, targets in make(text.tokens, WINDOW, BATCH, rng, end, keep):
+            for words, targets in make(
+                text.tokens, window=WINDOW, batch_size=BATCH, rng=rng, end=end, keep=keep
+            ):
                 batch = words, targets
                 yield batch if own else (*batch, noise.draw((len(targets), K), rng=rng))
 

@@ -9,8 +9,8 @@ From a text to vectors (here a tiny one; `symrnn.text` shows how files become to
 >>> words = 50 * "the cat sleeps . the dog sleeps . a car stops . a bus stops .".split()
 >>> vocabulary, rng = Vocabulary.build(words, specials=()), np.random.default_rng(1)
 >>> tokens, end = vocabulary.encode(words), vocabulary["."]
->>> model, noise = SkipGram(len(vocabulary), 8, rng), AliasSampler(vocabulary.counts**0.75)
->>> step = model.compile_negative_sampling(learning_rate=1.0, mode="FAST_COMPILE")
+>>> model, noise = SkipGram(len(vocabulary), 8, rng=rng), AliasSampler(vocabulary.counts**0.75)
+>>> step = model.compile_negative_sampling(learning_rate=1.0)
 >>> for _ in range(10):
 ...     for word, context in skip_gram_batches(tokens, window=2, batch_size=32, rng=rng, end=end):
 ...         loss = step(word, context, noise.draw((len(word), 5), rng=rng))

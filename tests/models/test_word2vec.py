@@ -8,7 +8,7 @@ from pytensor.compile.mode import Mode
 from scipy.special import log_softmax
 
 from symrnn.compiling.modes import QUICK
-from symrnn.kernels.scatter_add import adds_rows
+from symrnn.kernels.scatter_add import is_scatter_add
 from symrnn.models.word2vec import (
     CBOW,
     SkipGram,
@@ -26,7 +26,8 @@ WORDS = {
 TARGETS = np.array([1, 2, 1, 6])
 NEGATIVES = {
     "softmax": None,
-    "own": np.array([[1, 1], [3, 2], [2, 1], [0, 3]]),  # also the target itself, and the same twice
+    # also the target itself, and the same twice
+    "per target": np.array([[1, 1], [3, 2], [2, 1], [0, 3]]),
     "shared": np.array([1, 3, 3, 0, 6]),
 }  # fmt: skip
 MODELS = pytest.mark.parametrize("kind", [SkipGram, CBOW])
@@ -36,7 +37,7 @@ LOSSES = pytest.mark.parametrize("loss", NEGATIVES)
 def made(kind):
     """A model with random weights, U too."""
     rng = np.random.default_rng(3)
-    model = kind(N, D, rng)
+    model = kind(N, D, rng=rng)
     for w in model.params:
         w.set_value(rng.normal(size=w.get_value().shape).astype(w.dtype))
     return model
@@ -47,20 +48,22 @@ def graph(model, loss):
     words, targets = model.inputs(), pt.lvector("targets")
     if loss == "softmax":
         return [words, targets], *model.softmax_loss(words, targets)
-    negatives = pt.lmatrix("negatives") if loss == "own" else pt.lvector("negatives")
-    k = None if loss == "own" else 2
+    negatives = pt.lmatrix("negatives") if loss == "per target" else pt.lvector("negatives")
+    k = None if loss == "per target" else 2
     inputs = [words, targets, negatives]
-    return inputs, *model.negative_sampling_loss(*inputs, k)
+    return inputs, *model.negative_sampling_loss(*inputs, k=k)
 
 
 def batch(kind, loss):
     return [WORDS[kind], TARGETS, *([] if NEGATIVES[loss] is None else [NEGATIVES[loss]])]
 
 
-def compiled(model, loss, rate, mode=QUICK):
+def compiled(model, loss, learning_rate, mode=None):
     if loss == "softmax":
-        return model.compile_softmax(rate, mode=mode)
-    return model.compile_negative_sampling(rate, None if loss == "own" else 2, mode=mode)
+        return model.compile_softmax(learning_rate, mode=mode)
+    return model.compile_negative_sampling(
+        learning_rate, k=None if loss == "per target" else 2, mode=mode
+    )
 
 
 def by_hand(kind, loss, V, U):
@@ -72,7 +75,7 @@ def by_hand(kind, loss, V, U):
         if loss == "softmax":
             total -= log_softmax(U @ h)[t]
             continue
-        n = NEGATIVES[loss][b] if loss == "own" else NEGATIVES[loss]
+        n = NEGATIVES[loss][b] if loss == "per target" else NEGATIVES[loss]
         total += np.log1p(np.exp(-U[t] @ h)) + 2 / len(n) * np.log1p(np.exp(U[n] @ h)).sum()
     return total / len(TARGETS)
 
@@ -119,11 +122,11 @@ def test_only_the_rows_of_the_batch_change(kind, loss):
 
 
 @MODELS
-@pytest.mark.parametrize("loss", ["own", "shared"])
+@pytest.mark.parametrize("loss", ["per target", "shared"])
 def test_the_matrices_are_changed_in_place_and_nothing_else_is_as_large(kind, loss):
     step = compiled(made(kind), loss, 0.1, mode=Mode("py", "fast_run"))
     nodes = step.maker.fgraph.toposort()
-    changes = [node for node in nodes if adds_rows(node.op)]
+    changes = [node for node in nodes if is_scatter_add(node.op)]
     assert len(changes) == 3
     assert all(node.op.inplace for node in changes)
     large = [
@@ -141,10 +144,10 @@ def test_pointwise_mutual_information_less_log_k_is_where_negative_sampling_rest
     counts += counts.T
     noise = counts.sum(axis=0)  # also how often each word is a target
     pmi = np.log(counts * counts.sum() / np.outer(noise, noise)) - np.log(k)
-    model = kind(n, n, rng)
+    model = kind(n, n, rng=rng)
     model.W_in.set_value(pmi)
     model.W_out.set_value(np.eye(n))
-    step = model.compile_negative_sampling(1.0, shared=k, mode=QUICK)
+    step = model.compile_negative_sampling(1.0, k=k)
     i, j = np.indices((n, n)).reshape(2, -1)
     words, targets = np.repeat(i, counts.ravel()), np.repeat(j, counts.ravel())
     if kind is CBOW:
@@ -166,20 +169,20 @@ def test_cbow_of_one_word_is_skip_gram():
     models = made(SkipGram), made(CBOW)
     losses = []
     for model, words in zip(models, (WORDS[SkipGram], WORDS[SkipGram][:, None]), strict=True):
-        step = compiled(model, "own", 0.3)
-        losses.append([float(step(words, TARGETS, NEGATIVES["own"])) for _ in range(3)])
+        step = compiled(model, "per target", 0.3)
+        losses.append([float(step(words, TARGETS, NEGATIVES["per target"])) for _ in range(3)])
     np.testing.assert_allclose(*losses, rtol=1e-13)
 
 
-def test_the_rate_may_be_shared_and_change():
-    rate = pytensor.shared(0.0, name="rate")
+def test_the_learning_rate_may_be_shared_and_change():
+    learning_rate = pytensor.shared(0.0, name="learning_rate")
     model = made(SkipGram)
     before = model.W_in.get_value()
-    step = model.compile_negative_sampling(rate, mode=QUICK)
-    step(*batch(SkipGram, "own"))
+    step = model.compile_negative_sampling(learning_rate)
+    step(*batch(SkipGram, "per target"))
     np.testing.assert_array_equal(model.W_in.get_value(), before)
-    rate.set_value(1.0)
-    step(*batch(SkipGram, "own"))
+    learning_rate.set_value(1.0)
+    step(*batch(SkipGram, "per target"))
     assert (model.W_in.get_value() != before).any()
 
 
@@ -194,7 +197,7 @@ def test_float32_stays_float32(kind, loss):
 
 
 @pytest.mark.numba
-@pytest.mark.parametrize("loss", [pytest.param("own", marks=pytest.mark.slow), "shared"])
+@pytest.mark.parametrize("loss", [pytest.param("per target", marks=pytest.mark.slow), "shared"])
 def test_numba_computes_the_same(loss):
     quick, fast = made(SkipGram), made(SkipGram)
     a, b = compiled(quick, loss, 0.5), compiled(fast, loss, 0.5, mode="NUMBA")
@@ -217,34 +220,34 @@ def test_rows_taken_twice_add_up():
     ("kind", "changed", "message"),
     [
         (SkipGram, {0: np.array([2, 5, 2, N])}, "not below n_tokens"),
-        (SkipGram, {0: np.array([2, 5, 2, -1])}, "a word is below 0"),
+        (SkipGram, {0: np.array([2, 5, 2, -1])}, "a token id is below 0"),
         (SkipGram, {1: np.array([1, 2, 1, N])}, "not below n_tokens"),
-        (SkipGram, {2: NEGATIVES["own"] + N}, "not below n_tokens"),
+        (SkipGram, {2: NEGATIVES["per target"] + N}, "not below n_tokens"),
         (SkipGram, {1: TARGETS[:3]}, "must be of one batch"),
-        (SkipGram, {2: NEGATIVES["own"][:1]}, "must be of one batch"),
+        (SkipGram, {2: NEGATIVES["per target"][:1]}, "must be of one batch"),
         (SkipGram, {2: np.ones((4, 1001), int)}, "at most 1000"),
-        (CBOW, {0: np.full((4, 2), -1)}, "a row of words holds none"),
-        (CBOW, {0: np.array([[1, -2], [1, 2], [3, -1], [4, 5]])}, "a word is below 0"),
+        (CBOW, {0: np.full((4, 2), -1)}, "a row of words holds no word"),
+        (CBOW, {0: np.array([[1, -2], [1, 2], [3, -1], [4, 5]])}, "a token id is below 0"),
         (SkipGram, {2: np.ones((4, 0), int)}, "at least 1"),
     ],
 )
-def test_a_batch_that_does_not_fit_is_told_and_changes_nothing(kind, changed, message):
+def test_a_batch_that_does_not_fit_is_refused_and_changes_nothing(kind, changed, message):
     model = made(kind)
-    step, before = compiled(model, "own", 0.1), [w.get_value() for w in model.params]
-    given = [changed.get(k, value) for k, value in enumerate(batch(kind, "own"))]
+    step, before = compiled(model, "per target", 0.1), [w.get_value() for w in model.params]
+    given = [changed.get(k, value) for k, value in enumerate(batch(kind, "per target"))]
     with pytest.raises(ValueError, match=message):
         step(*given)
     for w, old in zip(model.params, before, strict=True):
         np.testing.assert_array_equal(w.get_value(), old)
 
 
-def test_no_shared_negatives_are_told():
+def test_empty_shared_negatives_are_refused():
     step = compiled(made(SkipGram), "shared", 0.5)
     with pytest.raises(ValueError, match="at least 1"):
         step(WORDS[SkipGram], TARGETS, np.zeros(0, int))
 
 
-def test_what_stands_for_no_word_takes_no_part_even_where_row_0_is_nan():
+def test_padding_in_a_context_has_no_influence_even_where_row_0_is_nan():
     model = made(CBOW)
     V = model.W_in.get_value()
     V[0] = np.nan
@@ -260,8 +263,8 @@ def test_losses_take_lists_too(kind):
     lists = [WORDS[kind].tolist(), TARGETS.tolist()]
     for loss, value in (
         ("softmax", model.softmax_loss(*lists)[0]),
-        ("own", model.negative_sampling_loss(*lists, NEGATIVES["own"].tolist())[0]),
-        ("shared", model.negative_sampling_loss(*lists, NEGATIVES["shared"].tolist(), 2)[0]),
+        ("per target", model.negative_sampling_loss(*lists, NEGATIVES["per target"].tolist())[0]),
+        ("shared", model.negative_sampling_loss(*lists, NEGATIVES["shared"].tolist(), k=2)[0]),
     ):
         expected = by_hand(kind, loss, *(w.get_value() for w in model.params))
         np.testing.assert_allclose(value.eval(mode=QUICK), expected, rtol=1e-13)
@@ -270,18 +273,18 @@ def test_losses_take_lists_too(kind):
 
 
 @MODELS
-def test_sizes_and_rates_must_be_positive(kind):
+def test_sizes_and_learning_rates_must_be_positive(kind):
     for sizes in ((0, 3), (3, 0), (3, -1), (3, 2.0)):
         with pytest.raises(ValueError, match="at least 1"):
-            kind(*sizes, np.random.default_rng(1))
-    with pytest.raises(ValueError, match="default_rng"):
-        kind(3, 2, None)
-    for rate in (0, -1, np.nan):
+            kind(*sizes, rng=np.random.default_rng(1))
+    with pytest.raises(TypeError, match="default_rng"):
+        kind(3, 2, rng=None)
+    for learning_rate in (0, -1, np.nan):
         with pytest.raises(ValueError, match="learning_rate"):
-            made(kind).compile_negative_sampling(rate)
+            made(kind).compile_negative_sampling(learning_rate)
     for k in (0, 1.5):
         with pytest.raises(ValueError, match="k is"):
-            made(kind).compile_negative_sampling(0.1, shared=k)
+            made(kind).compile_negative_sampling(0.1, k=k)
 
 
 @pytest.mark.slow
@@ -290,7 +293,7 @@ def test_a_step_takes_as_long_with_a_hundred_times_as_many_words():
     seconds = []
     for n in (3_000, 300_000):
         with pytensor.config.change_flags(floatX="float32"):
-            model = SkipGram(n, 100, np.random.default_rng(1))
+            model = SkipGram(n, 100, rng=np.random.default_rng(1))
             step = model.compile_negative_sampling(0.1, mode="NUMBA")
         few = [np.arange(32), np.arange(32), np.arange(160).reshape(32, 5)]
         timed = []

@@ -4,7 +4,6 @@ import pytest
 from _lesson import OptionError
 from conftest import load_lesson, run_lesson
 
-from symrnn.compiling.modes import QUICK
 from symrnn.models.word2vec import CBOW
 from symrnn.text.word_vectors import WordVectors
 
@@ -33,11 +32,11 @@ def test_the_sentence_says_what_is_alike(quick):
 @pytest.mark.parametrize("contexts", [[[0, 1], [2, -1], [1, 1]], [[3], [1], [3]]])
 def test_the_step_by_hand_is_that_of_the_library(contexts):
     rng = np.random.default_rng(1)
-    model = CBOW(4, 3, rng)
+    model = CBOW(4, 3, rng=rng)
     V, U = rng.normal(size=(2, 4, 3))
     model.W_in.set_value(V)
     model.W_out.set_value(U)
-    step = model.compile_softmax(0.5, QUICK)
+    step = model.compile_softmax(0.5)
     contexts, targets = np.array(contexts), np.array([3, 0, 3])
     for _ in range(3):
         loss = lesson.cbow_step(V, U, contexts, targets, 0.5)
