@@ -26,8 +26,8 @@ class EarlyStopping:
     Parameters
     ----------
     params
-        The weights to keep a copy of: a list of shared float variables. Running statistics of batch
-        normalisation belong to them: ``[*params, *norm.statistics]``.
+        The weights to keep a copy of: a list of shared float variables. A net with running
+        statistics, as of batch normalisation, needs ``list(net.named_variables().values())``.
     patience
         Number of epochs without a better loss after which to stop, a whole number from 1. None:
         never stop, only keep the best weights.

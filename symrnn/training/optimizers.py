@@ -52,7 +52,7 @@ def gradient_descent(loss_or_grads: Any, params: Sequence[Any], learning_rate: A
     params
         A list of shared float variables, such as ``model.params``.
     learning_rate
-        eta: a positive number, a shared scalar, or a graph (see `symrnn.training.schedules`).
+        eta: a positive number, a shared scalar, or a graph (see `symrnn.schedules`).
 
     Returns
     -------
@@ -90,7 +90,7 @@ def momentum(
     params
         A list of shared float variables, such as ``model.params``.
     learning_rate
-        eta: a positive number, a shared scalar, or a graph (see `symrnn.training.schedules`).
+        eta: a positive number, a shared scalar, or a graph (see `symrnn.schedules`).
     mu
         Fraction of the velocity that is kept, in [0, 1).
 
@@ -135,7 +135,7 @@ def nesterov_momentum(
     params
         A list of shared float variables, such as ``model.params``.
     learning_rate
-        eta: a positive number, a shared scalar, or a graph (see `symrnn.training.schedules`).
+        eta: a positive number, a shared scalar, or a graph (see `symrnn.schedules`).
     mu
         Fraction of the velocity that is kept, in [0, 1).
 
@@ -182,7 +182,7 @@ def adagrad(
     params
         A list of shared float variables, such as ``model.params``.
     learning_rate
-        eta: a positive number, a shared scalar, or a graph (see `symrnn.training.schedules`).
+        eta: a positive number, a shared scalar, or a graph (see `symrnn.schedules`).
     epsilon
         Positive; keeps the quotient finite.
 
@@ -240,7 +240,7 @@ def rmsprop(
     params
         A list of shared float variables, such as ``model.params``.
     learning_rate
-        eta: a positive number, a shared scalar, or a graph (see `symrnn.training.schedules`).
+        eta: a positive number, a shared scalar, or a graph (see `symrnn.schedules`).
     rho
         Decay of the running averages n and m, in [0, 1).
     epsilon
@@ -315,7 +315,7 @@ def adadelta(
     params
         A list of shared float variables, such as ``model.params``.
     learning_rate
-        eta: a positive number, a shared scalar, or a graph (see `symrnn.training.schedules`).
+        eta: a positive number, a shared scalar, or a graph (see `symrnn.schedules`).
     rho
         Decay of the running averages n and s, in [0, 1).
     epsilon
@@ -375,7 +375,7 @@ def adam(
     params
         A list of shared float variables, such as ``model.params``.
     learning_rate
-        eta: a positive number, a shared scalar, or a graph (see `symrnn.training.schedules`).
+        eta: a positive number, a shared scalar, or a graph (see `symrnn.schedules`).
     beta_1, beta_2
         Decay of the running averages m and v, in [0, 1).
     epsilon
@@ -428,7 +428,7 @@ def adamw(
     params
         A list of shared float variables, such as ``model.params``.
     learning_rate
-        eta: a positive number, a shared scalar, or a graph (see `symrnn.training.schedules`).
+        eta: a positive number, a shared scalar, or a graph (see `symrnn.schedules`).
     beta_1, beta_2
         Decay of the running averages m and v, in [0, 1).
     epsilon
