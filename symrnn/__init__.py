@@ -55,12 +55,13 @@ if TYPE_CHECKING:
     from symrnn.training import schedules
     from symrnn.training.batches import minibatches
     from symrnn.training.callbacks import EarlyStopping, ReduceOnPlateau
-    from symrnn.training.checkpoint import load, save
-    from symrnn.training.clipping import clip_by_global_norm, clip_by_value
-    from symrnn.training.loop import train
+    from symrnn.training.checkpoint import CheckpointError, load, save
+    from symrnn.training.clipping import clip_by_global_norm, clip_by_value, weight_decay
+    from symrnn.training.loop import NonFiniteLossError, train
     from symrnn.training.losses import (
         binary_cross_entropy,
         categorical_cross_entropy,
+        gaussian_kl,
         mean_squared_error,
         sum_squared_error,
     )
@@ -109,11 +110,11 @@ _ROOMS = {
     "training": "schedules",
     "training.batches": "minibatches",
     "training.callbacks": "EarlyStopping ReduceOnPlateau",
-    "training.checkpoint": "load save",
-    "training.clipping": "clip_by_global_norm clip_by_value",
-    "training.loop": "train",
-    "training.losses": "binary_cross_entropy categorical_cross_entropy mean_squared_error"
-    " sum_squared_error",
+    "training.checkpoint": "CheckpointError load save",
+    "training.clipping": "clip_by_global_norm clip_by_value weight_decay",
+    "training.loop": "NonFiniteLossError train",
+    "training.losses": "binary_cross_entropy categorical_cross_entropy gaussian_kl"
+    " mean_squared_error sum_squared_error",
     "training.optimizers": "adadelta adagrad adam adamw gradient_descent momentum"
     " nesterov_momentum rmsprop",
 }
