@@ -7,44 +7,39 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
 
-from symrnn._validate import check_whole
+from symrnn._validate import check_rng, check_whole
 
 
 def sampling_probabilities(
     log_p: ArrayLike,
+    *,
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
 ) -> NDArray[np.float64]:
-    """Return the probabilities with which the next token is drawn.
+    """Return the probabilities with which the next token is sampled.
 
-    ``q_i = p_i^(1 / temperature) / sum_j p_j^(1 / temperature)``, then cut off and scaled to sum 1:
-    first by `top_k`, then by `top_p`.
+    ``q_i = p_i^(1 / temperature) / sum_j p_j^(1 / temperature)``, then truncated, first by `top_k`,
+    then by `top_p`, and each time normalised.
 
     Parameters
     ----------
     log_p
-        Log probabilities that a model gives, shape ``(tokens,)``; -inf for a token that must not
-        be drawn.
+        Log probabilities of a model, shape ``(tokens,)``; -inf for a token that must not be
+        sampled.
     temperature
-        1 draws as the model says, less makes the probable more probable, more comes nearer to equal
-        chances.
+        1 leaves the model's distribution, less makes the probable more probable, more comes nearer
+        to the uniform distribution.
     top_k
-        Only the k most probable tokens are left (Fan et al., 2018).
+        Keeps only the k most probable tokens (Fan et al., 2018).
     top_p
-        Only the most probable tokens are left, the fewest whose sum is at least `top_p` (nucleus
+        Keeps only the most probable tokens, the fewest whose sum is at least `top_p` (nucleus
         sampling: Holtzman et al., 2020).
 
     Returns
     -------
     array of shape (tokens,)
-        float64. Of tokens with equal probabilities the one with the lower number is kept.
-
-    Raises
-    ------
-    ValueError
-        If the temperature is not a finite number above 0, `top_k` not from 1 to the number of
-        tokens, or `top_p` not in (0, 1].
+        float64. Of tokens with equal probabilities the one with the lower token id is kept.
 
     Examples
     --------
@@ -64,7 +59,7 @@ def sampling_probabilities(
 def probabilities(
     log_p: NDArray[np.float64], temperature: float, top_k: int | None, top_p: float | None
 ) -> NDArray[np.float64]:
-    """As `sampling_probabilities`, without its checks."""
+    """Return what `sampling_probabilities` does, without its checks: it is called each step."""
     with np.errstate(over="ignore"):  # a tiny temperature leaves only the most probable
         p: NDArray[np.float64] = np.exp((log_p - log_p.max()) / temperature)
     if top_k is not None:
@@ -84,22 +79,22 @@ def _only(p: NDArray[np.float64], kept: NDArray[np.intp]) -> NDArray[np.float64]
 
 
 def draw(p: NDArray[np.float64], rng: Generator) -> int:
-    """Return a number, i with probability p[i]."""
+    """Sample a token id, i with probability p[i]."""
     sums = np.cumsum(p)
     return int(np.searchsorted(sums / sums[-1], rng.random(), side="right"))
 
 
 def largest(values: NDArray[Any], k: int) -> NDArray[np.intp]:
-    """Return where the k largest are, the largest first; of equal ones the first; never -inf."""
-    there = np.flatnonzero(values > -np.inf)
-    if k < len(there):
-        bound = np.partition(values[there], -k)[-k]
-        there = there[values[there] >= bound]
-    return there[np.argsort(-values[there], kind="stable")[:k]]
+    """Return the indices of the k largest, the largest first; of equal ones the first; no -inf."""
+    finite = np.flatnonzero(values > -np.inf)
+    if k < len(finite):
+        bound = np.partition(values[finite], -k)[-k]
+        finite = finite[values[finite] >= bound]
+    return finite[np.argsort(-values[finite], kind="stable")[:k]]
 
 
 def check_settings(n_tokens: int, temperature: Any, top_k: Any, top_p: Any) -> None:
-    """Raise ValueError if one of them cannot be used with so many tokens."""
+    """Raise ValueError if a setting is out of range for `n_tokens` tokens."""
     if not isinstance(temperature, Real) or not 0 < temperature < np.inf:  # type: ignore[operator]
         raise ValueError(
             f"temperature is {temperature}, but must be a finite number above 0: to take the most "
@@ -114,12 +109,12 @@ def check_settings(n_tokens: int, temperature: Any, top_k: Any, top_p: Any) -> N
 def check_drawing(
     rng: Any, n_tokens: int, temperature: Any, top_k: Any, top_p: Any, name: str = "rng"
 ) -> None:
-    """Raise ValueError or TypeError if they cannot be used, or the settings without a generator."""
+    """Raise ValueError or TypeError for a setting out of range, or one without a generator."""
     check_settings(n_tokens, temperature, top_k, top_p)
     if rng is None and (temperature, top_k, top_p) != (1.0, None, None):
         raise ValueError(
             f"temperature is {temperature}, top_k {top_k} and top_p {top_p}, but without {name} "
             f"the most probable token is always taken: give {name}=numpy.random.default_rng(1)"
         )
-    if rng is not None and not isinstance(rng, Generator):
-        raise TypeError(f"{name} is {rng!r}, but must be a generator: numpy.random.default_rng(1)")
+    if rng is not None:
+        check_rng(rng, name)
