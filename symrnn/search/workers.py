@@ -199,7 +199,7 @@ def _ctrl_c_stops_the_search() -> Iterator[None]:
     if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
         return
-    # not the usual handler itself: symrnn.training.loop.train replaces only that one
+    # not the usual handler itself: symrnn.train replaces only that one
     signal.signal(signal.SIGINT, lambda number, frame: signal.default_int_handler(number, frame))
     try:
         yield
