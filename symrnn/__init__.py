@@ -119,7 +119,7 @@ _ROOMS = {
     " nesterov_momentum rmsprop",
 }
 _WHERE = {name: room for room, names in _ROOMS.items() for name in names.split()}
-__all__ = sorted(_WHERE)  # noqa: PLE0605 - the names above, for `from symrnn import *`
+__all__ = sorted(_WHERE)
 
 
 def __getattr__(name: str) -> Any:

@@ -250,10 +250,10 @@ def check_parameters(params: Any) -> list[SharedVariable]:
             f"params must be a list of shared variables, for example cell.params, or a Module, "
             f"and not {params!r}"
         )
-    params = list(params)
-    if not params:
+    checked: list[SharedVariable] = list(params)
+    if not checked:
         raise ValueError("params is empty: there is nothing to update")
-    for parameter in params:
+    for parameter in checked:
         if not isinstance(parameter, SharedVariable):
             raise TypeError(
                 f"only shared variables can be updated, but {parameter!r} is a "
@@ -265,10 +265,10 @@ def check_parameters(params: Any) -> list[SharedVariable]:
                 f"{label(parameter)} has dtype {dtype}, and gradient steps need a float: "
                 "make it with pytensor.shared(array.astype(pytensor.config.floatX))"
             )
-    if len(set(params)) < len(params):
-        twice = next(p for i, p in enumerate(params) if p in params[:i])
+    if len(set(checked)) < len(checked):
+        twice = next(p for i, p in enumerate(checked) if p in checked[:i])
         raise ValueError(f"{label(twice)} is in params twice")
-    return params
+    return checked
 
 
 def label(variable: Any) -> str:

@@ -403,9 +403,11 @@ def stack(
                 raise ValueError(f"layer {k} has {len(cell)} cells: one, or a pair, is a layer")
             if options.pop("reverse", False):
                 raise TypeError(f"layer {k} goes both ways, it takes no reverse")
+            forward, backward = cell
             outputs, state = bidirectional(
-                *cell, layer_input, initial_state=start, mask=mask, merge=merge, **options
-            )
+                forward, backward, layer_input,
+                initial_state=start, mask=mask, merge=merge, **options,
+            )  # fmt: skip
         else:
             outputs, state = unroll(cell, layer_input, initial_state=start, mask=mask, **options)
         if residual and _width(cells, k, merge) == (
