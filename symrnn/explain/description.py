@@ -1,4 +1,4 @@
-"""Describe scans in words: as text in a terminal, as a table in a notebook, as data."""
+"""Describe scans in words: as text in a terminal, as tables in a notebook, as data."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,13 +7,15 @@ from typing import Any
 
 from pytensor.graph.basic import Variable
 
-from symrnn.explain.anatomy import Anatomy, anatomies
-from symrnn.explain.graphs import as_variables, readable
+from symrnn.explain.anatomy import Anatomy
+from symrnn.explain.dissection import anatomies
+from symrnn.explain.graphs import as_variables
+from symrnn.explain.plain import with_plain_scans
 
 
 @dataclass(frozen=True)
 class Description:
-    """What `describe` returns: print it, or end a notebook's cell with it."""
+    """Description of scans, returned by `describe`: print it, or show it in a notebook."""
 
     scans: list[Anatomy]
     """The scans, the first to run first."""
@@ -27,33 +29,31 @@ class Description:
         return "".join(_as_html(scan) for scan in self.scans)
 
     def as_data(self) -> list[dict[str, Any]]:
-        """Lists, dictionaries, numbers and strings, for example for `json.dumps`."""
+        """Return lists, dictionaries, numbers and strings, for example for `json.dumps`."""
         return [_as_data(scan) for scan in self.scans]
 
 
 def describe(variables: Variable | Sequence[Variable]) -> Description:
-    """Describe the scans behind a variable: what goes in, what a step does, what comes out.
+    """Describe the scans behind a variable: arguments, equations and results of their steps.
 
     Nothing is compiled. Fast recurrent layers of this library appear as the plain scans that they
-    stand for, with the names of their cells' equations. (Their fast way back is a scan without
-    names; for a gradient that can be read use ``unroll(..., backward="autodiff")``.)
+    stand for, with the names of their cells' equations. (Their custom backward pass has no such
+    names; for a gradient to be read use ``symrnn.unroll(..., implementation="scan")``.)
 
     Parameters
     ----------
     variables
-        What `pytensor.scan` returned, or anything computed from it; or a list of such.
+        What `pytensor.scan` returned, or anything computed from it; or a list of such variables.
 
     Returns
     -------
     Description
-        With a `symrnn.explain.anatomy.Anatomy` for each scan.
+        Print it. Its ``scans`` hold a `symrnn.explain.anatomy.Anatomy` for each scan.
 
     Raises
     ------
     ValueError
-        If there is no scan behind it.
-    TypeError
-        If it is no variable.
+        If there is no scan behind the variables.
 
     Examples
     --------
@@ -67,18 +67,18 @@ def describe(variables: Variable | Sequence[Variable]) -> Description:
     a scan of as many steps as x has
     arguments of a step
       x[t]    sequence            x (a vector, float64)
-      h[t-1]  state               starts with h0 (a number, float64)
-      w       non-sequence        w (a number, float64)
+      h[t-1]  state               starts with h0 (a scalar, float64)
+      w       non-sequence        w (a scalar, float64)
     a step
       h[t] = tanh(x[t] + w * h[t-1])
     results
-      h[t]    fed back as h[t-1]  asked for: all steps
+      h[t]    fed back as h[t-1]  used: all steps
     """
-    return Description(anatomies(readable(as_variables(variables))))
+    return Description(anatomies(with_plain_scans(as_variables(variables))))
 
 
 def headline(scan: Anatomy) -> str:
-    """Name, number of steps, direction and what else there is to say of a scan, in a line."""
+    """Return name, number of steps, direction and end of a scan in a line."""
     name = scan.title
     steps = "1 step" if scan.n_steps == "1" else f"{scan.n_steps} steps"
     parts = [f"{name} of {'at most ' if scan.until else ''}{steps}"]
@@ -89,19 +89,19 @@ def headline(scan: Anatomy) -> str:
     if scan.until:
         parts.append(f"ends after the step where {scan.until}")
     if scan.truncate_gradient:
-        parts.append(f"its gradient goes back {scan.truncate_gradient} steps")
+        parts.append(f"its gradient is truncated after {scan.truncate_gradient} steps")
     return "; ".join(parts)
 
 
 def _tables(scan: Anatomy) -> tuple[list[list[str]], list[list[str]]]:
-    """Lines of both tables: arguments and results."""
+    """Rows of both tables: arguments and results."""
     arguments = [[a.name, a.kind, a.source] for a in scan.arguments]
     results = []
     for r in scan.results:
         name = r.name.removesuffix("[t]")
         back = " and ".join(f"{name}[t{tap:+d}]" for tap in r.taps)
         kind = f"fed back as {back}" if r.kind == "fed back" else r.kind
-        results.append([r.name, kind, f"asked for: {r.asked_for}"])
+        results.append([r.name, kind, f"used: {r.used}"])
     return arguments, results
 
 
@@ -151,7 +151,7 @@ def _as_data(scan: Anatomy) -> dict[str, Any]:
         ],
         "equations": list(scan.equations),
         "results": [
-            {"name": r.name, "kind": r.kind, "taps": list(r.taps), "asked_for": r.asked_for}
+            {"name": r.name, "kind": r.kind, "taps": list(r.taps), "used": r.used}
             for r in scan.results
         ],
     }

@@ -1,4 +1,4 @@
-"""Try a scan's step outside of the loop, and say in plain words what is wrong with it."""
+"""Call a scan's step once, outside of the loop, and say in plain words what is wrong with it."""
 
 import inspect
 import warnings
@@ -16,14 +16,14 @@ from pytensor.tensor.random.type import RandomType
 
 @dataclass(frozen=True)
 class Report:
-    """What `check` found; print it. It is true if nothing is wrong."""
+    """What `check` found: print it. It is true if nothing is wrong."""
 
     call: str
-    """What goes where when scan calls the step: ``fn(x_t = x[t], h = h0[t-1], W = W)``."""
+    """How scan calls the step: ``fn(x_t = x[t], h = h0[t-1], W = W)``."""
     problems: list[str]
     """What is wrong, each with the usual fix."""
     remarks: list[str]
-    """What is right as it is, but may not be meant."""
+    """What is allowed, but may not be intended."""
 
     def __bool__(self) -> bool:
         return not self.problems
@@ -32,7 +32,7 @@ class Report:
         lines = [f"scan calls {self.call}"]
         lines += [f"wrong: {problem}" for problem in self.problems]
         lines += [f"note: {remark}" for remark in self.remarks]
-        right = "no mistake found; is the order above the one that is meant?"
+        right = "no mistake found; is the order of arguments above the intended one?"
         return "\n".join([*lines, *([] if self.problems else [right])])
 
 
@@ -42,22 +42,37 @@ def check(
     outputs_info: Any = None,
     non_sequences: Any = None,
     n_steps: Any = None,
+    *,
     strict: bool = False,
     **options: Any,
 ) -> Report:
-    """Call a step once, as `pytensor.scan` would, and explain the mistakes that people make.
+    """Call a step once, as `pytensor.scan` would, and explain common mistakes.
+
+    The arguments are those of `pytensor.scan`, so one name is all that has to be changed in a call
+    that fails.
 
     Parameters
     ----------
-    fn, sequences, outputs_info, non_sequences, n_steps, strict
-        As for `pytensor.scan`.
+    fn
+        The step: a function of slices of the sequences, earlier outputs, and non-sequences.
+    sequences
+        A variable, or a list of variables or of dictionaries ``{"input": x, "taps": [-1, 0]}``.
+    outputs_info
+        For each output its initial value, or ``{"initial": x0, "taps": [-2, -1]}``, or None if it
+        is not fed back.
+    non_sequences
+        A variable or a list: what is the same at all steps.
+    n_steps
+        Number of steps; not needed if there are sequences.
+    strict
+        Whether shared variables must be among the `non_sequences`.
     options
-        Other options of `pytensor.scan`, which make no difference here.
+        Other options of `pytensor.scan`; they are ignored.
 
     Returns
     -------
     Report
-        How scan calls `fn`, and what is wrong. Nothing is raised: print it.
+        How scan calls `fn`, and what is wrong. No error is raised: print it.
 
     Examples
     --------
@@ -70,9 +85,11 @@ pt.as_tensor_variable(0).astype("float64")
     """
     trial = _Trial(_as_list(sequences), _as_list(outputs_info), _as_list(non_sequences))
     if n_steps is None and not trial.sequences:
-        trial.problems.append("no sequence tells how many steps there are: give n_steps")
+        trial.problems.append(
+            "the number of steps is unknown, as there are no sequences: give n_steps"
+        )
     if isinstance(n_steps, int) and n_steps == 1:
-        trial.remarks.append("with n_steps=1 PyTensor builds no scan, it calls the step once")
+        trial.remarks.append("with n_steps=1 PyTensor builds no scan: it calls the step once")
     if not trial.problems:
         outputs = trial.call(fn)
         if not trial.problems:
@@ -81,7 +98,7 @@ pt.as_tensor_variable(0).astype("float64")
 
 
 def _as_called(fn: Callable[..., Any], arguments: Sequence[tuple[str, Variable]]) -> str:
-    """What goes where, with the step's own names for it: ``x_t = x[t], s = state[t-1]``."""
+    """The arguments under the step's own names for them: ``x_t = x[t], s = state[t-1]``."""
     try:
         parameters = list(inspect.signature(fn).bind(*range(len(arguments))).arguments)
     except (TypeError, ValueError):
@@ -98,7 +115,7 @@ def _as_list(value: Any) -> list[Any]:
 
 
 class _Trial:
-    """A step's arguments, and what is found when it is called with them."""
+    """The arguments of a step, and the problems found when it is called with them."""
 
     def __init__(
         self, sequences: Sequence[Any], outputs_info: Sequence[Any], non_sequences: Sequence[Any]
@@ -108,7 +125,7 @@ class _Trial:
         self.sequences, self.outputs_info = sequences, outputs_info
         self.arguments: list[tuple[str, Variable]] = []
         self.states: dict[int, tuple[str, Variable]] = {}
-        """For each fed-back output its name and what one step of it must be like."""
+        """For each output that is fed back, its name and a variable of the required type."""
         for k, sequence in enumerate(sequences):
             self._add_sequence(k, sequence)
         for k, info in enumerate(outputs_info):
@@ -129,8 +146,8 @@ class _Trial:
         name = v.name or f"sequences[{k}]"
         if v.ndim == 0:
             self.problems.append(
-                f"{name} is a number, but scan goes along the first axis of a sequence: "
-                "what is the same at all steps goes into non_sequences"
+                f"{name} is a scalar, but scan iterates over the first axis of a sequence: "
+                "put what is the same at all steps into non_sequences"
             )
             return
         for tap in taps:
@@ -151,7 +168,8 @@ class _Trial:
         name = v.name or "state"
         if any(tap >= 0 for tap in taps):
             self.problems.append(
-                f"{name} has the taps {taps}: only earlier values, taps below 0, can come back"
+                f"{name} has the taps {taps}: only earlier values, with taps below 0, can be "
+                "fed back"
             )
             return
         one = v
@@ -177,7 +195,7 @@ class _Trial:
             own = ", ".join(inspect.signature(fn).parameters) or "nothing"
             self.problems.append(
                 f"the step takes {own}, but scan gives it {len(self.arguments)} arguments: "
-                f"{names}. First come the sequences, then the fed-back outputs, then the "
+                f"{names}. First come the sequences, then the outputs that are fed back, then the "
                 "non_sequences"
             )
             return None
@@ -186,15 +204,17 @@ class _Trial:
                 warnings.simplefilter("ignore")
                 return fn(*(v for _, v in self.arguments))
         except TypeError as error:
-            if "boolean" in str(error) or "truth value" in str(error):
+            if "boolean" in str(error):  # PyTensor: ... cannot be converted to Python boolean
                 self.problems.append(
-                    "the step asks whether a variable is true, with if, and, or, not or while: it "
-                    "has no value yet; write pt.switch(condition, a, b), & and |"
+                    "the step needs the truth value of a variable, for if, while, and, or, or not: "
+                    "it has no value yet; use pt.switch(condition, a, b), &, | and ~"
                 )
                 return None
             advice = ""
             if "item assignment" in str(error):
-                advice = "; a variable cannot be changed: s = pt.set_subtensor(s[0], value)"
+                advice = (
+                    "; a variable cannot be changed in place: s = pt.set_subtensor(s[0], value)"
+                )
             self.problems.append(f"the step fails with {type(error).__name__}: {error}{advice}")
         except Exception as error:
             self.problems.append(f"the step fails with {type(error).__name__}: {error}")
@@ -204,15 +224,15 @@ class _Trial:
         """Compare what the step returns with what scan expects."""
         parts = list(returned) if isinstance(returned, list | tuple) else [returned]
         if any(isinstance(part, until) for part in parts[:-1]):
-            self.problems.append("until(...) must be the last thing that the step returns")
+            self.problems.append("until(...) must be the last item that the step returns")
         strange = [p for p in _flat(parts) if not isinstance(p, Variable | dict | until)]
         if strange:
             self.problems.append(
-                f"the step returns {strange[0]!r}, which is no variable: "
+                f"the step returns {strange[0]!r}, which is not a variable: "
                 + (
-                    "its return is missing"
+                    "its return statement is missing"
                     if strange[0] is None
-                    else "pt.as_tensor_variable(...) makes one of it"
+                    else "convert it by pt.as_tensor_variable(...)"
                 )
             )
             return
@@ -221,7 +241,7 @@ class _Trial:
         if wanted and wanted != len(outputs):
             self.problems.append(
                 f"the step returns {len(outputs)} outputs, but outputs_info has {wanted}: it needs "
-                "one entry for each, None for what is only collected and not fed back"
+                "one entry for each, None for an output that is not fed back"
             )
         for k, (name, start) in self.states.items():
             if k < len(outputs):
@@ -231,7 +251,7 @@ class _Trial:
         self._look_for_generators(outputs, updates)
 
     def _compare(self, k: int, name: str, start: Variable, output: Variable) -> None:
-        """Whether a fed-back output is like its initial value."""
+        """Compare an output that is fed back with its initial value."""
         what = f"{name} {k}" if name == "state" else name
         old, new = start.type, output.type
         if isinstance(old, RandomType) or isinstance(new, RandomType):
@@ -246,9 +266,9 @@ class _Trial:
             )
         if old.ndim != new.ndim:
             usual = (
-                "without the axis of time"
+                "without a time axis"
                 if old.ndim > new.ndim
-                else "for example pt.zeros(n) for a state of n numbers"
+                else "for example pt.zeros(n) for a state with n units"
             )
             self.problems.append(
                 f"{what} starts with {old.ndim} axes, but the step returns {new.ndim}: an initial "
@@ -257,8 +277,8 @@ class _Trial:
             return
         if old.ndim and old.shape[0] == 1:
             self.remarks.append(
-                f"{what} starts with the shape {old.shape}, and has it in each step: if the first "
-                "axis is meant to be time, leave it out"
+                f"{what} has the shape {old.shape} at every step: if its first axis is meant to be "
+                "time, leave it out"
             )
         for axis, (a, b) in enumerate(zip(old.shape, new.shape, strict=True)):
             if a is not None and b is not None and a != b:
@@ -286,9 +306,9 @@ class _Trial:
             kind = "shared variable" if isinstance(v, SharedVariable) else "variable"
             refused = strict and isinstance(v, SharedVariable)  # strict is about these alone
             (self.problems if refused else self.remarks).append(
-                f"the step uses the {kind} {v} without being given it: clearer, and needed for "
-                "shared variables if strict=True, is to put it into non_sequences and to take it "
-                "as an argument"
+                f"the step uses the {kind} {v}, which is not among its arguments: it is clearer, "
+                "and required for shared variables if strict=True, to put it into non_sequences "
+                "and to take it as an argument"
             )
 
     def _look_for_unused(self, outputs: Sequence[Variable]) -> None:
@@ -296,7 +316,7 @@ class _Trial:
         states = {name for name, _ in self.states.values()}
         for name, v in self.arguments:
             if v not in used:
-                hint = " (None in outputs_info for what is not fed back)"
+                hint = " (None in outputs_info if it is not fed back)"
                 is_state = name.split("[t")[0] in states and "[t-" in name
                 self.remarks.append(f"the step does not use {name}{hint if is_state else ''}")
 
@@ -305,7 +325,7 @@ class _Trial:
         for name, v in self.arguments:
             if isinstance(v.type, RandomType) and v in used and v in outputs:
                 self.problems.append(
-                    f"the step draws from {name} and returns it as it was, so every step draws the "
+                    f"the step draws from {name} and returns it unchanged, so every step draws the "
                     "same numbers: return the next generator, next_rng, draw = rng.normal()"
                 )
         for v in graph_inputs(outputs):
@@ -314,9 +334,9 @@ class _Trial:
             if v not in updates:
                 if getattr(v, "_default_update", None) is not None:  # of a RandomStream
                     self.remarks.append(
-                        f"the step draws from {v}, which updates itself: that works with "
-                        "return_updates=True alone, if the updates that scan returns are passed "
-                        "on to pytensor.function"
+                        f"the step draws from {v}, which updates itself: this only works with "
+                        "return_updates=True, and if the updates that scan returns are passed on "
+                        "to pytensor.function"
                     )
                     continue
                 self.problems.append(
@@ -332,7 +352,7 @@ def _flat(parts: Sequence[Any]) -> list[Any]:
 
 
 def _outputs_and_updates(returned: Any) -> tuple[list[Variable], dict[Any, Any]]:
-    """The step's outputs as variables, and its updates, from all that a step may return."""
+    """The outputs, as variables, and the updates in what a step returns."""
     parts = list(returned) if isinstance(returned, list | tuple) else [returned]
     outputs: list[Variable] = []
     updates: dict[Any, Any] = {}

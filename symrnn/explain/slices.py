@@ -1,25 +1,34 @@
-"""Read slices along time: of which sequence something is a part, and which part."""
+"""Slices along time: of which sequence a variable is a part, and which part."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from pytensor.graph.basic import Variable
 from pytensor.tensor.subtensor import Subtensor, get_idx_list
 
 
-def part_of(outer: Variable) -> tuple[Variable, int, int, bool]:
-    """A sequence as `pytensor.scan` makes it.
+class Part(NamedTuple):
+    """A part of a sequence, as `pytensor.scan` cuts it for each of its taps."""
 
-    Returns of what it is a part, how much is left out at the beginning and at the end, and whether
-    it is reversed.
-    """
+    sequence: Variable
+    """The whole sequence."""
+    start: int
+    """Number of elements left out at its beginning."""
+    end: int
+    """Number of elements left out at its end."""
+    backwards: bool
+    """Whether it is reversed."""
+
+
+def part_of(outer: Variable) -> Part:
+    """Return the sequence that `outer` is a part of, and which part it is."""
     slices = []
     while outer.owner is not None and isinstance(outer.owner.op, Subtensor):
         index = get_idx_list(outer.owner.inputs, outer.owner.op.idx_list)
         if len(index) != 1 or not isinstance(index[0], slice) or not _is_plain(index[0]):
             break
         if outer.name and not outer.name.endswith("]"):
-            break  # a name of the user's; PyTensor itself gives such as x[2:]
+            break  # named by the user; PyTensor's own names are of the form x[2:]
         slices.append(index[0])
         outer = outer.owner.inputs[0]
     skipped, backwards = [0, 0], False  # at the beginning and at the end
@@ -29,11 +38,11 @@ def part_of(outer: Variable) -> tuple[Variable, int, int, bool]:
             continue
         skipped[backwards] += value_of_index(s.start) or 0
         skipped[not backwards] -= min(value_of_index(s.stop) or 0, 0)  # [:n] is the number of steps
-    return outer, *skipped, backwards
+    return Part(outer, skipped[0], skipped[1], backwards)
 
 
 def _is_plain(s: slice) -> bool:
-    """Whether it is ``[k:]``, ``[:-k]``, ``[k:-l]``, ``[::-1]`` or ``[:n]``."""
+    """Whether a slice is ``[k:]``, ``[:-k]``, ``[k:-l]``, ``[::-1]`` or ``[:n]``."""
     if s.step is not None:
         return s.start is None and s.stop is None and value_of_index(s.step) == -1
     start = value_of_index(s.start)
@@ -41,7 +50,7 @@ def _is_plain(s: slice) -> bool:
 
 
 def sliced(v: Variable, fits: Any) -> tuple[Variable, slice | None]:
-    """The variable that `v` is a slice of along time, if the slice fits; else `v` itself."""
+    """Return the variable whose slice along time `v` is, and the slice, if it fits; else `v`."""
     if v.owner is not None and isinstance(v.owner.op, Subtensor):
         index = get_idx_list(v.owner.inputs, v.owner.op.idx_list)
         if len(index) == 1 and isinstance(index[0], slice) and fits(index[0]):
@@ -50,7 +59,7 @@ def sliced(v: Variable, fits: Any) -> tuple[Variable, slice | None]:
 
 
 def value_of_index(v: Any) -> int | None:
-    """The number that an index is, if it is known."""
+    """Return the value of an index; None if it is not known before the graph runs."""
     v = getattr(v, "data", v)
     if isinstance(v, Variable) and v.owner is not None and len(v.owner.inputs) == 1:
         return value_of_index(v.owner.inputs[0])  # ScalarFromTensor
@@ -58,12 +67,12 @@ def value_of_index(v: Any) -> int | None:
 
 
 def is_shape(v: Variable) -> bool:
-    """Whether it tells the shape of another variable."""
+    """Whether `v` is the shape of another variable."""
     return v.owner is not None and type(v.owner.op).__name__ in ("Shape", "Shape_i")
 
 
 def is_last(v: Variable) -> bool:
-    """Whether it is ``[-1]`` of another variable."""
+    """Whether `v` is ``[-1]`` of another variable."""
     if v.owner is None or not isinstance(v.owner.op, Subtensor):
         return False
     index = get_idx_list(v.owner.inputs, v.owner.op.idx_list)

@@ -1,8 +1,7 @@
 """Trace a scan: run it, and keep the value of everything in every step.
 
-The scan is not changed. A second one is made from it whose steps give out all they compute, and run
-on the same inputs: what is seen is what the scan itself computes, by PyTensor and not by a
-simulation of it.
+The scan itself is not changed. A second one is built from it, whose steps return all that they
+compute, and runs on the same inputs: the values come from PyTensor, not from a simulation.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,28 +14,31 @@ from pytensor.graph.replace import clone_replace
 from pytensor.graph.traversal import ancestors
 
 from symrnn.compiling.modes import QUICK
-from symrnn.explain.anatomy import Anatomy, anatomies
-from symrnn.explain.graphs import as_variables, readable
-from symrnn.explain.running import CHUNK, Run, outer_values
+from symrnn.explain.anatomy import Anatomy
+from symrnn.explain.dissection import anatomies, chosen_scan
+from symrnn.explain.graphs import as_variables
+from symrnn.explain.inputs import outer_values
+from symrnn.explain.plain import with_plain_scans
+from symrnn.explain.running import CHUNK, Run
 
-LARGE = 2**30  # bytes
+MAX_BYTES = 2**30
 
 
 class Trace:
-    """The values of every step of a scan; what `trace` returns. Print it for a table.
+    """The values of every step of a scan, returned by `trace`. Print it for a table.
 
     Attributes
     ----------
     scan
         The scan, taken apart (`symrnn.explain.anatomy.Anatomy`).
     steps
-        Numbers of the steps that are in the trace, counted from 0.
+        Numbers of the traced steps, counted from 0.
     n_steps
-        How many steps the scan made.
+        Number of steps that the scan made.
     values
-        For each argument, named intermediate and result its values, shape ``(len(steps), ...)``.
+        Values of each argument, named intermediate and result, shape ``(len(steps), ...)``.
     constants
-        Values of the non-sequences and shared variables, the same at all steps.
+        Values of the non-sequences and shared variables, which are the same at all steps.
     """
 
     def __init__(
@@ -51,23 +53,33 @@ class Trace:
         self.values, self.constants = values, constants
 
     def __getitem__(self, name: str) -> Any:
-        """Values of `name` in all traced steps, or of a constant; ``h`` is short for ``h[t]``."""
+        """Return the values of `name` in all traced steps; ``h`` is short for ``h[t]``."""
         for known in (self.values, self.constants):
             for full in (name, f"{name}[t]"):
                 if full in known:
                     return known[full]
         raise KeyError(
-            f"{name} is none of {', '.join([*self.values, *self.constants])}: a result can be "
-            "named, h.name = 'h', and what a step computes with symrnn.explain.local_names"
+            f"{name} is not among {', '.join([*self.values, *self.constants])}: name a result by "
+            "h.name = 'h', and what a step computes by symrnn.explain.local_names"
         )
 
     def at(self, step: int) -> dict[str, Any]:
-        """All values of one step, by name."""
+        """Return all values of one step, by name."""
         row = self._row(step)
         return {name: values[row] for name, values in self.values.items()} | self.constants
 
-    def inside(self, step: int, scan: int | str = -1, **options: Any) -> "Trace":
-        """Trace of a scan within the step, at this step of the outer one; options as of `trace`."""
+    def inside(self, step: int, *, scan: int | str = -1, **options: Any) -> "Trace":
+        """Trace a scan inside the step.
+
+        Parameters
+        ----------
+        step
+            The step of the outer scan at which to look inside.
+        scan
+            Which one, if the step has several: its number or name.
+        options
+            Other options of `trace`.
+        """
         given = self.at(step)
         arguments = [a for a in self.scan.arguments if a.name in given]
         fresh = {a.inner: a.inner.type(a.name) for a in arguments}
@@ -86,11 +98,20 @@ class Trace:
 
     __repr__ = __str__
 
-    def table(self, steps: Sequence[int] | None = None, names: Sequence[str] | None = None) -> str:
-        """Return a table of some steps and names; by default of all in the first and last steps.
+    def table(
+        self, *, steps: Sequence[int] | None = None, names: Sequence[str] | None = None
+    ) -> str:
+        """Return a table of the values.
 
-        Arrays of up to four numbers are printed whole. Of others it prints the shape, then ``least
-        .. mean .. greatest`` value, and the Euclidean norm.
+        Arrays of up to four numbers are printed in full. Larger ones are printed as their shape,
+        ``smallest .. mean .. largest`` value, and Euclidean norm.
+
+        Parameters
+        ----------
+        steps
+            Steps to print; by default the first and the last ones.
+        names
+            Names to print; by default all.
         """
         chosen = list(self.steps if steps is None else steps)
         if steps is None and len(chosen) > 12:
@@ -123,7 +144,7 @@ class Trace:
 
 
 def show(value: Any) -> str:
-    """A small array whole; of a large one its shape, least, mean and greatest value, and norm."""
+    """Return a small array in full; of a larger one its shape, range, mean and norm."""
     array = np.asarray(value)
     if array.dtype.kind not in "biufc":
         return str(value)
@@ -155,7 +176,7 @@ def trace(
     scan: int | str = -1,
     steps: Sequence[int] | None = None,
     everything: bool = False,
-    max_bytes: int = LARGE,
+    max_bytes: int = MAX_BYTES,
     mode: Mode | str = QUICK,
 ) -> Trace:
     """Run the scan behind a variable, and return what every step computed.
@@ -163,35 +184,32 @@ def trace(
     Parameters
     ----------
     variable
-        What `pytensor.scan` returned, or anything computed from it, or a list of such. Fast
-        recurrent layers of this library are traced as the plain scans that they stand for.
+        What `pytensor.scan` returned, or anything computed from it, or a list of such variables.
+        Fast recurrent layers of this library are traced as the plain scans that they stand for.
     inputs
-        Values of the graph's inputs, by variable or by name. Shared variables have the values that
-        they have; random generators are not changed, so that the draws are those of the next call.
+        Values of the graph's inputs, by variable or by name. Shared variables keep their values;
+        random generators do not advance, so the draws are those of the next call.
     scan
         Which one, if there are several behind the variable: its number in `describe`'s order, or
         its name. By default the last one.
     steps
-        Which steps to keep, for example ``range(900, 1000)``, or -1 for the last. By default all.
+        Steps to keep, for example ``range(900, 1000)`` or ``[-1]`` for the last. By default all.
     everything
         Keep the value of each operation, not only of what has a name or is used more than once.
     max_bytes
-        How large the trace may be.
+        Largest size of the trace.
     mode
-        Mode of compilation. The default compiles no code.
+        Mode of compilation. The default compiles no code and starts at once.
 
     Returns
     -------
     Trace
-        Values by name.
+        The values, by name.
 
     Raises
     ------
-    ValueError
-        If there is no scan, an input is missing or unknown, or one has the wrong dtype or number of
-        axes, or there is no such step.
     MemoryError
-        If the trace would be larger than `max_bytes`.
+        If the trace would be larger than `max_bytes`; nothing large has been made by then.
 
     Examples
     --------
@@ -207,30 +225,18 @@ def trace(
     3       2       3     5
     4       3       5     8
     """
-    asking = readable(as_variables(variable))
-    chosen = chosen_scan(anatomies(asking), scan)
-    given = outer_values(chosen.node, asking, dict(inputs or {}), mode)
+    variables = with_plain_scans(as_variables(variable))
+    chosen = chosen_scan(anatomies(variables), scan)
+    given = outer_values(chosen.node, variables, inputs or {}, mode)
     return _trace(chosen, given, steps, everything, max_bytes, mode)
 
 
-def chosen_scan(scans: Sequence[Anatomy], which: int | str) -> Anatomy:
-    """Return one of several scans, by its number or name."""
-    names = [scan.name for scan in scans]
-    if isinstance(which, str):
-        if which not in names:
-            raise ValueError(f"no scan is called {which}, they are called {names}")
-        return scans[names.index(which)]
-    if not -len(scans) <= which < len(scans):
-        raise ValueError(f"there is no scan {which}: there are {len(scans)} behind this variable")
-    return scans[which]
-
-
 def _numbered(steps: Sequence[int] | None, n_steps: int) -> Sequence[int]:
-    """The chosen steps in order, each once; those below 0 are counted from the end."""
+    """The chosen steps in order, each once; negative ones are counted from the end."""
     if steps is None:
         return range(n_steps)
     if isinstance(steps, int):
-        raise TypeError(f"steps is {steps}, but must be several: steps=[{steps}]")
+        raise TypeError(f"steps is {steps}, but must be a list or range: steps=[{steps}]")
     chosen = sorted({int(t) + n_steps if t < 0 else int(t) for t in steps})
     for t in chosen:
         if not 0 <= t < n_steps:
@@ -246,29 +252,29 @@ def _trace(
     max_bytes: int,
     mode: Any,
 ) -> Trace:
-    """Trace a scan that is given these values from outside."""
-    run = Run(scan, given, everything, mode)
+    """Trace a scan with these values of its outer inputs."""
+    run = Run(scan, given, everything=everything, mode=mode)
     if run.gradients and steps is not None:
-        raise ValueError("of the scan of a gradient only all steps can be traced: leave steps out")
-    chosen, size = _numbered(steps, run.n_steps), run.bytes_a_step
+        raise ValueError("the scan of a gradient can only be traced as a whole: leave steps out")
+    chosen, size = _numbered(steps, run.n_steps), run.bytes_per_step
     if size * len(chosen) > max_bytes:
         raise MemoryError(
             f"the trace of {len(chosen)} steps would take {size * len(chosen) / 1e6:,.6g} MB: "
-            f"choose fewer, for example steps=range({max(1, max_bytes // size)}), or a larger "
-            "max_bytes"
+            f"choose fewer steps, for example steps=range({max(1, max_bytes // size)}), or a "
+            "larger max_bytes"
         )
     last = min(run.n_steps, max(chosen, default=-1) + 1)
     length = last if steps is None else max(1, CHUNK // max(size, 1))
     columns: dict[str, list[Any]] = {}
     done = 0
-    for start, made, series in run.series(last, length):
+    for start, made, found in run.chunks(last, length):
         done = start + made
         rows = [t - start for t in chosen if start <= t < done]
-        for name, values in series.items():
+        for name, values in found.items():
             columns.setdefault(name, []).append(values if steps is None else values[rows])
     if run.info.as_while and steps is not None and chosen and chosen[-1] >= done:
         raise ValueError(f"there is no step {chosen[-1]}: the scan ended after {done} steps")
-    if not done:  # no steps at all: the names are there, with nothing in them
+    if not done:  # no steps at all: all names, without values
         columns = {a.name: [np.empty(0)] for a in scan.arguments if a.name not in run.constants}
         columns |= {name: [np.empty(0)] for name, _ in run.wanted}
     values = {name: np.concatenate(parts) for name, parts in columns.items()}

@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
+import pytest
 from pytensor.scan import until
 
 from symrnn.explain import local_names
 from symrnn.nn.cells import ElmanCell, GRUCell, LSTMCell
+from symrnn.nn.module import Module
 from symrnn.nn.recurrent import bidirectional, unroll
 
 
@@ -33,6 +35,10 @@ def scan(fn, **options):
 
 def number(value):
     return pt.constant(value, dtype="float64")
+
+
+ZERO = number(0.0)
+VALUES = np.arange(1.0, 6.0) / 5
 
 
 def cumulative_sum():
@@ -246,12 +252,12 @@ def logistic_map():
 
 
 def moving_average():
-    x, rate = pt.dvector("x"), pt.dscalar("rate")
+    x, decay = pt.dvector("x"), pt.dscalar("decay")
     m = scan(
-        lambda x_t, m, rate: m + rate * (x_t - m),
+        lambda x_t, m, decay: m + decay * (x_t - m),
         sequences=[x],
         outputs_info=[number(0.0)],
-        non_sequences=[rate],
+        non_sequences=[decay],
     )
     m.name = "m"
     values, mean = [], 0.0
@@ -260,9 +266,9 @@ def moving_average():
         values.append(mean)
     return Case(
         m[-1],
-        {x: [1.0, 5.0, 2.0], rate: 0.5},
-        [("x[t]", "sequence"), ("m[t-1]", "state"), ("rate", "non-sequence")],
-        ["m[t] = m[t-1] + rate * (x[t] - m[t-1])"],
+        {x: [1.0, 5.0, 2.0], decay: 0.5},
+        [("x[t]", "sequence"), ("m[t-1]", "state"), ("decay", "non-sequence")],
+        ["m[t] = m[t-1] + decay * (x[t] - m[t-1])"],
         {"m[t]": values},
         "a scan of as many steps as x has",
     )
@@ -631,10 +637,10 @@ def library_gru_masked_and_reversed():
     x, mask = pt.dtensor3("x"), pt.dmatrix("mask")
     h, _ = unroll(cell, x, mask=mask, reverse=True)
     value = np.random.default_rng(1).normal(size=(3, 2, 1))
-    there = np.array([[1.0, 1.0], [1.0, 1.0], [1.0, 0.0]])
+    valid = np.array([[1.0, 1.0], [1.0, 1.0], [1.0, 0.0]])
     W_x, W_h, b, b_hn = (w.get_value() for w in cell.params)
     state, us, hs = np.zeros((2, 2)), [], []
-    for x_t, m in zip(value[::-1], there[::-1], strict=True):
+    for x_t, m in zip(value[::-1], valid[::-1], strict=True):
         (xr, xu, xn), (hr, hu, hn) = (
             np.split(a, 3, axis=1) for a in (m[:, None] * x_t @ W_x + b, state @ W_h)
         )
@@ -645,10 +651,10 @@ def library_gru_masked_and_reversed():
         hs.append(state)
     return Case(
         h,
-        {x: value, mask: there},
+        {x: value, mask: valid},
         [
             ("zx[t]", "sequence"),
-            ("there[t]", "sequence"),
+            ("valid[t]", "sequence"),
             ("h[t-1]", "state"),
             ("W_h", "shared"),
             ("b_hn", "shared"),
@@ -665,15 +671,16 @@ def library_gru_masked_and_reversed():
             "r = sigmoid(zx[0] + zh[0])",
             "u = sigmoid(zx[1] + zh[1])",
             "n = tanh(zx[2] + r * (zh[2] + b_hn))",
-            "h[t] = where(there[t], (1 - u) * n + u * h[t-1], h[t-1])",
+            "h[t] = where(valid[t], (1 - u) * n + u * h[t-1], h[t-1])",
         ],
         {"u": us, "h[t]": hs},
-        "scan GRUCell of as many steps as zx or there has",
+        "scan GRUCell of as many steps as zx or valid has",
     )
 
 
 def bidirectional_elman():
-    cells = [ElmanCell(1, 2, rng=np.random.default_rng(k)) for k, n in enumerate("ab")]
+    cells = [ElmanCell(1, 2, rng=np.random.default_rng(k)) for k in range(2)]
+    Module(a=cells[0], b=cells[1])  # the names of their weights begin with a and b
     x = pt.dtensor3("x")
     outputs, _ = bidirectional(*cells, x)
     value = np.random.default_rng(1).normal(size=(3, 1, 1))
@@ -693,6 +700,14 @@ def bidirectional_elman():
     )
 
 
+def two_layers():
+    """Two cells, whose weights have different names, an input, and its value."""
+    rng, x = np.random.default_rng(0), pt.dtensor3("x")
+    cells = [ElmanCell(1, 2, rng=rng), ElmanCell(2, 2, rng=rng)]
+    Module(a=cells[0], b=cells[1])
+    return cells, x, np.random.default_rng(1).normal(size=(4, 1, 1))
+
+
 CASES = [
     cumulative_sum, fibonacci, powers, polynomial, neighbours, several_outputs, until_a_limit,
     backwards, nested, random_walk, logistic_map, moving_average, square_root,
@@ -700,3 +715,5 @@ CASES = [
     echo_state, sum_to_each, greedy_decoding, gradient, library_lstm,
     library_gru_masked_and_reversed, bidirectional_elman, set_at_positions, gibbs_sampling,
 ]  # fmt: skip
+
+each_case = pytest.mark.parametrize("make", CASES, ids=lambda make: make.__name__)
