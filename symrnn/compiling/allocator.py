@@ -1,4 +1,4 @@
-"""Memory of freed arrays: whether the process keeps it or gives it back to the system."""
+"""The allocator of the C library: whether it keeps freed arrays or returns them to the system."""
 
 import ctypes
 import sys
@@ -8,18 +8,19 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 
 
 def keep_freed_memory() -> bool:
-    """Keep the memory of freed arrays for the next ones; call it once, before training.
+    """Have the allocator keep freed memory for the next arrays; call it once, before training.
 
-    A training step makes and frees the same large arrays again and again. The C library of Linux
-    (glibc) may give their memory back to the system each time and get it again, page by page and
-    filled with zeros, which for some shapes takes a third of the time of a step. Afterwards it
-    keeps up to 2 GB. This holds for the whole process and cannot be undone, so `symrnn` leaves it
-    to you: the process stays as large as it has once been, and no result changes.
+    A training step allocates and frees the same large arrays again and again. On Linux the
+    allocator (glibc's malloc) may return their memory to the system each time, and get it again
+    page by page, filled with zeros, which for some shapes takes a third of the time of a step.
+    After this call it keeps up to 2 GB. That holds for the whole process and cannot be undone, so
+    symrnn leaves the call to you: the process stays as large as it has once been. No result
+    changes.
 
     Returns
     -------
     bool
-        Whether the C library has such a setting: False on macOS, Windows and musl's Linux.
+        Whether the C library has this setting: False on macOS, on Windows, and on Linux with musl.
 
     Examples
     --------

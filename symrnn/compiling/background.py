@@ -1,7 +1,8 @@
-"""Start at once, run fast soon: a function that steps while its numba form is being compiled.
+"""Start at once, run fast soon: a function that works while its numba form is being compiled.
 
-Mode NUMBA makes the fastest functions, but the first time a graph is compiled takes half a minute
-or more (afterwards its code lies on disk). `compile_in_background` does not wait for it.
+Mode NUMBA makes the fastest functions, but to compile a graph for the first time takes half a
+minute or more (afterwards its code is on disk). `compile_in_background` does not wait for it:
+another process compiles the graph, and the function takes the code from disk when it is there.
 """
 
 import os
@@ -12,6 +13,7 @@ import tempfile
 import time
 import weakref
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,30 +23,35 @@ from pytensor.graph.basic import Variable
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from tqdm import tqdm
 
-from symrnn.compiling.modes import QUICK
+from symrnn.compiling.function import function
 
 
 def compile_in_background(
     inputs: Sequence[Variable],
     outputs: Any,
     updates: Mapping[Any, Any] | None = None,
+    *,
     mode: str = "NUMBA",
 ) -> "BackgroundFunction":
-    """Compile like `pytensor.function`, but return a function that can be called right away.
+    """Compile like `symrnn.function`, but return a function that is called at once and soon fast.
 
-    The first calls run in mode `QUICK`, and matrix products on one processor, to leave the other to
+    The first calls run in mode QUICK, with matrix products on one processor, to leave the other to
     the compiler: a step takes several times as long as later. Meanwhile another process compiles
-    the graph for `mode` and leaves the code on disk. When it is there, the function switches over,
-    between two calls, and says so in a line on stderr. Both forms work on the same shared
-    variables, so a training goes on as if nothing had happened; its numbers are the same up to
-    rounding. If the other process fails, the function says so and stays as it is. A program that
-    ends before keeps nothing of it: for a training of less than a minute, `pytensor.function` in
-    mode FAST_COMPILE takes less time in all.
+    the graph for `mode`. When its code is on disk, the function switches over, between two calls,
+    and prints a line on stderr. Both forms work on the same shared variables, so a training simply
+    continues; its numbers are the same up to rounding. If the other process fails, the function
+    prints why and stays in mode QUICK. A program that ends before the switch gains nothing: for a
+    training of less than a minute, `symrnn.function` takes less time in all.
 
     Parameters
     ----------
-    inputs, outputs, updates
-        As for `pytensor.function`.
+    inputs
+        List of the graph's symbolic inputs.
+    outputs
+        A variable, or a list of variables, that a call returns.
+    updates
+        Shared variables and their next values, for example those of an optimizer. Generators and
+        running statistics of the graph are updated too, as by `symrnn.function`.
     mode
         The mode to switch to, one that leaves its code on disk; mode JAX does not.
 
@@ -52,11 +59,6 @@ def compile_in_background(
     -------
     BackgroundFunction
         To be called with arrays, like a compiled function.
-
-    Raises
-    ------
-    ValueError
-        If there is no such mode, or it leaves nothing on disk.
 
     Examples
     --------
@@ -84,15 +86,15 @@ class BackgroundFunction:
     ) -> None:
         self.mode = "QUICK"
         self._graph, self._wanted = (list(inputs), outputs, updates), mode
-        if "jax" in get_mode(mode).provided_optimizer.include:  # a wrong name is an error now
-            raise ValueError(f"mode {mode} leaves no code on disk: use pytensor.function")
-        self._function = pytensor.function(inputs, outputs, updates=updates, mode=QUICK)
+        if "jax" in get_mode(mode).provided_optimizer.include:  # an unknown name is an error now
+            raise ValueError(f"mode is {mode!r}, which leaves no code on disk: use symrnn.function")
+        self._function = function(inputs, outputs, updates, mode="QUICK")
         self._compiler: subprocess.Popen[bytes] | None = None
         self._started = time.monotonic()
         self._calls = 0
 
     def __call__(self, *arguments: Any) -> Any:
-        """Call the function as far as it is compiled."""
+        """Call the function in the form that there is by now."""
         if self._compiler is not None and self._compiler.poll() is not None:
             self._switch()
         result = self._function(*arguments)
@@ -100,32 +102,35 @@ class BackgroundFunction:
         if self._calls == 1:  # these arguments are right
             try:
                 self._start(arguments)
-                self._tell(
+                self._print(
                     f"mode {self._wanted} is being compiled in another process, which takes "
                     "half a minute or more; until then steps are slower"
                 )
             except Exception as error:
-                self._tell(f"not compiled for mode {self._wanted}, goes on without: {error}")
+                self._print(f"not compiled for mode {self._wanted}, continues without: {error}")
         return result
 
     def wait(self) -> None:
-        """Wait until the other process, which the first call starts, is done; switch over."""
+        """Wait until the other process, which the first call starts, has ended; switch over."""
         if self._compiler is not None:
             self._compiler.wait()
             self._switch()
 
     def _start(self, arguments: Sequence[Any]) -> None:
-        """Start the other process; `arguments` show it the types to compile for."""
+        """Start the other process; `arguments` are an example of the types to compile for."""
         limit = sys.getrecursionlimit()
         sys.setrecursionlimit(max(limit, 20_000))  # pickle walks down a graph
         try:
             settings = {"floatX": pytensor.config.floatX}
-            pickled = pickle.dumps((self._graph, self._wanted, settings, arguments))
+            # with the same modules there are the same rewrites, so the same code
+            modules = [m for m in sys.modules if m.startswith("symrnn.") and "__main__" not in m]
+            job = (self._graph, self._wanted, settings, arguments)
+            pickled = pickle.dumps((modules, pickle.dumps(job)))
         finally:
             sys.setrecursionlimit(limit)
         folder = tempfile.TemporaryDirectory(prefix="symrnn_")
-        job = Path(folder.name) / "graph.pickle"
-        job.write_bytes(pickled)
+        path = Path(folder.name) / "graph.pickle"
+        path.write_bytes(pickled)
         flags = [
             os.environ.get("PYTENSOR_FLAGS", ""),
             f"base_compiledir={pytensor.config.base_compiledir}",
@@ -133,7 +138,7 @@ class BackgroundFunction:
         paths = [str(Path(p).absolute()) for p in sys.path]
         with (Path(folder.name) / "errors").open("wb") as errors:
             self._compiler = subprocess.Popen(
-                [sys.executable, "-c", _OTHER_PROCESS, str(job)],
+                [sys.executable, "-c", _OTHER_PROCESS, str(path)],
                 env={
                     **os.environ,
                     "PYTENSOR_FLAGS": ",".join(filter(None, flags)),
@@ -156,18 +161,18 @@ class BackgroundFunction:
         took = time.monotonic() - self._started
         if self._compiler.returncode == 0:
             inputs, outputs, updates = self._graph
-            self._function = pytensor.function(inputs, outputs, updates=updates, mode=self._wanted)
+            self._function = function(inputs, outputs, updates, mode=self._wanted)
             self.mode = self._wanted
             message = f"compiled for mode {self._wanted} in {took:.0f} s"
         else:
             errors = (Path(self._folder) / "errors").read_text(errors="replace").strip()
             reason = errors.splitlines()[-1] if errors else f"exit {self._compiler.returncode}"
-            message = f"not compiled for mode {self._wanted}, goes on without: {reason}"
+            message = f"not compiled for mode {self._wanted}, continues without: {reason}"
         self._compiler = None
         self._finish()
-        self._tell(message)
+        self._print(message)
 
-    def _tell(self, message: str) -> None:
+    def _print(self, message: str) -> None:
         tqdm.write(f"call {self._calls + 1}: {message}", file=sys.stderr)
 
 
@@ -180,6 +185,7 @@ background._compile(pathlib.Path(sys.argv[1]))
 
 
 def _stop(process: "subprocess.Popen[bytes]", folder: Any, limits: Any) -> None:
+    """End the other process if it still runs, and undo what was set up for it."""
     limits.restore_original_limits()
     if process.poll() is None:
         process.kill()
@@ -187,10 +193,13 @@ def _stop(process: "subprocess.Popen[bytes]", folder: Any, limits: Any) -> None:
     folder.cleanup()
 
 
-def _compile(job: Path) -> None:
+def _compile(path: Path) -> None:
     """What the other process does: compile the graph and call it once."""
     if hasattr(os, "nice"):
         os.nice(5)  # the training goes first
-    (inputs, outputs, updates), mode, settings, arguments = pickle.loads(job.read_bytes())
+    modules, job = pickle.loads(path.read_bytes())
+    for module in modules:
+        import_module(module)
+    (inputs, outputs, updates), mode, settings, arguments = pickle.loads(job)
     with pytensor.config.change_flags(**settings):
-        pytensor.function(inputs, outputs, updates=updates, mode=mode)(*arguments)
+        function(inputs, outputs, updates, mode=mode)(*arguments)
