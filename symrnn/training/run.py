@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytensor
 
-from symrnn.compiling.warming import call_and_put_back, compile_to_disk
+from symrnn.compiling.warming import compile_to_disk, warm_up_functions
 from symrnn.training import checkpoint
 from symrnn.training.callbacks import EarlyStopping, ReduceOnPlateau
 from symrnn.training.clipping import clip_by_global_norm
@@ -121,7 +121,7 @@ class TrainingRun:
         return max(1, round(float(self.settings.epochs) * n_batches))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write all to one file; see `symrnn.training.checkpoint.save`.
+        """Write all to one file; see `symrnn.save`.
 
         Raises
         ------
@@ -232,7 +232,7 @@ class TrainingRun:
         Returns
         -------
         History
-            As of `symrnn.training.loop.train`.
+            As of `symrnn.train`.
 
         Raises
         ------
@@ -339,8 +339,8 @@ class TrainingRun:
         if new:
             calls = [(self._step, *batch), (self.validate, validation, True)]
             if s.mode == "NUMBA":  # the same rounding now and after any resumption
-                compile_to_disk(lambda: call_and_put_back(calls, self.changing))
-            call_and_put_back(calls, self.changing)
+                compile_to_disk(lambda: warm_up_functions(calls, changed=self.changing))
+            warm_up_functions(calls, changed=self.changing)
 
     def _note(self, loss: float, more: dict[str, float]) -> None:
         """Take note of a validation loss, and do what follows from it."""
