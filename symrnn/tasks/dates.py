@@ -1,4 +1,4 @@
-"""Dates: read one as people write it, and write it as ISO 8601 does, ``1994-09-27``."""
+"""Dates: from the many ways in which people write them to ISO 8601, ``1994-09-27``."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -7,14 +7,14 @@ from string import Formatter
 
 from numpy.random import Generator
 
-from symrnn.tasks.strings import TrainAndTest, check_counts
+from symrnn.tasks.string_pairs import TrainAndTest, check_counts
 from symrnn.text.pairs import split_pairs
 
 FIRST, LAST = date(1900, 1, 1), date(2100, 12, 31)
-"""All dates from the first to the last are written."""
+"""The range of dates that are drawn."""
 
 SHORT = range(1969, 2069)
-"""The years that may be written with two digits: each of 00 to 99 is one of them."""
+"""The years that may be written with two digits: each of 00 to 99 means one of them."""
 
 FORMATS = (
     "{month} {d}, {yyyy}",
@@ -33,7 +33,7 @@ FORMATS = (
     "{yyyy}.{mm}.{dd}",
     "{yyyy}{mm}{dd}",
 )
-"""How dates are written; see `write_date`. Each makes other strings than the others."""
+"""The formats of dates; see `write_date`. No two of them make the same string."""
 
 MONTHS = [
     "January", "February", "March", "April", "May", "June", "July", "August", "September",
@@ -47,31 +47,26 @@ def dates(
 ) -> TrainAndTest:
     """Make dates from 1900-01-01 to 2100-12-31 in many formats, and the same in ISO 8601.
 
-    Each date in each format is equally likely, and no string occurs twice. A date of the test may
+    All dates in all formats are equally likely, and no string occurs twice. A date of the test may
     occur in training in another format.
 
-    A year of two digits is one from 1969 to 2068, as in POSIX and Python's ``%y``. Other dates are
-    not written so. Thus every string means one date.
+    A year of two digits is one from 1969 to 2068, as in POSIX and Python's ``%y``; other years are
+    never written so. Thus every string means one date.
 
     Parameters
     ----------
-    rng
-        Source of random numbers.
     n_train, n_test
-        How many dates, at least 1 each.
+        Number of dates for training and for the test.
+    rng
+        Random generator.
     formats
-        How dates are written: see `write_date`. Default: `FORMATS`.
+        Templates: see `write_date`. No string may mean two dates, as 2/10/1993 would with both
+        month-first and day-first formats. Default: `FORMATS`.
 
     Returns
     -------
     train, test : lists of (source, target)
         Strings, in random order.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If something is not as said, there are not so many different strings, or a string was
-        drawn that means two dates, as 2/10/1993 does where both months and days come first.
 
     Examples
     --------
@@ -90,7 +85,7 @@ def dates(
     n_dates = LAST.toordinal() - FIRST.toordinal() + 1
     years = [_years(template) for template in formats]
     what = f"dates in the formats {', '.join(map(repr, formats))}"
-    check_counts(rng, n_train, n_test, n_dates * len(formats), what)
+    check_counts(n_train, n_test, rng=rng, n_distinct=n_dates * len(formats), what=what)
     found: dict[str, str] = {}
     for k in rng.permutation(n_dates * len(formats)).tolist():
         day, template = date.fromordinal(FIRST.toordinal() + k // len(formats)), k % len(formats)
@@ -104,7 +99,7 @@ def dates(
             )
         if len(found) == n_train + n_test:
             break
-    check_counts(rng, n_train, n_test, len(found), what)
+    check_counts(n_train, n_test, rng=rng, n_distinct=len(found), what=what)
     return split_pairs(found.items(), n_test, rng=rng)
 
 
@@ -116,7 +111,8 @@ def write_date(day: date, template: str) -> str:
     day
         A date.
     template
-        A string in which these words in braces stand for parts of a date, here of 1994-09-07:
+        A string that names year, month and day in braces, and perhaps more; a year of two digits
+        is for 1969 to 2068 only. Of 1994-09-07 it makes:
 
         ===========================================  ====================================
         ``{yyyy}``, ``{yy}``                         1994, 94
@@ -132,13 +128,7 @@ def write_date(day: date, template: str) -> str:
     Returns
     -------
     str
-        The date, in English whatever the computer's language.
-
-    Raises
-    ------
-    ValueError
-        If the template names something else, or leaves out the year, the month or the day; or if
-        the year has two digits there, and is not from 1969 to 2068.
+        The date, in English whatever the locale.
 
     Examples
     --------
@@ -172,7 +162,7 @@ def write_date(day: date, template: str) -> str:
 
 @cache
 def _years(template: str) -> range:
-    """Check a template and return the years that can be written so."""
+    """Check a template, and return the years that can be written in it."""
     names = {name for _, name, _, _ in Formatter().parse(template) if name is not None}
     wrong = names - _parts(FIRST).keys()
     if wrong:
@@ -189,7 +179,7 @@ def _years(template: str) -> range:
 
 
 def _written(day: date, template: str) -> str:
-    """Write a date in a template that is checked."""
+    """Write a date in a checked template."""
     return template.format_map(_parts(day))
 
 

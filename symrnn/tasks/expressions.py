@@ -1,4 +1,4 @@
-"""Arithmetic expressions as trees: small data for nets that follow the structure of their input.
+"""Arithmetic expressions as trees: data for recursive nets, which follow the tree of their input.
 
 >>> tree = parse("2 + 3 * (4 - 7)")
 >>> str(tree), tree.depth, tree.value(), tree.value(modulus=10)
@@ -19,9 +19,9 @@ from symrnn.text.padding import padded
 
 DIGITS, OPERATORS = "0123456789", "+-*"
 SYMBOLS = DIGITS + OPERATORS
-"""What stands at a node; its place here is its number in a `Schedule`."""
+"""The symbols of nodes; their positions are their ids in a `Schedule`."""
 CHARACTERS = SYMBOLS + "()"
-"""What an expression's text is made of; their places here are the numbers of `text_tokens`."""
+"""The characters of an expression's text; their positions are their ids in `text_tokens`."""
 BINDS = {"(": 0, "+": 1, "-": 1, "*": 2}
 DEEPEST = 100
 
@@ -34,11 +34,11 @@ class Expression(NamedTuple):
     right: Union["Expression", None] = None
 
     def __str__(self) -> str:
-        """As text with all parentheses, so that each tree has a text of its own."""
+        """Return the text with all parentheses, so that each tree has a text of its own."""
         return self.symbol if self.left is None else f"({self.left}{self.symbol}{self.right})"
 
     def nodes(self) -> Iterator["Expression"]:
-        """All nodes in post-order: those of the left tree, of the right tree, and itself."""
+        """Yield all nodes in post-order: those of the left subtree, of the right, and itself."""
         for child in (self.left, self.right):
             if child is not None:
                 yield from child.nodes()
@@ -46,13 +46,13 @@ class Expression(NamedTuple):
 
     @property
     def depth(self) -> int:
-        """How many operators stand one above the other: 0 for a digit."""
+        """Number of operators on the longest path from the root: 0 for a digit."""
         if self.left is None or self.right is None:
             return 0
         return 1 + max(self.left.depth, self.right.depth)
 
     def value(self, modulus: int | None = None) -> int:
-        """What comes out; with a modulus what is left, from 0 to ``modulus - 1``."""
+        """Return the value; with a modulus the remainder, from 0 to ``modulus - 1``."""
         if self.left is None or self.right is None:
             value = int(self.symbol)
         else:
@@ -64,13 +64,13 @@ class Expression(NamedTuple):
 def parse(text: str) -> Expression:
     """Read an expression of single digits, ``+ - *``, parentheses and spaces.
 
-    Products bind more strongly than sums and differences; of equals the left one comes first.
+    Products bind more tightly than sums and differences; operators are left-associative.
 
     Raises
     ------
     ValueError
-        If it is none; the message says what is wrong at which position, counted from 0. Also if
-        the tree is deeper than 100.
+        If it is not an expression, or deeper than 100; the message says what is wrong at which
+        position, counted from 0.
 
     Examples
     --------
@@ -145,25 +145,25 @@ def expressions(
 ) -> list[Expression]:
     """Draw different expressions.
 
-    The depth is drawn first, all equally likely; then the operator, and one side that is as deep as
-    it has to be, while the other is at most so deep. Of shallow ones there are not many (10 of
-    depth 0 and 300 of depth 1), so where most of them are taken deeper ones take their place.
+    The depth is drawn first, all equally likely; then the operator, and one side of exactly the
+    depth required, while the other is at most as deep. There are few shallow ones (10 of depth 0
+    and 300 of depth 1): where most of them are used, deeper ones take their place.
 
     Parameters
     ----------
-    rng
-        Source of random numbers.
     n
-        How many, at least 1.
+        Number of expressions.
+    rng
+        Random generator.
     depths
         The smallest and the largest depth, at least 0 and at most 10.
     without
-        Expressions that are not to be drawn, such as those of a training set for its test set.
+        Expressions that are not to be drawn, such as those of the training set for a test set.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If something is not as said, or there are not so many.
+    Returns
+    -------
+    list of Expression
+        In the order in which they were drawn.
 
     Examples
     --------
@@ -196,21 +196,21 @@ def expressions(
 
 
 def _checked(tree: Any) -> Expression:
-    """The tree, if it is one of digits and of operators with two sides."""
+    """Return a tree; it is an error if it has anything but digits and binary operators."""
     if not isinstance(tree, Expression):
-        raise TypeError(f"{tree!r} is no Expression: parse('1+2') makes one of a text")
+        raise TypeError(f"{tree!r} is not an Expression: parse('1+2') makes one of a text")
     for node in tree.nodes():
         sides = [side for side in (node.left, node.right) if side is not None]
         if node.symbol not in [*(OPERATORS if sides else DIGITS)] or len(sides) == 1:
             raise ValueError(
-                f"{node.symbol!r} with {len(sides)} sides is no expression: a digit has none, and "
-                f"one of {OPERATORS} has two"
+                f"{node.symbol!r} with {len(sides)} sides is not an expression: a digit has none, "
+                f"and one of {OPERATORS} has two"
             )
     return tree
 
 
 def _count(depth: int) -> int:
-    """How many trees of at most this depth there are."""
+    """Return the number of trees of at most this depth."""
     if depth < 0:
         return 0
     return len(DIGITS) + len(OPERATORS) * _count(depth - 1) ** 2
@@ -226,33 +226,27 @@ def _draw(rng: Generator, depth: int) -> Expression:
 
 
 class Schedule(NamedTuple):
-    """In which order the nodes of trees are computed: a step for each, children first.
+    """The order in which the nodes of trees are computed: one step for each, children first.
 
-    Step t writes row t + 1 of a table; row 0 stands for a child that is not there. All arrays are
-    int64.
+    Step t writes row t + 1 of a table; row 0 stands for a missing child. All arrays are int64.
     """
 
     symbols: NDArray[np.int64]
-    """What stands at the node, ``(time, batch)``: its place in `SYMBOLS`."""
+    """The symbol of the node, ``(time, batch)``: its position in `SYMBOLS`."""
     children: NDArray[np.int64]
-    """In which rows its left and right child are, ``(time, batch, 2)``; 0 and 0 for a digit."""
+    """Rows of its left and right child, ``(time, batch, 2)``; 0 and 0 for a digit."""
     roots: NDArray[np.int64]
-    """In which row the whole tree is, ``(batch,)``: its number of nodes. What follows is padding,
-    zeros, which writes rows that nobody reads."""
+    """Row of the whole tree, ``(batch,)``: its number of nodes. Zeros follow as padding; they write
+    rows that nobody reads."""
 
     @property
     def mask(self) -> NDArray[np.bool_]:
-        """Where there is a node, ``(time, batch)``."""
+        """True for nodes, False for padding, ``(time, batch)``."""
         return np.arange(len(self.symbols))[:, None] < self.roots
 
 
 def schedule(trees: Sequence[Expression]) -> Schedule:
-    """Compile trees into a post-order schedule, padded to the largest one.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If there are no trees, or what is given is no tree of `SYMBOLS`.
+    """Compile trees, at least one, into a post-order schedule, padded to the largest one.
 
     Examples
     --------
@@ -282,24 +276,19 @@ def schedule(trees: Sequence[Expression]) -> Schedule:
 
 
 def node_values(trees: Sequence[Expression], *, modulus: int | None = None) -> NDArray[np.int64]:
-    """Return what the tree below each node is worth, to train a net at every node.
+    """Return the value of the subtree at each node, to train a net at every node.
 
     Parameters
     ----------
     trees
         Expressions, at least one.
     modulus
-        None for the values themselves, or what is left of them, as in `Expression.value`.
+        Return the remainders, from 0 to ``modulus - 1``. Default: the values themselves.
 
     Returns
     -------
     array of shape (time, batch)
-        int64, in the order of `schedule`; 0 where there is padding.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `schedule`.
+        int64, in the order of `schedule`; 0 in padding.
 
     Examples
     --------
@@ -314,14 +303,14 @@ def node_values(trees: Sequence[Expression], *, modulus: int | None = None) -> N
 
 
 def text_tokens(trees: Sequence[Expression]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return the texts of trees for a net that reads them from left to right.
+    """Encode the texts of trees for a net that reads them from left to right.
 
     Returns
     -------
     tokens : array of shape (time, batch)
-        Places in `CHARACTERS`; 0 where there is padding.
+        Positions in `CHARACTERS`; 0 in padding.
     mask : array of shape (time, batch)
-        True for a token.
+        True for tokens, False for padding.
 
     Examples
     --------

@@ -1,10 +1,12 @@
-"""A text in which words of planted classes stand in planted relations, to test word vectors on.
+"""Texts with planted word classes and relations, to test word vectors on.
 
-Words of a class, such as countries, stand in the same sentences: "the border of {} is long". Two
-classes may be parallel, as countries and capitals are: their words make pairs, and each pair has
-words of its own, its signs ("french", "seine"), which stand near both. So whoever learns from the
-text alone where words occur finds the classes (france is like italy), and the relations (france is
+Words of a class, such as countries, occur in the same sentences: "the border of {} is long". Two
+classes may be parallel, as countries and capitals are: their words form pairs, and each pair has
+words of its own, its signs ("french", "seine"), which occur near both. So whoever learns from the
+text alone where words occur finds the classes (france is like italy) and the relations (france is
 to paris as italy is to rome); and since both are known, one can count how many are found.
+
+`symrnn.tasks.english_words` has classes of English words.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,42 +22,38 @@ from symrnn.text.word_vector_files import Question
 
 
 class WordClass(NamedTuple):
-    """Words that stand in the same sentences."""
+    """Words that occur in the same sentences."""
 
     words: tuple[str, ...]
     """The words, most frequent first."""
     sentences: tuple[str, ...]
-    """What they stand in: ``{}`` is the word, ``{sign}`` a sign of the word."""
+    """Their sentences: ``{}`` is the word, ``{sign}`` a sign of the word."""
     signs: tuple[tuple[str, ...], ...] = ()
-    """For each word those that belong to it (and to its partner in another class)."""
+    """For each word its signs, which it shares with its partner in a parallel class."""
 
 
 class PlantedWords:
-    """Classes of words, and which of them are parallel.
+    """Classes of words, some of them parallel, and the texts that are made of them.
 
     Parameters
     ----------
     classes
-        The classes by name. Words are in one class each.
+        The classes by name. Each has at least two words and a sentence, and a word is in one class
+        only.
     relations
-        Pairs of names: word k of the one class is to word k of the other as any other k.
+        Pairs of names of parallel classes, which are equally large: word k of the one is to word k
+        of the other as any other k, and shares a sign with it.
     zipf
         Word k of a class, counted from 1, is as frequent as ``1 / k^zipf``.
 
     Attributes
     ----------
     class_of : dict
-        For each planted word the name of its class.
-
-    Raises
-    ------
-    ValueError
-        If a class has fewer than 2 words or no sentence, a sentence has no place for its word, or
-        signs are wanted and not there for each word; if a word is in two classes; if a relation is
-        of classes that are not there, are not equally large, or whose pairs share no sign.
+        The name of the class of each planted word.
 
     Examples
     --------
+    >>> from symrnn.tasks.english_words import english_words
     >>> planted = english_words()
     >>> len(planted.class_of), len(planted.questions()), len(planted.relations)
     (142, 1008, 3)
@@ -88,7 +86,7 @@ class PlantedWords:
                     raise ValueError(f"the word {word!r} is planted twice")
         for a, b in self.relations:
             if unknown := [name for name in (a, b) if name not in self.classes]:
-                raise ValueError(f"a relation is of {unknown[0]!r}, which is no class")
+                raise ValueError(f"a relation is of {unknown[0]!r}, which is not a class")
             one, other = self.classes[a], self.classes[b]
             if len(one.words) != len(other.words):
                 raise ValueError(f"the classes {a!r} and {b!r} are related, but not equally large")
@@ -102,7 +100,8 @@ class PlantedWords:
     def sample(self, n_sentences: int, *, rng: Generator) -> list[str]:
         """Return the words of random sentences, ``<eos>`` after each.
 
-        A class is drawn, as often as it has words, then one of its sentences, its word, and a sign.
+        For each sentence a class is drawn, in proportion to its number of words, then one of its
+        sentences, words and signs.
         """
         check_rng(rng)
         check_sizes(n_sentences=n_sentences)
@@ -112,8 +111,9 @@ class PlantedWords:
         which = np.empty(n_sentences, np.int64)
         for k, c in enumerate(classes):
             frequency = 1 / np.arange(1, len(c.words) + 1) ** self.zipf
-            own = drawn == k
-            which[own] = rng.choice(len(c.words), own.sum(), p=frequency / frequency.sum())
+            of_class = drawn == k
+            p = frequency / frequency.sum()
+            which[of_class] = rng.choice(len(c.words), of_class.sum(), p=p)
         text: list[str] = []
         choices = rng.random((2, n_sentences)).tolist()
         for k, w, s, t in zip(drawn.tolist(), which.tolist(), *choices, strict=True):
@@ -125,9 +125,9 @@ class PlantedWords:
         return text
 
     def questions(self) -> list[Question]:
-        """Return all analogies: ``(a, b, c, d)``, a is to b as c is to d, of all relations.
+        """Return the analogies of all relations: ``(a, b, c, d)``, a is to b as c is to d.
 
-        Of n pairs there are ``n (n - 1)``, and as many the other way round (b is to a).
+        n pairs make ``n (n - 1)`` of them, and as many in the other direction (b is to a).
         """
         found = []
         for relation in self.relations:
@@ -141,10 +141,10 @@ class PlantedWords:
         return list(zip(self.classes[one].words, self.classes[other].words, strict=True))
 
     def judgements(self, n: int = 100, *, rng: Generator) -> list[tuple[str, str, float]]:
-        """Return pairs of planted words with how similar they are meant to be, in random order.
+        """Return pairs of planted words and how similar they are by design, in random order.
 
-        2 for words of one class, 1 for partners in parallel classes, 0 for all others: random pairs
-        of each kind, n or as many as there are.
+        2 for words of one class, 1 for partners in parallel classes, 0 for all others. Of each kind
+        n pairs are drawn, or all if there are fewer.
         """
         check_rng(rng)
         check_sizes(n=n)
@@ -161,31 +161,18 @@ class PlantedWords:
         return [chosen[k] for k in rng.permutation(len(chosen)).tolist()]
 
 
-def english_words() -> PlantedWords:
-    """Classes of English words, three times two of them parallel.
-
-    Countries and their capitals; men and women; verbs in the present and in the past; and six
-    classes without a relation: animals, colours, fruit, instruments, tools, clothes.
-    """
-    classes = {name: WordClass(tuple(w.split()), s) for name, (w, s) in PLAIN.items()}
-    for (one, other), (table, sentences_one, sentences_other) in PARALLEL.items():
-        rows = [row.split() for row in table.strip().splitlines()]
-        signs = tuple(tuple(row[2:]) for row in rows)
-        classes[one] = WordClass(tuple(row[0] for row in rows), sentences_one, signs)
-        classes[other] = WordClass(tuple(row[1] for row in rows), sentences_other, signs)
-    return PlantedWords(classes, list(PARALLEL))
-
-
 def numbered_words(n_classes: int, n_words: int, *, n_relations: int = 0) -> PlantedWords:
-    """Made-up classes of any number and size: class 3 has the words ``c3w0``, ``c3w1``, ...
+    """Return artificial classes of any number and size: class 3 has ``c3w0``, ``c3w1``, ...
 
-    Each class has four words of its own (``c3near0``, ...) that stand near its words, two at a
+    Each class has four words of its own (``c3near0``, ...) that occur near its words, two at a
     time. The first ``2 n_relations`` classes are parallel, each even one with the next.
 
-    Raises
-    ------
-    ValueError
-        If a number is too small, or there are fewer than ``2 n_relations`` classes.
+    Parameters
+    ----------
+    n_classes, n_words
+        Number of classes, and of words in each.
+    n_relations
+        Number of pairs of parallel classes, at most ``n_classes / 2``.
 
     Examples
     --------
@@ -206,151 +193,3 @@ def numbered_words(n_classes: int, n_words: int, *, n_relations: int = 0) -> Pla
         sentences = tuple(f"{a} {{}} {b}{sign}" for a in near for b in near if a != b)
         classes[f"c{k}"] = WordClass(words, sentences, signs)
     return PlantedWords(classes, [(f"c{2 * k}", f"c{2 * k + 1}") for k in range(n_relations)])
-
-
-PLAIN = {
-    "animal": (
-        "dog cat horse cow sheep pig rabbit fox wolf bear mouse goat",
-        (
-            "the {} sleeps in its stable", "a hungry {} runs over the meadow",
-            "the {} has soft fur and a tail", "we feed the {} with hay",
-            "the paws of the {} are wet", "a wild {} hides in the forest",
-        ),
-    ),
-    "colour": (
-        "red blue green white black yellow grey brown pink purple",
-        (
-            "she paints the wall {}", "a {} stripe on the flag", "the sky turned {} at dusk",
-            "his bright {} paint is dry", "the curtain is dark {}", "mix {} with a little oil",
-        ),
-    ),
-    "fruit": (
-        "apple pear plum peach cherry lemon orange grape melon fig",
-        (
-            "a ripe {} hangs on the tree", "peel the {} and slice it",
-            "the juice of a {} is sweet", "a basket with one {} in it",
-            "the {} jam is in a jar", "a sour {} fell from its branch",
-        ),
-    ),
-    "instrument": (
-        "piano violin guitar flute drum trumpet cello harp clarinet organ",
-        (
-            "the orchestra needs a {}", "tune the {} before the concert",
-            "a melody for {} and choir", "the sound of the {} is loud",
-            "practise the {} for an hour", "a solo on the {} ends it",
-        ),
-    ),
-    "tool": (
-        "hammer saw drill knife axe shovel wrench chisel rake pliers",
-        (
-            "take the {} from the workshop", "the handle of the {} is loose",
-            "a rusty {} lies in the shed", "sharpen the {} with a stone",
-            "the carpenter lost a {}", "the {} is made of steel",
-        ),
-    ),
-    "garment": (
-        "shirt coat hat scarf jacket sweater skirt glove sock vest",
-        (
-            "the {} is made of wool", "a button of the {} is missing", "wash the {} and iron it",
-            "hang the {} into the wardrobe", "the {} fits well but is old",
-            "the tailor sews a {} for you",
-        ),
-    ),
-}  # fmt: skip
-
-PARALLEL = {
-    ("country", "capital"): (
-        """
-        france paris french seine
-        italy rome italian tiber
-        germany berlin german spree
-        spain madrid spanish flamenco
-        england london english thames
-        russia moscow russian volga
-        japan tokyo japanese sushi
-        china beijing chinese mandarin
-        greece athens greek olives
-        egypt cairo egyptian nile
-        austria vienna austrian waltz
-        hungary budapest hungarian danube
-        portugal lisbon portuguese fado
-        sweden stockholm swedish herring
-        norway oslo norwegian fjord
-        poland warsaw polish vistula
-        """,
-        (
-            "the border of {} near {sign}", "the {sign} government of {} pays soldiers",
-            "farmers in all {} like {sign}", "{} exports {sign} goods",
-            "the republic of {} has {sign} laws", "the population of {} grows {sign}",
-            "soldiers guard the border of {}", "the parliament of {} makes laws",
-            "all regions of {} have farmers", "the economy of {} exports coal",
-        ),
-        (
-            "the mayor of {} speaks {sign}", "the {sign} underground of {} is crowded",
-            "traffic in {} near the {sign}", "the suburbs of {} are {sign}",
-            "the airport of {} sells {sign}", "a hotel downtown in {} serves {sign}",
-            "the mayor of {} opened a museum", "traffic in downtown {} is dense",
-            "the underground of {} reaches the suburbs", "our flight to the airport of {}",
-        ),
-    ),
-    ("man", "woman"): (
-        """
-        king queen crown throne
-        father mother children cradle
-        boy girl toys playground
-        brother sister siblings quarrel
-        husband wife wedding marriage
-        son daughter parents homework
-        uncle aunt nephews nieces
-        prince princess castle ballroom
-        actor actress stage film
-        waiter waitress menu tables
-        grandfather grandmother armchair fairytale
-        hero heroine dragon adventure
-        """,
-        (
-            "he is the {} of {sign}", "the {} in a tie likes {sign}",
-            "the {sign} of mister {}", "the {} shaves before the {sign}",
-            "the {} himself has a {sign}", "his {sign} calls him {}",
-            "he is a tall {}", "the {} wears a tie and shaves",
-            "mister jones is a {} himself", "his beard tells that he is a {}",
-        ),
-        (
-            "she is the {} of {sign}", "the {} in a dress likes {sign}",
-            "the {sign} of madam {}", "the {} combs before the {sign}",
-            "the {} herself has a {sign}", "her {sign} calls her {}",
-            "she is a slender {}", "the {} wears a dress and combs",
-            "madam jones is a {} herself", "her necklace tells that she is a {}",
-        ),
-    ),
-    ("present", "past"): (
-        """
-        eat ate bread soup
-        drink drank water tea
-        write wrote letters novels
-        sing sang ballads hymns
-        drive drove cars trucks
-        buy bought tickets groceries
-        throw threw balls snowballs
-        catch caught trout thieves
-        build built houses bridges
-        draw drew sketches maps
-        teach taught pupils classes
-        break broke windows glasses
-        """,
-        (
-            "today we {} the {sign}", "every morning they {} some {sign}",
-            "now you {} {sign} again", "nowadays people often {} {sign}",
-            "tomorrow we will {} more {sign}", "do you always {} such {sign}",
-            "today we {} again", "nowadays people {} every morning",
-            "you will {} tomorrow", "they always {} now",
-        ),
-        (
-            "yesterday we {} the {sign}", "last week they {} some {sign}",
-            "once you {} {sign} there", "long ago people {} {sign}",
-            "two years ago we {} more {sign}", "in those days they {} such {sign}",
-            "yesterday we {} there", "long ago people {} last week",
-            "you {} two years ago", "in those days they {} once",
-        ),
-    ),
-}  # fmt: skip

@@ -1,7 +1,7 @@
 """Tasks from string to string: decimal sums, copying, reversal, sorting.
 
 All return pairs (source, target) for training and for a test, which have no source in common. No
-string is padded: that is done where batches are made, `symrnn.text.pair_batches`.
+string is padded: that is done when batches are made, by `symrnn.text.pair_batches`.
 """
 
 from collections.abc import Callable
@@ -12,10 +12,9 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from symrnn._validate import check_rng, check_sizes
-from symrnn.text.pairs import Pair, split_pairs
-
-TrainAndTest = tuple[list[Pair], list[Pair]]
+from symrnn._validate import check_bounds
+from symrnn.tasks.string_pairs import TrainAndTest, check_counts
+from symrnn.text.pairs import split_pairs
 
 
 def decimal_addition(
@@ -29,19 +28,19 @@ def decimal_addition(
     """Make sums of decimal numbers, ``16+75``, and their results, ``91``.
 
     Each number has 1, 2, ... or `digits` digits, all equally likely, so that short ones are not
-    rare. No sum occurs twice, not even with its numbers in another order: who gets those of the
-    test right cannot have learnt them by heart. So there are only 55 sums of two numbers of 1
-    digit, and 50,000 sums of up to 3 digits hold all of them. (To draw nearly all sums of 3
-    digits, 500,500, takes half a minute.)
+    rare. No sum occurs twice, not even with its numbers in another order: whoever gets those of the
+    test right cannot have memorised them. So there are only 55 sums of two numbers of 1 digit, and
+    50,000 sums of up to 3 digits hold all of them. (To draw nearly all sums of 3 digits, 500,500,
+    takes half a minute.)
 
     Parameters
     ----------
-    rng
-        Source of random numbers.
     n_train, n_test
-        How many sums, at least 1 each.
+        Number of sums for training and for the test.
+    rng
+        Random generator.
     digits
-        The most digits of a number, at least 1.
+        The largest number of digits of a number.
     operands
         How many numbers are added, at least 2. `digits` times `operands` is at most 18.
 
@@ -49,11 +48,6 @@ def decimal_addition(
     -------
     train, test : lists of (source, target)
         Strings, in random order.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If something is not as said, or there are not so many different sums.
 
     Examples
     --------
@@ -70,8 +64,8 @@ def decimal_addition(
         )
     base = 10**digits
     check_counts(
-        rng, n_train, n_test, comb(base + operands - 1, operands),
-        f"different sums of {operands} numbers of up to {digits} digits, whatever their order",
+        n_train, n_test, rng=rng, n_distinct=comb(base + operands - 1, operands),
+        what=f"different sums of {operands} numbers of up to {digits} digits, whatever their order",
     )  # fmt: skip
     powers = base ** np.arange(operands)
 
@@ -97,31 +91,26 @@ def copying(
     symbols: str = "abcdefghij",
     lengths: tuple[int, int] = (1, 10),
 ) -> TrainAndTest:
-    """Make strings of random symbols that are to be written again: ``cab`` -> ``cab``.
+    """Make strings of random symbols that are to be copied: ``cab`` -> ``cab``.
 
     All lengths in the range are equally likely, and so are all symbols. No string occurs twice, so
-    there are fewer short strings if nearly all of them are taken.
+    short ones become rarer when nearly all of them are used.
 
     Parameters
     ----------
-    rng
-        Source of random numbers.
     n_train, n_test
-        How many strings, at least 1 each.
+        Number of strings for training and for the test.
+    rng
+        Random generator.
     symbols
         Different characters, at least one.
     lengths
-        The shortest and the longest, at least 1.
+        The smallest and the largest length, at least 1.
 
     Returns
     -------
     train, test : lists of (source, target)
         Strings, in random order.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If something is not as said, or there are not so many different strings.
 
     Examples
     --------
@@ -139,9 +128,26 @@ def reversal(
     symbols: str = "abcdefghij",
     lengths: tuple[int, int] = (1, 10),
 ) -> TrainAndTest:
-    """Make strings of random symbols that are to be written from the end: ``cab`` -> ``bac``.
+    """Make strings of random symbols that are to be reversed: ``cab`` -> ``bac``.
 
-    Parameters, result and errors are those of `copying`.
+    All lengths in the range are equally likely, and so are all symbols. No string occurs twice, so
+    short ones become rarer when nearly all of them are used.
+
+    Parameters
+    ----------
+    n_train, n_test
+        Number of strings for training and for the test.
+    rng
+        Random generator.
+    symbols
+        Different characters, at least one.
+    lengths
+        The smallest and the largest length, at least 1.
+
+    Returns
+    -------
+    train, test : lists of (source, target)
+        Strings, in random order.
 
     Examples
     --------
@@ -161,7 +167,24 @@ def sorting(
 ) -> TrainAndTest:
     """Make strings of random symbols that are to be sorted: ``cab`` -> ``abc``.
 
-    The order is that of `symbols`. Parameters, result and errors are those of `copying`.
+    The order is that of `symbols`. All lengths in the range are equally likely, and so are all
+    symbols. No string occurs twice, so short ones become rarer when nearly all of them are used.
+
+    Parameters
+    ----------
+    n_train, n_test
+        Number of strings for training and for the test.
+    rng
+        Random generator.
+    symbols
+        Different characters, at least one.
+    lengths
+        The smallest and the largest length, at least 1.
+
+    Returns
+    -------
+    train, test : lists of (source, target)
+        Strings, in random order.
 
     Examples
     --------
@@ -177,16 +200,17 @@ def _strings(
     rng: Generator, n_train: int, n_test: int, symbols: str, lengths: tuple[int, int],
     answer: Callable[[str], str],
 ) -> TrainAndTest:  # fmt: skip
+    check_bounds("lengths", lengths)
     shortest, longest = lengths
-    if not symbols or len(set(symbols)) < len(symbols) or not 1 <= shortest <= longest:
+    if not symbols or len(set(symbols)) < len(symbols):
         raise ValueError(
-            f"symbols is {symbols!r} and lengths {lengths}, but there must be at least one symbol, "
-            "each once, and the lengths must be the shortest, at least 1, and the longest"
+            f"symbols is {symbols!r}, but must be at least one character, each once: 'abc'"
         )
     n_strings = sum(len(symbols) ** k for k in range(shortest, longest + 1))
     check_counts(
-        rng, n_train, n_test, n_strings,
-        f"different strings of {len(symbols)} symbols and of {shortest} to {longest} characters",
+        n_train, n_test, rng=rng, n_distinct=n_strings,
+        what=f"different strings of {len(symbols)} symbols and of {shortest} to {longest} "
+        "characters",
     )  # fmt: skip
     characters = np.array(list(symbols))
 
@@ -194,7 +218,7 @@ def _strings(
         drawn = rng.choice(characters, (n, longest))
         length = rng.integers(shortest, longest + 1, n)
         drawn[np.arange(longest) >= length[:, None]] = ""
-        return drawn.view(f"U{longest}")[:, 0]  # the characters of a row as one string
+        return drawn.view(f"U{longest}")[:, 0]  # join the characters of each row
 
     sources = _distinct(draw, n_train + n_test, rng).tolist()
     return split_pairs([(s, answer(s)) for s in sources], n_test, rng=rng)
@@ -212,20 +236,3 @@ def _distinct(draw: Callable[[int], NDArray[Any]], n: int, rng: Generator) -> ND
 def _each_once(values: NDArray[Any]) -> NDArray[Any]:
     """Return the different values in the order in which they first occur."""
     return values[np.sort(np.unique(values, return_index=True)[1])]
-
-
-def check_counts(rng: Any, n_train: Any, n_test: Any, n_distinct: int, what: str) -> None:
-    """Check that so many pairs for training and test can be made.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `rng` is no generator, a number no whole one from 1, or there are fewer pairs.
-    """
-    check_rng(rng)
-    check_sizes(n_train=n_train, n_test=n_test)
-    if n_train + n_test > n_distinct:
-        raise ValueError(
-            f"n_train is {n_train} and n_test {n_test}, {n_train + n_test} in all, but there are "
-            f"only {n_distinct} {what}"
-        )

@@ -36,5 +36,5 @@ def test_the_same_seed_makes_the_same_data():
 
 @pytest.mark.parametrize("sizes", [{"n_samples": 0}, {"n_steps": 1}])
 def test_sizes_that_leave_nothing_to_mark_are_refused(sizes):
-    with pytest.raises(ValueError, match=r"(n_samples is 0|n_steps is 1), but must be a whole number, at least"):
+    with pytest.raises(ValueError, match=r"is [01], but must be a whole number, at least [12]"):
         adding(rng=np.random.default_rng(0), **sizes)

@@ -115,7 +115,7 @@ def test_what_cannot_be_drawn_or_scheduled_is_refused():
         (lambda: schedule([]), "a list of at least one expression"),
         (lambda: schedule(parse("1+1")), "a list of at least one expression"),
         (lambda: expressions(1, rng=rng, depths=3), "depths is 3"),
-        (lambda: schedule([Expression("12")]), "'12' with 0 sides is no expression"),
+        (lambda: schedule([Expression("12")]), "'12' with 0 sides is not an expression"),
         (lambda: schedule([Expression("/", *2 * [parse("1")])]), "'/' with 2 sides"),
         (lambda: schedule([Expression("-", None, parse("1"))]), "'-' with 1 sides"),
     ):
@@ -124,7 +124,7 @@ def test_what_cannot_be_drawn_or_scheduled_is_refused():
     with pytest.raises(TypeError, match="rng is 1"):
         expressions(1, rng=1)
     for call in (lambda: schedule(["1+2"]), lambda: expressions(1, rng=rng, without=["1+2"])):
-        with pytest.raises(TypeError, match=r"'1\+2' is no Expression: parse"):
+        with pytest.raises(TypeError, match=r"'1\+2' is not an Expression: parse"):
             call()
 
 

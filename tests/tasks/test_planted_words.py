@@ -3,7 +3,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from symrnn.tasks.planted_words import PlantedWords, WordClass, english_words, numbered_words
+from symrnn.tasks.english_words import english_words
+from symrnn.tasks.planted_words import PlantedWords, WordClass, numbered_words
 
 ONE = WordClass(("a", "b"), ("x {} {sign}",), (("p",), ("q",)))
 OTHER = WordClass(("c", "d"), ("y {} {sign}",), (("p",), ("q",)))
@@ -81,7 +82,7 @@ def test_signs_are_shared_by_partners_alone():
             lambda: PlantedWords({"one": WordClass(("a", "b"), ("x {}", "x y"))}),
             r"'x y' of the class 'one' must have \{\}",
         ),
-        (lambda: PlantedWords({"one": ONE}, [("one", "two")]), "'two', which is no class"),
+        (lambda: PlantedWords({"one": ONE}, [("one", "two")]), "'two', which is not a class"),
         (
             lambda: PlantedWords(
                 {"one": ONE, "two": WordClass(("c", "d"), ("y {}",))}, [("one", "two")]
