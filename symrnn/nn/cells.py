@@ -99,7 +99,7 @@ class Cell(Module):
     State: Callable[..., Any]
     additive: ClassVar[bool] = True
     elementwise: bool = True
-    default_W_h: ClassVar[Any] = staticmethod(orthogonal)
+    W_h_default: ClassVar[Any] = staticmethod(orthogonal)
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ class Cell(Module):
                 f"the class {type(self).__name__} must say {' and '.join(missing)}, for example "
                 "n_gates = 1 and State = HiddenState"
             )
-        W_h = self.default_W_h if W_h is None else W_h
+        W_h = self.W_h_default if W_h is None else W_h
         self.n_in, self.n_hidden = n_in, n_hidden
         self.n_recurrent_gates = self.n_gates
         width = self.n_gates * n_hidden
@@ -191,7 +191,7 @@ class LinearCell(Cell):
 
     n_gates = 1
     State = HiddenState
-    default_W_h = staticmethod(identity)
+    W_h_default = staticmethod(identity)
 
     def step(self, z: Gates, h: TensorVariable) -> HiddenState:
         """Return the new state, shape ``(batch, n_hidden)``: the sum z itself."""

@@ -1,4 +1,4 @@
-"""Errors at the door: what a network may be given, and what is said if it gets something else.
+"""Input validation of nets: what is wrong with an x, a mask or a state, and the usual fix.
 
 What is known when a graph is built is checked then, the rest when the compiled function is called.
 (Mode JAX does not check what is only known then; it warns of that.)
@@ -24,18 +24,13 @@ PADDING_IS_LAST = CheckAndRaise(
 )
 
 
-def _told(cell: Any) -> str:
+def _of(cell: Any) -> str:
+    """What messages call a cell: its class, and where it hangs."""
     return f"{type(cell).__name__} {cell.name}".rstrip()
 
 
 def float_variable(x: Any, name: str = "x") -> TensorVariable:
-    """Return x as a variable of a float dtype; `name` is what messages call it.
-
-    Raises
-    ------
-    TypeError
-        If it is a tuple of several, or not of a float dtype.
-    """
+    """Return x as a variable of a float dtype; `name` is what messages call it."""
     if isinstance(x, tuple):
         raise TypeError(
             f"{name} is a {type(x).__name__}: take what is in it, for example state.h, or the "
@@ -45,21 +40,13 @@ def float_variable(x: Any, name: str = "x") -> TensorVariable:
     if not x.dtype.startswith("float"):
         raise TypeError(
             f"{name} has dtype {x.dtype}, but must be of a float dtype, for example "
-            f"{name}.astype(pytensor.config.floatX); numbers of words go through an Embedding first"
+            f"{name}.astype(pytensor.config.floatX); token ids go through an Embedding first"
         )
     return x
 
 
 def checked_sequence(cell: Any, x: Any) -> TensorVariable:
-    """Return the input of a cell, ``(time, batch, features)``, in the dtype of its weights.
-
-    Raises
-    ------
-    TypeError
-        If `cell` is no cell or x not of a float dtype.
-    ValueError
-        If x does not have three axes, is empty or has another number of features than the cell.
-    """
+    """Return the input of a cell, ``(time, batch, features)``, in the dtype of its weights."""
     if isinstance(cell, type) or not hasattr(cell, "step"):
         raise TypeError(
             f"{cell!r} is not a cell: write unroll(cell, x), with an object such as "
@@ -79,7 +66,7 @@ def checked_sequence(cell: Any, x: Any) -> TensorVariable:
         )
     fits = InputFits(
         "x must have shape (time, batch, features) with at least one step in time and one "
-        f"sample, and as many features as the cell has inputs: {_told(cell)} was made for "
+        f"sample, and as many features as the cell has inputs: {_of(cell)} was made for "
         f"{cell.n_in}"
     )
     return fits(
@@ -91,15 +78,7 @@ def checked_sequence(cell: Any, x: Any) -> TensorVariable:
 
 
 def checked_mask(mask: Any, x: TensorVariable) -> TensorVariable:
-    """Return the mask as truth values, with an axis of size 1 for the features of x.
-
-    Raises
-    ------
-    TypeError
-        If the mask is complex.
-    ValueError
-        If its shape is not that of x without the features.
-    """
+    """Return the mask as truth values, with an axis of size 1 for the features of x."""
     mask = pt.as_tensor_variable(mask)
     if mask.ndim != x.ndim - 1:
         raise ValueError(
@@ -126,15 +105,7 @@ def padding_last(mask: TensorVariable) -> TensorVariable:
 
 
 def checked_state(cell: Any, given: Any, wanted: Any, x: TensorVariable) -> Any:
-    """Return the given initial state as a tuple like `wanted`, each ``(batch, n_hidden)``.
-
-    Raises
-    ------
-    TypeError
-        If it is neither a tuple nor a list.
-    ValueError
-        If it does not have as many arrays, or one of them another shape.
-    """
+    """Return the given initial state as a tuple like `wanted`, each ``(batch, n_hidden)``."""
     if not isinstance(given, tuple | list) or len(given) != len(wanted):
         error = ValueError if isinstance(given, tuple | list) else TypeError
         raise error(
@@ -145,7 +116,7 @@ def checked_state(cell: Any, given: Any, wanted: Any, x: TensorVariable) -> Any:
     fits = CheckAndRaise(
         ValueError,
         "an initial state's shape is not (batch, n_hidden), with the batch size of x, or "
-        f"(n_hidden,); {_told(cell)} was made with {cell.n_hidden} hidden units",
+        f"(n_hidden,); {_of(cell)} was made with {cell.n_hidden} hidden units",
     )
     known = (x.type.shape[1], cell.n_hidden)
     arrays = []
