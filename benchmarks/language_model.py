@@ -60,12 +60,15 @@ def symrnn_peer() -> Callable[[str, Sizes], Callable[[], float]]:
             N_TOKENS,
             n_embed,
             n_hidden,
-            np.random.default_rng(1),
+            rng=np.random.default_rng(1),
             n_layers=n_layers,
             cell=cells[cell],
             dropout=DROPOUT,
         )
-        train, draw = model.compile_training(optimizer, model.carry(batch), "NUMBA"), batches(sizes)
+        train, draw = (
+            model.compile_training(optimizer, model.carry(batch), mode="NUMBA"),
+            batches(sizes),
+        )
         return lambda: float(train(*draw()))
 
     return make

@@ -16,6 +16,9 @@ import safetensors.numpy
 from conftest import FIXTURES, ROOT
 from safetensors import safe_open
 
+from symrnn.nn.cells import LSTMCell
+from symrnn.nn.layers import BatchNorm, Dense
+from symrnn.nn.module import Module
 from symrnn.training import checkpoint
 from symrnn.training.batches import minibatches
 from symrnn.training.checkpoint import CheckpointError, load, save
@@ -54,7 +57,7 @@ def snapshot(variables):
 
 @pytest.fixture(scope="module")
 def two():
-    """The same training twice, with different weights, orders and noise to start from."""
+    """The same training twice, with different weights, orders and masks to start from."""
     return training.Training(seed=1), training.Training(seed=2)
 
 
@@ -69,7 +72,10 @@ def test_a_resumed_training_ends_with_the_bits_of_one_that_was_not_stopped(path,
     saved.restore(resumed.changing)
     assert resumed.epochs(5 - saved.data["epoch"]).loss == expected
     assert snapshot(resumed.changing) == snapshot(undisturbed.changing)
-    for needed in ("W_h", "adam.t", "adam.v[W_x]", "carried_h", "generator 1", "generator 2"):
+    for needed in (
+        "cell.W_h", "adam.t", "adam.v[cell.W_x]", "cell.carried_h", "norm.gain", "generator 1",
+        "generator 2",
+    ):  # fmt: skip
         load(start).restore(resumed.changing)
         named = checkpoint._named(resumed.changing)
         saved.restore({n: v for n, v in named.items() if n != needed}, partly=True)
@@ -215,14 +221,18 @@ def test_the_same_variable_twice_is_saved_once_and_names_may_be_given(path):
 @pytest.mark.parametrize(
     ("variables", "error", "message"),
     [
-        (lambda: [shared(), shared()], ValueError, r"two are named W: .*name='first'.*dictionary"),
-        (lambda: [shared(name=None)], ValueError, "has no name: name what you make"),
+        (
+            lambda: [shared(), shared()],
+            ValueError,
+            r"two are named W: .*Module\(first=.*dictionary",
+        ),
+        (lambda: [shared(name=None)], ValueError, "has no name: .*name what you make"),
         (lambda: [np.zeros(3)], TypeError, "takes a list of shared variables and of generators"),
         (lambda: [np.random.RandomState(1)], TypeError, r"default_rng\(1\), and not RandomState"),
         (lambda: [pt.vector("x")], TypeError, "and not x"),
-        (lambda: shared(), TypeError, r"must be a list, such as \[W, b, rng\], and not W"),
+        (lambda: shared(), TypeError, r"a Module or a list, such as \[W, b, rng\], and not W"),
         (lambda: iter([]), ValueError, "the list of variables is empty"),
-        (lambda: np.random.default_rng(1), TypeError, "must be a list"),
+        (lambda: np.random.default_rng(1), TypeError, "must be a Module or a list"),
         (lambda: {shared(): pt.vector()}, TypeError, r"are \[\*updates\]"),
         (lambda: [shared(dtype="complex128")], TypeError, "W has dtype complex128, but the file"),
         (lambda: [shared("__metadata__")], ValueError, "can have the name __metadata__"),
@@ -279,6 +289,74 @@ def test_all_that_does_not_fit_is_listed_and_nothing_is_changed(path):
         load(path).restore({"a": model["a"]})
     load(path).restore({"a": model["a"]}, partly=True)
     assert model["a"].get_value().tolist() == [1, 2]
+
+
+def net(n_hidden=3, seed=1, **parts):
+    rng = np.random.default_rng(seed)
+    return Module(
+        layers=[LSTMCell(2, n_hidden, rng=rng), LSTMCell(n_hidden, n_hidden, rng=rng)],
+        norm=BatchNorm(n_hidden), output=Dense(n_hidden, 1, rng=rng), **parts,
+    )  # fmt: skip
+
+
+def test_a_module_is_saved_by_where_its_weights_hang_statistics_with_them(path):
+    saved, other = net(), net(seed=2)
+    saved.norm.running_mean.set_value(np.full(3, 7.0))
+    save(path, saved)
+    assert list(load(path).arrays) == sorted(saved.named_variables())
+    assert {"layers.1.W_h", "norm.running_mean", "output.b"} < set(load(path).arrays)
+    load(path).restore(other)
+    variables = saved.named_variables().values(), other.named_variables().values()
+    assert snapshot(variables[0]) == snapshot(variables[1])
+
+
+def test_a_module_that_does_not_fit_is_told_by_name_and_shape(path):
+    save(path, net())
+    wider, with_more = net(4), net(extra=Dense(2, 2, rng=np.random.default_rng(1)))
+    before = snapshot(wider.params)
+    with pytest.raises(
+        CheckpointError, match=r"differ in layers.0.W_x .*, layers.0.W_h \(float64 \(3, 12\), here "
+    ):
+        load(path).restore(wider)
+    assert snapshot(wider.params) == before
+    with pytest.raises(CheckpointError, match=r"lacks extra.W, extra.b. .*with the settings"):
+        load(path).restore(with_more)
+    save(path, with_more)
+    with pytest.raises(CheckpointError, match=r"besides extra.W, extra.b\. .*partly=True"):
+        load(path).restore(net())
+    smaller = net(seed=2)
+    load(path).restore(smaller, partly=True)
+    assert snapshot(smaller.params) == snapshot(with_more.params)[:8]
+    with pytest.raises(ValueError, match="this Module has no weights to save"):
+        save(path, Module())
+
+
+def test_a_list_holds_modules_beside_what_else_a_training_changes(path):
+    model, order, n = net(), np.random.default_rng(1), shared("n", 5)
+    save(path, [model, n, order, *model.params])  # what is there twice is saved once
+    found = load(path)
+    assert set(found.arrays) == {*model.named_variables(), "n"}
+    assert list(found.generators) == ["generator 1"]
+    expected, other, fresh = order.normal(), net(seed=2), shared("n", 0)
+    found.restore([other, fresh, again := np.random.default_rng(2)])
+    assert snapshot(other.params) == snapshot(model.params)
+    assert (float(fresh.get_value()), again.normal()) == (5, expected)
+    weights_only = net(seed=3)
+    found.restore(weights_only, partly=True)
+    assert snapshot(weights_only.params) == snapshot(model.params)
+
+
+def test_two_cells_of_one_class_are_saved_together_in_a_module_alone_not(path):
+    rng = np.random.default_rng(1)
+    first, second = LSTMCell(2, 3, rng=rng), LSTMCell(2, 3, rng=rng)
+    with pytest.raises(ValueError, match=r"two are named W_x: .*symrnn\.Module\(first=cell, "):
+        save(path, [first, second])
+    both = Module(first=first, second=second)
+    save(path, both)
+    values = snapshot(both.params)
+    second.W_x.set_value(first.W_x.get_value())
+    load(path).restore(both)
+    assert snapshot(both.params) == values
 
 
 def test_every_cut_and_every_flipped_bit_is_told(path):

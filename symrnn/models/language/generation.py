@@ -1,4 +1,4 @@
-"""Text from a language model: sampled, greedy or by beam search, and the words that come next."""
+"""Text from a language model: greedy, sampled or by beam search, and the next words."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
@@ -17,56 +17,49 @@ from symrnn.text import EOS, Tokenizer, Vocabulary
 LINE_END = "\n"
 
 
-class Writer:
-    r"""Lets a language model write, one compiled step at a time.
+class TextGenerator:
+    r"""Text from a language model, one compiled step at a time.
 
     A text begins as after the end of a sentence: before the prompt the model sees ``<eos>``, or a
-    line end if the vocabulary has no ``<eos>``. So an empty prompt lets it begin a sentence. A
-    vocabulary that has neither needs a prompt. What is returned is what follows the prompt; it
-    begins with a space where one belongs there, so print ``prompt + text``.
+    line end if the vocabulary has no ``<eos>``. So with an empty prompt it begins a sentence. A
+    vocabulary that has neither needs a prompt. What is returned is the continuation of the prompt;
+    it begins with a space where one belongs there, so print ``prompt + text``.
 
     Parameters
     ----------
     model
-        A `LanguageModel` or a `TransformerLM`; its weights may change later, as in training. (A
-        `TransformerLM` should write no further than its windows of training were long.)
+        A `symrnn.LanguageModel` or a `symrnn.TransformerLM`; its weights may change later, as in
+        training. (A `TransformerLM` generates well only up to the length of the windows that it was
+        trained on.)
     vocabulary, tokenizer
         Those that it was trained with.
     mode
-        As for `pytensor.function`. Default: that of the model's `compile_next`.
+        As for `symrnn.function`.
     unk
-        True lets the model write ``<unk>`` too.
+        True lets the model generate ``<unk>`` too.
 
     Attributes
     ----------
     start : int or None
-        Number of the token that the model sees before the prompt.
+        Id of the token that the model sees before the prompt.
     next_token : function
-        The compiled step that `LanguageModel.compile_next` returned, made not to check what it is
-        called with.
-
-    Raises
-    ------
-    ValueError
-        If the vocabulary does not have as many tokens as the model.
-    TypeError
-        If the model is another one, such as one for translation.
+        The compiled step that the model's ``compile_next`` returned, without checks of its
+        arguments.
 
     Examples
     --------
-    >>> from symrnn.compiling.modes import QUICK
     >>> from symrnn.text import Characters
     >>> from symrnn.training.optimizers import adam
     >>> vocabulary = Vocabulary.build("hello\n")
-    >>> model = LanguageModel(len(vocabulary), 4, 16, np.random.default_rng(1))
-    >>> step = model.compile_training(lambda loss, params: adam(loss, params, 0.05),
-    ...                               model.carry(batch_size=1), mode=QUICK)
+    >>> model = LanguageModel(len(vocabulary), 4, 16, rng=np.random.default_rng(1))
+    >>> carried = model.carry(batch_size=1)
+    >>> step = model.compile_training(lambda loss, params: adam(loss, params, 0.05), carried)
     >>> ids = vocabulary.encode("hello\n" * 3)[:, None]  # (time, batch)
     >>> losses = [step(ids[:-1], ids[1:]) for _ in range(40)]
-    >>> writer = Writer(model, vocabulary, Characters(), mode=QUICK)
-    >>> writer.generate("he", n=10)
+    >>> generator = TextGenerator(model, vocabulary, Characters())
+    >>> generator.generate("he", 10)
     'llo\nhello\n'
-    >>> [(text, p > 0.9) for text, p in writer.next_words("he", k=1)]
+    >>> [(text, p > 0.9) for text, p in generator.next_words("he", 1)]
     [('l', True)]
     """
 
@@ -75,14 +68,14 @@ class Writer:
         model: LanguageModel | TransformerLM,
         vocabulary: Vocabulary,
         tokenizer: Tokenizer,
+        *,
         mode: Any = None,
         unk: bool = False,
     ) -> None:
         if not isinstance(model, LanguageModel | TransformerLM):
             raise TypeError(
                 f"the model is a {type(model).__name__}, but must be a LanguageModel or a "
-                "TransformerLM: for a Seq2Seq or a Transformer there is "
-                "symrnn.models.seq2seq.translation.Translator"
+                "TransformerLM: for a Seq2Seq or a Transformer there is symrnn.Translator"
             )
         if len(vocabulary) != model.n_tokens:
             raise ValueError(
@@ -94,70 +87,83 @@ class Writer:
         if self.start is None and LINE_END in vocabulary:
             self.start = vocabulary[LINE_END]
         self._banned = [] if unk or vocabulary.unk is None else [vocabulary.unk]
-        self.next_token = model.compile_next(**({} if mode is None else {"mode": mode}))
+        self.next_token = model.compile_next(mode=mode)
         self.next_token.trust_input = True  # without checks a call is a fifth faster
 
     def generate(
         self,
         prompt: str,
-        n: int,
+        length: int,
+        *,
         rng: Generator | None = None,
         temperature: float = 1.0,
         top_k: int | None = None,
         top_p: float | None = None,
         stop: str | None = None,
     ) -> str:
-        r"""Go on with a text.
+        r"""Continue a text: greedy, or sampled where there is a generator of random numbers.
 
         Parameters
         ----------
         prompt
-            The beginning of the text; may be empty, see `Writer`.
-        n
-            How many tokens to write, at least 1.
+            The beginning of the text; may be empty, see `TextGenerator`.
+        length
+            How many tokens to generate, at least 1.
         rng
             Source of random numbers: the same seed, the same text. Default: greedy, at each step
-            the most probable token.
-        temperature, top_k, top_p
-            How to draw, see `sampling_probabilities`. They need `rng`.
+            the most probable token, which often ends in repetition loops.
+        temperature
+            Divides the log probabilities before sampling: below 1 the probable becomes more
+            probable, above 1 less. Needs `rng`, as the next two do.
+        top_k
+            Sample from the k most probable tokens only.
+        top_p
+            Sample from the most probable tokens only, the fewest whose probabilities sum to
+            `top_p` (nucleus sampling). See `symrnn.models.sampling.sampling_probabilities`.
         stop
-            A token that ends the text before, such as ``"<eos>"`` or ``"\n"``. It is not part of
+            A token that ends the text early, such as ``"<eos>"`` or ``"\n"``. It is not part of
             the text.
 
         Returns
         -------
         str
-            What follows the prompt.
+            The continuation of the prompt.
 
         Raises
         ------
-        TypeError, ValueError
-            If something is not as said, the prompt is empty where it must not be, or prompt and n
-            together need more positions than a `TransformerLM` has learnt.
         UnknownTokenError
             If a token of the prompt is unknown, and the vocabulary has no ``<unk>``.
         """
-        return "".join(self.stream(prompt, n, rng, temperature, top_k, top_p, stop))
+        options = {"rng": rng, "temperature": temperature, "top_k": top_k, "top_p": top_p}
+        return "".join(self.stream(prompt, length, **options, stop=stop))  # type: ignore[arg-type]
 
     def stream(
         self,
         prompt: str,
-        n: int,
+        length: int,
+        *,
         rng: Generator | None = None,
         temperature: float = 1.0,
         top_k: int | None = None,
         top_p: float | None = None,
         stop: str | None = None,
     ) -> Iterator[str]:
-        """Yield what `generate` returns piece by piece, a token at a time, as it is written."""
-        check_whole("n", n)
+        """Yield what `generate` returns token by token, as it is generated.
+
+        Parameters
+        ----------
+        prompt, length, rng, temperature, top_k, top_p, stop
+            The beginning of the text, the number of tokens, how to sample, and the token that ends
+            the text early: the same as `generate` takes.
+        """
+        check_whole("length", length)
         check_drawing(rng, len(self.vocabulary), temperature, top_k, top_p)
         end = self._end(stop)
-        tokens, log_p, state = self._read(prompt, n)
+        tokens, log_p, state = self._read(prompt, length)
 
-        def written() -> Iterator[int]:
+        def generated() -> Iterator[int]:
             now, before = log_p, state
-            for left in reversed(range(n)):
+            for left in reversed(range(length)):
                 if rng is None:
                     token = int(now[0].argmax())
                 else:
@@ -169,18 +175,25 @@ class Writer:
                 if left:
                     now, before = self._next(np.array([token]), before)
 
-        return self._text(tokens, written())
+        return self._text(tokens, generated())
 
     def next_words(self, prompt: str, k: int) -> list[tuple[str, float]]:
-        """Return the k tokens that are most probable after a text, and their probabilities.
+        """Return the k most probable next tokens after a text, and their probabilities.
 
-        The probabilities are those of the model: where ``<unk>`` is not offered, its share is
+        The probabilities are those of the model: where ``<unk>`` is not offered, its probability is
         missing in the sum. ``<eos>`` is offered: there the sentence may end.
 
-        Raises
-        ------
-        TypeError, ValueError, UnknownTokenError
-            As `generate`; also if k is not from 1 to the number of tokens offered.
+        Parameters
+        ----------
+        prompt
+            The text so far.
+        k
+            How many, from 1 to the number of tokens offered.
+
+        Returns
+        -------
+        list of (str, float)
+            Tokens and probabilities, the most probable first.
         """
         check_whole("k", k, len(self.vocabulary) - len(self._banned))
         _, log_p, _ = self._read(prompt, 1)
@@ -188,20 +201,23 @@ class Writer:
         return [(self.vocabulary.tokens[i], float(np.exp(log_p[0, i]))) for i in best]
 
     def beam_search(
-        self, prompt: str, n: int, width: int, stop: str | None = None
+        self, prompt: str, length: int, *, width: int, stop: str | None = None
     ) -> list[tuple[str, float]]:
-        """Look for the most probable text of n tokens.
+        """Search for the most probable continuation of a text.
 
-        At each step all texts that are kept, at most `width`, are continued in all ways, and the
-        most probable are kept. With a width of 1 this is greedy; if `width` is at least the number
-        of all texts of ``n - 1`` tokens, the text found is the most probable one of all.
+        At each step each of the texts that are kept, at most `width`, is extended by every token,
+        and the most probable ones are kept. With a width of 1 this is greedy; if `width` is at
+        least the number of all texts of ``length - 1`` tokens, the text found is the most probable
+        one of all.
 
         Parameters
         ----------
-        prompt, n
-            As for `generate`.
+        prompt
+            The beginning of the text; may be empty, see `TextGenerator`.
+        length
+            How many tokens to generate, at least 1.
         width
-            How many texts are kept, at least 1.
+            The beam width: how many texts are kept, at least 1.
         stop
             A token that ends a text, such as ``"<eos>"``. It is not part of the text, but its
             probability counts. Texts that end are kept among the others, so short texts, which have
@@ -211,19 +227,14 @@ class Writer:
         -------
         list of (str, float)
             At most `width` texts and their log probabilities given the prompt, the best first.
-
-        Raises
-        ------
-        TypeError, ValueError, UnknownTokenError
-            As `generate`.
         """
-        check_whole("n", n)
+        check_whole("length", length)
         check_whole("width", width)
         end = self._end(stop)
-        tokens, log_p, state = self._read(prompt, n)
-        going: list[tuple[list[int], float]] = [([], 0.0)]  # a row of log_p and state for each
+        tokens, log_p, state = self._read(prompt, length)
+        going: list[tuple[list[int], float]] = [([], 0.0)]  # log_p and state have a row for each
         ended: list[tuple[list[int], float]] = []
-        for k in range(n):
+        for k in range(length):
             scores = (log_p + [[score] for _, score in going]).ravel()
             pool = np.append(scores, [score for _, score in ended])
             kept, going_on, rows = [], [], []
@@ -239,15 +250,17 @@ class Writer:
                     going_on.append(([*path, token], float(pool[i])))
                     rows.append(row)
             going, ended = going_on, kept
-            if not going or k == n - 1:
+            if not going or k == length - 1:
                 break
             last = np.array([path[-1] for path, _ in going])
             log_p, state = self._next(last, [s[rows] for s in state])
         found = sorted(going + ended, key=lambda pair: -pair[1])
         return [("".join(self._text(tokens, path)), score) for path, score in found]
 
-    def _read(self, prompt: str, n: int) -> tuple[Sequence[str], NDArray[Any], list[NDArray[Any]]]:
-        """Return the prompt's tokens, and log_p and state after them; n are to be written."""
+    def _read(
+        self, prompt: str, length: int
+    ) -> tuple[Sequence[str], NDArray[Any], list[NDArray[Any]]]:
+        """Return the prompt's tokens, and log_p and state after them; `length` are to follow."""
         tokens = self.tokenizer.tokenize(prompt, unfinished=True)
         ids = self.vocabulary.encode(tokens).tolist()
         if self.start is not None:
@@ -258,11 +271,11 @@ class Writer:
                 "end to begin after: give a prompt"
             )
         most = self.model.positions if isinstance(self.model, TransformerLM) else None
-        if most is not None and len(ids) + n - 1 > most:  # the last token is not read again
+        if most is not None and len(ids) + length - 1 > most:  # the last token is not read again
             raise ValueError(
-                f"the prompt has {len(ids)} tokens (with the start), and with {n} more there are "
-                f"too many for the model, which has learnt {most} positions: give a shorter "
-                f"prompt or a smaller n, together at most {most + 1}"
+                f"the prompt has {len(ids)} tokens (with the start), and {length} more are too "
+                f"many for the model, which has learned {most} positions: give a shorter prompt or "
+                f"a smaller length, together at most {most + 1}"
             )
         state = self.model.zeros(batch_size=1)
         for i in ids:
@@ -274,7 +287,7 @@ class Writer:
     def _next(
         self, ids: NDArray[np.int64], state: list[NDArray[Any]]
     ) -> tuple[NDArray[Any], list[NDArray[Any]]]:
-        """Let the model take a step; return log_p of what it may write next, and its state."""
+        """Make one step of the model; return log_p of the tokens it may generate, and its state."""
         log_p, *state = self.next_token(ids, *state)
         if self._banned:
             log_p[:, self._banned] = -np.inf
@@ -282,11 +295,11 @@ class Writer:
 
     def _text(self, tokens: Sequence[str], ids: Iterable[int]) -> Iterator[str]:
         """Yield the text of `ids`, which follow `tokens`."""
-        written = (self.vocabulary.tokens[i] for i in ids)
-        return islice(self.tokenizer.detokenize_pieces(chain(tokens, written)), len(tokens), None)
+        new = (self.vocabulary.tokens[i] for i in ids)
+        return islice(self.tokenizer.detokenize_pieces(chain(tokens, new)), len(tokens), None)
 
     def _end(self, stop: str | None) -> int | None:
-        """Return the number of the token that ends a text."""
+        """Return the id of the token that ends a text."""
         if stop is None:
             return None
         if stop not in self.vocabulary:
