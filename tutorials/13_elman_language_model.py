@@ -35,7 +35,7 @@ import pytensor.tensor as pt
 
 import symrnn as sr
 from symrnn import text
-from symrnn.tasks.grammar import agreement, english
+from symrnn.tasks.english_grammar import agreement, english
 from symrnn.training.loop import train
 
 BLUE, ORANGE, GREEN = "#2b6cb0", "#b7500f", "#2f7a4f"
@@ -214,9 +214,9 @@ def perplexities(found: dict[str, Any]) -> dict[str, Any]:
 # ## 4. A grammar, whose best perplexity is known
 #
 # How low can the loss get? For a text that people wrote nobody knows. So here is a text made by a
-# machine (`symrnn.tasks.grammar`): 51 words and <eos>, which ends a sentence. It has states, says
-# in each of them a word by chance, and goes on to the next state. Who knows the grammar knows its
-# state, and from that the exact probability of each next word. What is left is chance: the entropy
+# machine (`symrnn.tasks.english_grammar`): 51 words and <eos>, which ends a sentence. It has states,
+# says in each of them a word by chance, and goes on to the next state. Who knows the grammar knows
+# its state, and from that the exact probability of each next word. What is left is chance: the entropy
 # rate, here 1.579 nats a word. Its exponential, 4.850, is the lowest perplexity there can be. The
 # best model that sees one word has 7.089; one that sees none has 35.7.
 #
@@ -249,9 +249,9 @@ class Net:
             gradients = sr.clip_by_global_norm(pytensor.grad(loss, params), 1.0)
             return sr.adam(gradients, params, self.rate)
 
-        model = sr.LanguageModel(n_tokens, N_EMBED, n_hidden, rng, cell=sr.ElmanCell)
+        model = sr.LanguageModel(n_tokens, N_EMBED, n_hidden, rng=rng, cell=sr.ElmanCell)
         (self.carried,) = model.carry(ROWS)
-        self.step = model.compile_training(optimizer, [self.carried], mode)
+        self.step = model.compile_training(optimizer, [self.carried], mode=mode)
         self.first = {v: v.get_value() for v in self.step.get_shared()}  # weights, Adam's memory
         x = pt.lmatrix("x")
         z, _ = model.logits(x)

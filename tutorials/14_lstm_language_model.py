@@ -44,7 +44,7 @@ from symrnn.models.language.model import mean_loss
 from symrnn.nn.cells import LSTMState
 from symrnn.nn.random import Noise
 from symrnn.plots import loss_bands
-from symrnn.tasks.grammar import english
+from symrnn.tasks.english_grammar import english
 from symrnn.training.loop import train
 
 Array = np.ndarray[Any, Any]
@@ -145,8 +145,8 @@ class Net:
         evaluation = (
             sr.QUICK if mode is sr.QUICK else "FAST_COMPILE"
         )  # not worth numba's compilation
-        self.step = self.model.compile_training(optimizer, self.carried, mode)
-        self.evaluate = self.model.compile_evaluation(self.carried_valid, evaluation)
+        self.step = self.model.compile_training(optimizer, self.carried, mode=mode)
+        self.evaluate = self.model.compile_evaluation(self.carried_valid, mode=evaluation)
         self.first = {v: v.get_value() for v in self.step.get_shared()}
 
     def start(self, rng: Rng) -> None:
@@ -586,7 +586,7 @@ def lesson(
 
     print("\n4. Depth")
     deep = sr.LanguageModel(
-        N_TOKENS, N_HIDDEN, N_HIDDEN, np.random.default_rng(seeds[0]), n_layers=3
+        N_TOKENS, N_HIDDEN, N_HIDDEN, rng=np.random.default_rng(seeds[0]), n_layers=3
     )
     x, t = text.streams(data.valid, batch_size=60, n_steps=50)[0]
     share = share_of_the_last_word(deep, x, t[-1])

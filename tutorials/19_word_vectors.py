@@ -36,7 +36,8 @@ import pytensor.tensor as pt
 import symrnn as sr
 from symrnn.models.word2vec import gradient_descent_on_rows, take_rows
 from symrnn.plots import word_map
-from symrnn.tasks.planted_words import PlantedWords, english_words
+from symrnn.tasks.english_words import english_words
+from symrnn.tasks.planted_words import PlantedWords
 from symrnn.text import EOS, Vocabulary
 from symrnn.text.alias_sampler import AliasSampler
 from symrnn.text.contexts import (
@@ -273,7 +274,7 @@ def seconds_a_step(sizes: tuple[int, ...], rng: Any, mode: Any) -> dict[int, tup
 # ## 4. A text whose secret is known
 #
 # Who learns from Wikipedia cannot know what there is to find. So the text is made up
-# (`symrnn.tasks.planted_words`): 142 words in twelve classes stand in the sentences of their class.
+# (`symrnn.tasks.english_words`): 142 words in twelve classes stand in the sentences of their class.
 # Six classes make three relations: each country has its capital, and both stand near the same signs
 # ("french", "seine"). Whoever finds the classes has like words as neighbours. Whoever finds the
 # relations solves analogies with a sum of vectors (Mikolov et al., 2013):

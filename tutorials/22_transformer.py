@@ -41,7 +41,8 @@ import symrnn as sr
 from symrnn.compiling.warming import warm_up_functions
 from symrnn.models.seq2seq.model import LARGE
 from symrnn.tasks.dates import dates
-from symrnn.tasks.grammar import Grammar, english
+from symrnn.tasks.english_grammar import english
+from symrnn.tasks.grammar import Grammar
 from symrnn.tasks.strings import decimal_addition
 from symrnn.text import Pair, PairVocabularies, Vocabulary, pair_batches, shuffled_windows, windows
 from symrnn.training.schedules import advance, linear_to_zero, step_counter, warm_up
@@ -324,7 +325,7 @@ def character_run(name: str, text: tuple[str, str], plan: Plan, seed: int, mode:
     training, test = (vocabulary.encode(part) for part in text)
     model: Any
     if name == "LSTM":
-        model = sr.LanguageModel(len(vocabulary), 32, plan.n_units[k], rng, W_embed=LARGE)
+        model = sr.LanguageModel(len(vocabulary), 32, plan.n_units[k], rng=rng, W_embed=LARGE)
     else:
         model, mode = (
             sr.TransformerLM(len(vocabulary), plan.n_units[k], 4, rng, plan.n_layers),
@@ -390,7 +391,7 @@ def costs(models: dict[str, Any], steps: dict[str, Any], lengths: list[int]) -> 
     print(f"  {'':<12}{'characters':>12}{'numbers kept':>14}{'ms a training step':>20}")
     found = {}
     for name, model in models.items():
-        next_token = model.compile_next(sr.QUICK)
+        next_token = model.compile_next(mode=sr.QUICK)
         token, state, kept = np.zeros(1, np.int64), model.zeros(1), []
         for _ in range(max(lengths)):
             _, *state = next_token(token, *state)

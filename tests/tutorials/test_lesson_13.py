@@ -7,7 +7,7 @@ import pytensor
 import pytest
 from conftest import load_lesson, run_lesson
 
-from symrnn.tasks.grammar import english
+from symrnn.tasks.english_grammar import english
 
 lesson = load_lesson("13")
 
