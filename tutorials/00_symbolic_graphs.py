@@ -42,7 +42,7 @@ from matplotlib.colors import LinearSegmentedColormap
 
 MODE = "FAST_COMPILE"  # how graphs are compiled: little work before the first call, slower calls
 EPOCHS = 1000
-RATE = 1.0  # step size of gradient descent
+LEARNING_RATE = 1.0  # of gradient descent
 
 # The four rows of a truth table (x1, x2), and what each gate answers to them.
 X_ROWS = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])  # (4, 2)
@@ -131,12 +131,12 @@ def a_gradient(mode: str = MODE) -> tuple[float, float]:
     x, t = pt.scalar("x"), pt.scalar("t")
     w = pytensor.shared(1.0, name="w")
     loss = pt.sqr(w * x - t)
-    slope = pytensor.grad(loss, w)
+    gradient = pytensor.grad(loss, w)
     print("as built:")
-    pytensor.dprint(slope)
-    f = pytensor.function([x, t], [slope, pytensor.grad(slope, w)], mode=mode)
+    pytensor.dprint(gradient)
+    f = pytensor.function([x, t], [gradient, pytensor.grad(gradient, w)], mode=mode)
     print("as compiled:")
-    pytensor.dprint(pytensor.function([x, t], slope, mode="FAST_COMPILE"))
+    pytensor.dprint(pytensor.function([x, t], gradient, mode="FAST_COMPILE"))
     first, second = f(3.0, 1.0)
     print(f"w = 1, x = 3, t = 1: gradient {first}, by hand 2 (1·3 - 1) 3 = {2 * (1 * 3 - 1) * 3}")
     print(f"A graph has a gradient again: second one {second}, by hand 2 x² = {2 * 3**2}")
@@ -144,29 +144,28 @@ def a_gradient(mode: str = MODE) -> tuple[float, float]:
 
 
 # %% 6. `updates`: what one call of a training function does
-# Equation: w ← w − rate · d loss / d w. `updates={w: ...}` asks the function to store that value
-# in w. Order in one call: (1) the results and all new values are computed from the OLD values,
-# (2) then all new values are stored. So the loss that a call returns belongs to the weights before
-# the step. Two variables that take each other's place show the same order.
+# Equation: w ← w − learning_rate · d loss / d w. `updates={w: ...}` asks the function to store that
+# value in w. Order in one call: (1) the results and all new values are computed from the OLD
+# values, (2) then all new values are stored. So the loss that a call returns belongs to the weights
+# before the step. Two variables that take each other's place show the same order.
 def an_update(mode: str = MODE) -> tuple[list[float], list[float], tuple[float, float]]:
     """Take three steps of gradient descent, then swap two shared variables in one call.
 
     Returns the losses, the values of w (its start first), and the swapped pair.
     """
-    rate = 0.05
+    learning_rate = 0.05
     x, t = pt.scalar("x"), pt.scalar("t")
     w = pytensor.shared(1.0, name="w")
     loss = pt.sqr(w * x - t)
-    step = pytensor.function(
-        [x, t], loss, updates={w: w - rate * pytensor.grad(loss, w)}, mode=mode
-    )
+    updates = {w: w - learning_rate * pytensor.grad(loss, w)}
+    step = pytensor.function([x, t], loss, updates=updates, mode=mode)
     losses, values = [], [float(w.get_value())]
-    print("call   w before   loss returned   w after   w - rate * gradient by hand")
+    print("call   w before   loss returned   w after   w - learning_rate * gradient by hand")
     for call in range(1, 4):
         old = values[-1]
         losses.append(float(step(3.0, 1.0)))
         values.append(float(w.get_value()))
-        by_hand = old - rate * 2 * (old * 3.0 - 1.0) * 3.0
+        by_hand = old - learning_rate * 2 * (old * 3.0 - 1.0) * 3.0
         print(f"{call:4}   {old:8.4f}   {losses[-1]:13.4f}   {values[-1]:7.4f}   {by_hand:.4f}")
 
     p, q = pytensor.shared(1.0, name="p"), pytensor.shared(2.0, name="q")
@@ -223,7 +222,8 @@ def print_truth_table(columns: dict[str, np.ndarray]) -> None:
 #     y = sigmoid(X·W + b),  between 0 and 1,
 #     loss = −mean(t log y + (1 − t) log(1 − y)),  the cross-entropy.
 # The loss is 0 when every y equals its target, and ln 2 when every y is 1/2. Gradient descent is
-# the one line with `updates` in `compile_learner`: each weight, minus the rate times its gradient.
+# the one line with `updates` in `compile_learner`: each weight, minus the learning rate times its
+# gradient.
 def sigmoid_unit(X, W, b):
     """Return the graph of one sigmoid unit: X (N, 2), W (2,), b () -> y (N,)."""
     return pt.sigmoid(X @ W + b)
@@ -240,7 +240,7 @@ class Learner(NamedTuple):
     weights: list  # the shared variables
     predict: Callable  # X -> y
     train: Callable  # X, t -> loss and y before the step; changes the weights
-    slopes: Callable  # X, t -> loss and the gradient for each of the weights; changes nothing
+    gradients: Callable  # X, t -> loss and the gradient for each of the weights; changes nothing
 
 
 def compile_learner(model: Callable, weights: list, mode: str) -> Learner:
@@ -249,12 +249,12 @@ def compile_learner(model: Callable, weights: list, mode: str) -> Learner:
     y = model(X, *weights)
     loss = cross_entropy(y, t)
     grads = pytensor.grad(loss, weights)  # one gradient for each of the weights
-    updates = {w: w - RATE * grad for w, grad in zip(weights, grads, strict=True)}
+    updates = {w: w - LEARNING_RATE * grad for w, grad in zip(weights, grads, strict=True)}
     return Learner(
         weights,
         predict=pytensor.function([X], y, mode=mode),
         train=pytensor.function([X, t], [loss, y], updates=updates, mode=mode),
-        slopes=pytensor.function([X, t], [loss, *grads], mode=mode),
+        gradients=pytensor.function([X, t], [loss, *grads], mode=mode),
     )
 
 
@@ -336,15 +336,15 @@ def xor_with_one_unit(
     print(f"On the way never more than {result.right.max()} of 4 right.")
 
     set_weights(learner, [np.zeros(2), np.array(0.0)])
-    _, *slopes = learner.slopes(X_ROWS, t)
-    print(f"Gradient at W = 0, b = 0: {slopes[0]} and {slopes[1]}")
+    _, *gradients = learner.gradients(X_ROWS, t)
+    print(f"Gradient at W = 0, b = 0: {gradients[0]} and {gradients[1]}")
 
     ticks = np.linspace(-2.0, 2.0, 17)
     W1, W2, b = (axis.ravel() for axis in np.meshgrid(ticks, ticks, ticks))
     answers = X_ROWS @ np.stack([W1, W2]) + b > 0  # (4, 4913)
     best = int((answers == (t > 0.5)[:, None]).sum(axis=0).max())
     print(f"The best of {b.size} lines on a grid: {best} of 4 right.")
-    return result, slopes, best
+    return result, gradients, best
 
 
 def print_progress(losses: np.ndarray) -> None:
@@ -419,13 +419,13 @@ def numpy_loss(W: np.ndarray, b: float, t: np.ndarray) -> float:
 
 def central_differences(loss: Callable, at: np.ndarray, eps: float = 1e-5) -> np.ndarray:
     """Return the gradient of ``loss(array) -> float`` at the array `at`, one number at a time."""
-    slopes = np.zeros_like(at)
+    gradient = np.zeros_like(at)
     for index in np.ndindex(at.shape):
         up, down = at.copy(), at.copy()
         up[index] += eps
         down[index] -= eps
-        slopes[index] = (loss(up) - loss(down)) / (2 * eps)
-    return slopes
+        gradient[index] = (loss(up) - loss(down)) / (2 * eps)
+    return gradient
 
 
 def gradient_of_unit(unit: Learner, seed: int = 1) -> np.ndarray:
@@ -437,7 +437,7 @@ def gradient_of_unit(unit: Learner, seed: int = 1) -> np.ndarray:
     rng = np.random.default_rng(seed)
     W, b, t = rng.normal(size=2), np.array(rng.normal()), TARGETS["OR"]
     set_weights(unit, [W, b])
-    _, *exact = unit.slopes(X_ROWS, t)
+    _, *exact = unit.gradients(X_ROWS, t)
     numeric = central_differences(lambda p: numpy_loss(p[:2], p[2], t), np.array([*W, b]))
     error = unit.predict(X_ROWS) - t
     formula = np.append(X_ROWS.T @ error / 4, error.mean())
@@ -454,15 +454,15 @@ def gradient_of_net(net: Learner, seed: int = 1) -> float:
     """Return the largest difference of `pytensor.grad` and central differences over all weights."""
     start, t = net_start(seed), TARGETS["XOR"]
     set_weights(net, start)
-    _, *exact = net.slopes(X_ROWS, t)
+    _, *exact = net.gradients(X_ROWS, t)
     largest = 0.0
-    for w, value, slope in zip(net.weights, start, exact, strict=True):
+    for w, value, gradient in zip(net.weights, start, exact, strict=True):
 
         def loss(moved, w=w):
             w.set_value(moved)
-            return float(net.slopes(X_ROWS, t)[0])
+            return float(net.gradients(X_ROWS, t)[0])
 
-        largest = max(largest, float(np.abs(slope - central_differences(loss, value)).max()))
+        largest = max(largest, float(np.abs(gradient - central_differences(loss, value)).max()))
         w.set_value(value)
     size = sum(value.size for value in start)
     print(f"network, {size} weights: every difference below 1e-8: {largest < 1e-8}")
@@ -514,8 +514,8 @@ def errors_shown(mode: str = MODE) -> list[str]:
     X32 = pt.matrix("X", dtype="float32")
     W32 = pytensor.shared(np.zeros(2, dtype="float32"), name="W")
     total = pytensor.function([X32], X32.sum(), mode=mode)
-    slope32 = pytensor.grad((X32 @ W32).mean(), W32)
-    rate = np.float64(0.1)
+    gradient32 = pytensor.grad((X32 @ W32).mean(), W32)
+    learning_rate = np.float64(0.1)
     other = pytensor.shared(1.0, name="other")
     return [
         caught(
@@ -539,9 +539,11 @@ def errors_shown(mode: str = MODE) -> list[str]:
             lambda: count(np.array([0.5, 1.5])),
         ),
         caught(
-            "a rate of type np.float64 in a float32 graph: the update becomes float64",
-            "np.float32(rate). A Python 0.1 is float64 as well while floatX is 'float64'.",
-            lambda: pytensor.function([X32], updates={W32: W32 - rate * slope32}, mode=mode),
+            "a learning rate of type np.float64 in a float32 graph: the update becomes float64",
+            "np.float32(learning_rate). A Python 0.1 is float64 too while floatX is 'float64'.",
+            lambda: pytensor.function(
+                [X32], updates={W32: W32 - learning_rate * gradient32}, mode=mode
+            ),
         ),
         caught(
             "a loss that is not a scalar: one number for each row",
@@ -567,7 +569,7 @@ def silence_shown(mode: str = MODE) -> dict[str, float]:
     loss = cross_entropy(sigmoid_unit(X, W, b), t)
     target = TARGETS["OR"]
 
-    new_W = W - RATE * pytensor.grad(loss, W)
+    new_W = W - LEARNING_RATE * pytensor.grad(loss, W)
     forgetful = pytensor.function([X, t], [loss, new_W], mode=mode)  # no updates
     losses = [float(forgetful(X_ROWS, target)[0]) for _ in range(100)]
     print("- updates forgotten: the new weights are computed, returned, and stored nowhere")
@@ -598,7 +600,7 @@ def silence_shown(mode: str = MODE) -> dict[str, float]:
     safe = pytensor.function([a, t], pt.mean(pt.softplus(a) - t * a), mode="FAST_COMPILE")
     far = np.array([800.0]), np.array([1.0])  # a right answer, and a very sure one
     near = np.array([0.3]), np.array([1.0])
-    print("- the log of zero: sigmoid(800) is exactly 1, and then 0 * log(0) is no number")
+    print("- the log of zero: sigmoid(800) is exactly 1, and then 0 * log(0) is NaN")
     print(f"    log form at a = 0.3: {by_log(*near):.6f}, at a = 800: {by_log(*far):.1f}")
     print(f"    softplus(a) - t a:   {safe(*near):.6f}, at a = 800: {safe(*far):.1f}")
     print("    Fix: softplus(a) - t a. It is the same loss and takes no log of zero. (Other modes")

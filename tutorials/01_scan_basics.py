@@ -1052,7 +1052,7 @@ def gradients(mode: str = "FAST_COMPILE") -> dict[str, object]:
     mistake(
         "truncate_gradient=2 with a loss on every step",
         short_sum_x,
-        "cut the series into pieces of k steps and carry the state from piece to piece",
+        "cut the series into segments of k steps and carry the state on from each to the next",
     )
     return {
         "hand_a": hand_a,

@@ -2,13 +2,14 @@
 
 What you learn
     To build a recurrent net as a `scan` graph, to get the gradient of its cost through time from
-    PyTensor, and to train it with two update rules. What the cost looks like as a landscape, why
-    one rule crawls through it and the other does not, and which learning rates cannot work.
+    PyTensor, and to train it with two optimizers. What the cost looks like as a landscape, why one
+    of them crawls through it and the other does not, and which learning rates cannot work.
 
 What you should see
-    Gradient descent (rate 1e-5) falls from 553 to 0.0663 in 2000 epochs and ends at w_x = 1.0597,
-    w_rec = 0.9863. Centred RMSProp (rate 0.001) is below 0.01 after 400 epochs and ends within
-    0.001 of the true weights [1, 1]. Two figures: 02_cost_surface.png and 02_loss_curves.png.
+    Gradient descent (learning rate 1e-5) falls from 553 to 0.0663 in 2000 epochs and ends at
+    w_x = 1.0597, w_rec = 0.9863. Centred RMSProp (learning rate 0.001) is below 0.01 after 400
+    epochs and ends within 0.001 of the true weights [1, 1]. Two figures: 02_cost_surface.png and
+    02_loss_curves.png.
 
 How long it takes (measured on two cores)
     7 seconds the first time, because PyTensor compiles parts of the graphs to C and keeps them on
@@ -36,7 +37,6 @@ import pytensor.tensor as pt
 import symrnn as sr
 from symrnn import plots
 from symrnn.tasks.bit_counting import bit_counting, check_bits
-from symrnn.training import optimizers as updates
 
 Path = list[tuple[float, float]]
 
@@ -81,9 +81,9 @@ class BitCounter:
         """Return the next s, shape (samples,)."""
         return x_t * w_x + s_before * w_rec
 
-    def compile_train(self, rule_updates: dict[Any, Any], mode: str) -> Any:
+    def compile_train(self, updates: dict[Any, Any], mode: str) -> Any:
         """Return a function (X, t) -> cost that then changes the weights."""
-        return pytensor.function([self.x, self.t], self.cost, updates=rule_updates, mode=mode)
+        return pytensor.function([self.x, self.t], self.cost, updates=updates, mode=mode)
 
     def compile_answer(self, mode: str) -> Any:
         """Return a function X -> counts."""
@@ -126,7 +126,7 @@ def cost_and_gradient(X: Any, t: Any, w_x: Any, w_rec: Any) -> tuple[Any, Any, A
 # %% [markdown]
 # ## 3. Gradient descent
 #
-#     w <- w - rate * dC/dw
+#     w <- w - learning_rate * dC/dw
 #
 # The published run is in float32, and so is ours. A float32 number has about seven digits, of which
 # the table below shows all: so it matters how often one rounds. Here the step is computed in
@@ -136,32 +136,32 @@ def cost_and_gradient(X: Any, t: Any, w_x: Any, w_rec: Any) -> tuple[Any, Any, A
 
 
 # %%
-def gradient_descent(cost: Any, params: list[Any], rate: float) -> dict[Any, Any]:
+def gradient_descent(cost: Any, params: list[Any], learning_rate: float) -> dict[Any, Any]:
     """Return the updates of gradient descent."""
-    exact_rate = np.float64(np.float32(rate))
+    eta = np.float64(np.float32(learning_rate))
     gradients = pytensor.grad(cost, params)
-    return {w: (w - exact_rate * g).astype(w.dtype) for w, g in zip(params, gradients, strict=True)}
+    return {w: (w - eta * g).astype(w.dtype) for w, g in zip(params, gradients, strict=True)}
 
 
 # %% [markdown]
 # ## 4. RMSProp
 #
 # RMSProp divides each gradient by a running root mean square of itself, so that a step is about as
-# long as the rate, on a cliff and on a plain:
+# long as the learning rate, on a cliff and on a plain:
 #
-#     n <- rho n + (1 - rho) g^2        w <- w - rate g / sqrt(n + epsilon)
+#     n <- rho n + (1 - rho) g^2        w <- w - learning_rate g / sqrt(n + epsilon)
 #
 # Below it is written out in NumPy, with the gradient by hand. It takes 1000 epochs to get under
-# 0.02. The published run took 300, with an optimiser that was not published. Centred RMSProp with
+# 0.02. The published run took 300, with an optimizer that was not published. Centred RMSProp with
 # Nesterov's momentum has that speed; its settings here were found by a search for the closest
 # costs. It divides by the standard deviation, the root of E[g^2] - E[g]^2. Where the gradient
-# hardly changes from step to step that is small, and a step can be 90 times as long as the rate.
-# For it we take the rule `symrnn.rmsprop`, which makes updates as ours above does.
+# hardly changes from step to step that is small, and a step can be 90 times as long as the learning
+# rate. For it we take the optimizer `symrnn.rmsprop`, which makes updates as ours above does.
 
 
 # %%
 def plain_rmsprop(
-    X: Any, t: Any, start: tuple[float, float], epochs: int, rate: float
+    X: Any, t: Any, start: tuple[float, float], epochs: int, learning_rate: float
 ) -> tuple[list[float], Path]:
     """Return costs and weights of plain RMSProp, by hand."""
     w, n = np.array(start), np.zeros(2)
@@ -169,7 +169,7 @@ def plain_rmsprop(
     for _ in range(epochs):
         cost, *g = cost_and_gradient(X, t, *w)
         n = 0.9 * n + 0.1 * np.square(g)
-        w = w - rate * np.array(g) / np.sqrt(n + 1e-6)
+        w = w - learning_rate * np.array(g) / np.sqrt(n + 1e-6)
         costs.append(float(cost))
         path.append((w[0], w[1]))
     return costs, path
@@ -186,16 +186,16 @@ FAST_RMSPROP: dict[str, Any] = {
 #
 # One compiled call is one epoch: the cost of the present weights comes back, then the weights
 # change. `symrnn.train` is the loop around it, with a progress bar, a check of the data,
-# and a stop if the cost is no number any more.
+# and a stop if the cost is NaN or infinite.
 
 
 # %%
 def learn(
-    net: BitCounter, rule_updates: dict[Any, Any], X: Any, t: Any, epochs: int, mode: str, name: str
+    net: BitCounter, updates: dict[Any, Any], X: Any, t: Any, epochs: int, mode: str, name: str
 ) -> tuple[list[float], Path]:
     """Train the net; return the costs, and the weights before each epoch and at the end."""
     print(f"\n{name}: compiling cost, gradient and update in mode {mode} ...", flush=True)
-    step = net.compile_train(rule_updates, mode)
+    step = net.compile_train(updates, mode)
     path = [net.weights()]
     history = sr.train(
         step, [(X, t)], epochs=epochs, each_step=lambda *_: path.append(net.weights()), label=name
@@ -227,13 +227,13 @@ def report(name: str, costs: list[float], path: Path) -> None:
 # the way downhill at each point: all arrows are equally long, and the colour is the size of the
 # gradient. It spans more than four powers of ten.
 #
-# That explains the table. A stride of gradient descent is the rate times that size. On the slope
-# the size is about 150, so 400 epochs bring little. But the gradient grows with the powers of
-# w_rec: the closer to the valley, the steeper, up to 950, and between epochs 500 and 600 the cost
-# falls from 362 to 0.27. Along the floor of the valley the size is about 3, and the rest of the
-# 2000 epochs is a crawl. Plain RMSProp divides by the size, and walks at one pace. The centred one
-# takes long strides where the slope is even, flies past the valley's end, and comes back along
-# its floor.
+# That explains the table. A stride of gradient descent is the learning rate times that size. On
+# the slope the size is about 150, so 400 epochs bring little. But the gradient grows with the
+# powers of w_rec: the closer to the valley, the steeper, up to 950, and between epochs 500 and 600
+# the cost falls from 362 to 0.27. Along the floor of the valley the size is about 3, and the rest
+# of the 2000 epochs is a crawl. Plain RMSProp divides by the size, and walks at one pace. The
+# centred one takes long strides where the slope is even, flies past the valley's end, and comes
+# back along its floor.
 
 
 # %%
@@ -261,20 +261,20 @@ def draw_surface(X: Any, t: Any, paths: dict[str, Path]) -> Any:
 
 
 # %% [markdown]
-# ## 7. Which rates cannot work
+# ## 7. Which learning rates cannot work
 #
 # Around its minimum the cost is a bowl, and its curvature in the steepest direction is the largest
 # eigenvalue of the matrix of second derivatives. In that direction a step of gradient descent
-# multiplies the distance to the minimum by 1 - rate * curvature. If that is below -1, every step
-# jumps across the valley and lands higher than it came from: the rate must stay below
-# 2 / curvature. A little above, the weights swing between the walls of the valley for ever; far
-# above, they are thrown out. RMSProp's steps do not become short near the minimum, so it ends in
+# multiplies the distance to the minimum by 1 - learning_rate * curvature. If that is below -1,
+# every step jumps across the valley and lands higher than it came from: the learning rate must stay
+# below 2 / curvature. A little above, the weights swing between the walls of the valley for ever;
+# far above, training diverges. RMSProp's steps do not become short near the minimum, so it ends in
 # such a swing as well: its w_rec goes to and fro by 0.0007 to each side of 1, and its cost rests at
 # 0.0067, not at 0.
 
 
 # %%
-def largest_rate(X: Any, t: Any) -> float:
+def largest_learning_rate(X: Any, t: Any) -> float:
     """Return 2 / curvature at the true weights."""
     h = 1e-5  # second derivatives as differences of first ones
     hessian = [
@@ -287,20 +287,20 @@ def largest_rate(X: Any, t: Any) -> float:
     return float(2 / np.linalg.eigvalsh(hessian)[-1])
 
 
-def try_rates(X: Any, t: Any, start: tuple[float, float], epochs: int = 300) -> None:
-    """Print where the cost ends up with gradient descent by hand at several rates."""
-    print(f"\na rate must be below {largest_rate(X, t):.1e} = 2 / curvature:")
-    for rate in (1e-5, 5e-5, 1e-4, 2e-4, 1e-3):
+def try_learning_rates(X: Any, t: Any, start: tuple[float, float], epochs: int = 300) -> None:
+    """Print where the cost ends up with gradient descent by hand at several learning rates."""
+    print(f"\na learning rate must be below {largest_learning_rate(X, t):.1e} = 2 / curvature:")
+    for learning_rate in (1e-5, 5e-5, 1e-4, 2e-4, 1e-3):
         (w_x, w_rec), costs = start, [0.0]
         while len(costs) <= epochs and costs[-1] < 1e6:
             cost, d_x, d_rec = cost_and_gradient(X, t, w_x, w_rec)
-            w_x, w_rec = w_x - rate * d_x, w_rec - rate * d_rec
+            w_x, w_rec = w_x - learning_rate * d_x, w_rec - learning_rate * d_rec
             costs.append(float(cost))
         last = costs[-20:]
         outcome = f"at epochs {epochs - 19} to {epochs} from {min(last):.2g} to {max(last):.2g}"
         if len(costs) <= epochs:
-            outcome = f"{costs[-1]:.0e} at epoch {len(costs) - 1}: thrown out"
-        print(f"  rate {rate:.0e}   cost {outcome}")
+            outcome = f"{costs[-1]:.0e} at epoch {len(costs) - 1}: diverged"
+        print(f"  learning rate {learning_rate:.0e}   cost {outcome}")
 
 
 # %% [markdown]
@@ -332,7 +332,7 @@ def main(
     figures: str = "figures",
     quick: bool = False,
 ) -> dict[str, tuple[list[float], Path]]:
-    """Run the lesson; return the costs and the path of each optimiser."""
+    """Run the lesson; return the costs and the path of each optimizer."""
     with pytensor.config.change_flags(floatX="float32"):
         return lesson(optimizer, epochs, learning_rate, seed, mode, figures, quick)
 
@@ -361,21 +361,21 @@ def lesson(
 
     runs: dict[str, tuple[list[float], Path]] = {}
     if optimizer != "rmsprop":
-        net, rate = BitCounter(*start), learning_rate if learning_rate is not None else 1e-5
-        rule = gradient_descent(net.cost, net.params, rate)
+        net, eta = BitCounter(*start), learning_rate if learning_rate is not None else 1e-5
+        updates = gradient_descent(net.cost, net.params, eta)
         n = epochs or (200 if quick else 2000)
-        runs["gradient descent"] = learn(net, rule, X, t, n, mode, "gradient descent")
+        runs["gradient descent"] = learn(net, updates, X, t, n, mode, "gradient descent")
         path = runs["gradient descent"][1]
-        first_step = np.subtract(path[0], path[1]) / rate
+        first_step = np.subtract(path[0], path[1]) / eta
         by_hand = np.array(cost_and_gradient(X, t, *start)[1:])
         print(f"gradient at the start: {first_step.round(2)} in its first step, ", end="")
         print(f"{by_hand.round(2)} by hand")
     if optimizer != "gradient_descent":
-        net, rate = BitCounter(*start), learning_rate if learning_rate is not None else 0.001
-        rule = updates.rmsprop(net.cost, net.params, rate, **FAST_RMSPROP)
+        net, eta = BitCounter(*start), learning_rate if learning_rate is not None else 0.001
+        updates = sr.rmsprop(net.cost, net.params, eta, **FAST_RMSPROP)
         n = epochs or (200 if quick else 600)
-        runs["centred RMSProp"] = learn(net, rule, X, t, n, mode, "centred RMSProp")
-        plain = plain_rmsprop(X, t, start, epochs or (200 if quick else 1000), rate)
+        runs["centred RMSProp"] = learn(net, updates, X, t, n, mode, "centred RMSProp")
+        plain = plain_rmsprop(X, t, start, epochs or (200 if quick else 1000), eta)
         runs["plain RMSProp"] = plain
         report("\nplain RMSProp, by hand", *plain)
 
@@ -384,7 +384,7 @@ def lesson(
     trained = "gradient descent" if optimizer == "gradient_descent" else "centred RMSProp"
     print(f"\n30 bits, never seen: {trained} counts {counts.round(2)}, true {new_t.astype(int)}")
 
-    try_rates(X, t, start)
+    try_learning_rates(X, t, start)
 
     scan_cost, library_cost = next(iter(runs.values()))[0][0], same_with_library(X, t, start, mode)
     np.testing.assert_allclose(library_cost, scan_cost, rtol=1e-6)
@@ -406,7 +406,7 @@ if __name__ == "__main__":
             "optimizer": "train with this one only (default: both)",
             "epochs": "(default: gradient descent 2000, centred RMSProp 600, plain RMSProp 1000)",
             "learning_rate": "(default: 1e-5 for gradient descent, 0.001 for RMSProp)",
-            "seed": "of the data and the first weights; 1 gives the published ones",
+            "seed": "of the data and the initial weights; 1 gives the published ones",
             "mode": "how PyTensor compiles; NUMBA compiles for 20 s once, and is fast after that",
             "figures": "folder for the figures",
             "quick": "200 epochs, to see that everything works",

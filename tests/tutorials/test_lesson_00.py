@@ -97,13 +97,13 @@ def test_one_unit_learns_and_or_nand(unit):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_one_unit_ends_at_ln_2_on_xor_and_never_gets_4_of_4(unit, seed):
-    result, slopes, best_line = lesson.xor_with_one_unit(unit, 400, seed)
+    result, gradients, best_line = lesson.xor_with_one_unit(unit, 400, seed)
     np.testing.assert_allclose(result.losses[-1], np.log(2), atol=1e-5)
     assert result.losses.min() > np.log(2) - 1e-12
     np.testing.assert_allclose(result.y, 0.5, atol=0.01)
     assert result.right.max() <= 3
     assert best_line == 3
-    assert all(np.all(slope == 0) for slope in slopes)
+    assert all(np.all(gradient == 0) for gradient in gradients)
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -116,14 +116,15 @@ def test_the_network_learns_xor_from_every_seed(net, seed):
 def test_training_the_network_equals_gradient_descent_in_numpy(net):
     X, t = lesson.X_ROWS, lesson.TARGETS["XOR"]
     W, b, V, c = lesson.net_start(seed=3)
+    eta = lesson.LEARNING_RATE
     result = lesson.learn(net, [W, b, V, c], t, 20)
     for loss in result.losses:
         h, y = numpy_net(X, W, b, V, c)
         np.testing.assert_allclose(loss, -np.mean(np.log(np.where(t == 1, y, 1 - y))))
         d_out = (y - t) / 4  # (4,)
         d_hidden = np.outer(d_out, V) * (1 - h**2)  # (4, units)
-        W, b = W - lesson.RATE * X.T @ d_hidden, b - lesson.RATE * d_hidden.sum(axis=0)
-        V, c = V - lesson.RATE * h.T @ d_out, c - lesson.RATE * d_out.sum()
+        W, b = W - eta * X.T @ d_hidden, b - eta * d_hidden.sum(axis=0)
+        V, c = V - eta * h.T @ d_out, c - eta * d_out.sum()
     for learnt, by_hand in zip(result.weights, (W, b, V, c), strict=True):
         np.testing.assert_allclose(learnt, by_hand, rtol=1e-10)
     np.testing.assert_allclose(result.y, numpy_net(X, W, b, V, c)[1])
@@ -152,15 +153,15 @@ def test_learning_twice_from_the_same_start_gives_the_same(net):
 def test_the_slopes_change_no_weight(net):
     start = lesson.net_start(seed=2)
     lesson.set_weights(net, start)
-    net.slopes(lesson.X_ROWS, lesson.TARGETS["XOR"])
+    net.gradients(lesson.X_ROWS, lesson.TARGETS["XOR"])
     for w, value in zip(net.weights, start, strict=True):
         np.testing.assert_array_equal(w.get_value(), value)
 
 
 def test_central_differences_are_exact_on_a_quadratic():
     at = np.array([[1.0, -2.0], [0.5, 3.0]])
-    slopes = lesson.central_differences(lambda p: float((p**2).sum()), at)
-    np.testing.assert_allclose(slopes, 2 * at, rtol=1e-8)
+    gradients = lesson.central_differences(lambda p: float((p**2).sum()), at)
+    np.testing.assert_allclose(gradients, 2 * at, rtol=1e-8)
 
 
 def test_the_gradient_of_the_unit_is_the_same_three_ways(unit):
@@ -176,10 +177,10 @@ def test_the_gradient_of_the_network_equals_central_differences(net):
 
 def test_a_wrong_gradient_shows_in_central_differences(net):
     def too_steep(X, t):
-        loss, *slopes = net.slopes(X, t)
-        return [loss, *(2 * slope for slope in slopes)]
+        loss, *gradients = net.gradients(X, t)
+        return [loss, *(2 * gradient for gradient in gradients)]
 
-    assert lesson.gradient_of_net(net._replace(slopes=too_steep)) > 1e-3
+    assert lesson.gradient_of_net(net._replace(gradients=too_steep)) > 1e-3
 
 
 def test_verify_grad_accepts_the_unit():
@@ -204,7 +205,7 @@ def test_the_mistakes_raise_the_errors_that_the_lesson_names(capsys):
     assert capsys.readouterr().out.count("Fix: ") == len(expected)
 
 
-def test_a_mistake_that_raises_nothing_is_no_caught_mistake():
+def test_a_mistake_that_raises_nothing_is_not_a_caught_mistake():
     with pytest.raises(AssertionError, match="nothing wrong: no error"):
         lesson.caught("nothing wrong", "", lambda: None)
 
@@ -255,7 +256,7 @@ def test_main_refuses_no_epochs(tmp_path):
 def test_the_defaults_of_main_are_its_options(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["lesson", "--help"])
     with pytest.raises(SystemExit, match="0"):
-        lesson.lessons.run(lesson.main)
+        lesson._lesson.run(lesson.main)
     text = capsys.readouterr().out
     for option in ("--mode", "--epochs", "--seed", "--figures", "--quick"):
         assert option in text

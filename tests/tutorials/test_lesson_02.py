@@ -110,15 +110,15 @@ def test_the_library_gives_the_same_cost(bits):
         )
 
 
-def test_the_largest_rate_that_settles_is_the_one_stated(bits):
+def test_the_largest_learning_rate_that_settles_is_the_one_stated(bits):
     X, t = bits
-    limit = lesson.largest_rate(X, t)
+    limit = lesson.largest_learning_rate(X, t)
     assert limit == pytest.approx(9.5e-5, rel=0.01)
-    for rate, settles in ((0.98 * limit, True), (1.02 * limit, False)):
+    for learning_rate, settles in ((0.98 * limit, True), (1.02 * limit, False)):
         w = np.array([1.0, 1.0 + 1e-6])
         before = lesson.cost_and_gradient(X, t, *w)[0]
         for _ in range(200):
-            w = w - rate * np.array(lesson.cost_and_gradient(X, t, *w)[1:])
+            w = w - learning_rate * np.array(lesson.cost_and_gradient(X, t, *w)[1:])
         assert (lesson.cost_and_gradient(X, t, *w)[0] < before) == settles
 
 
@@ -148,7 +148,7 @@ def test_the_command_line_takes_its_options(tmp_path):
     assert done.stderr == ""
 
 
-def test_a_diverging_rate_ends_with_the_step_and_a_fix(tmp_path):
+def test_a_diverging_learning_rate_ends_with_the_step_and_a_fix(tmp_path):
     done = run("--learning-rate", 1, "--figures", tmp_path, "--optimizer", "gradient_descent")
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
