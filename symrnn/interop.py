@@ -1,4 +1,4 @@
-"""Weights to and from torch and Keras, as plain NumPy arrays; neither of them is needed here.
+"""Weights from and to torch and Keras, as plain NumPy arrays; neither needs to be installed.
 
 ========================================  =================  ==========================
 cell                                      torch              Keras
@@ -11,16 +11,17 @@ cell                                      torch              Keras
 ``GRUCell(reset="before")``               none               ``GRU(reset_after=False)``
 ========================================  =================  ==========================
 
-An LSTM with peepholes or without some gate has no equal there. A cell in a wrapper is given as its
-``wrapper.cell``; what the wrapper does, Zoneout for example, does not go with the weights.
+An LSTM with peepholes or without some of its gates has no equivalent there. For a cell in a
+wrapper, pass ``wrapper.cell``; what the wrapper does, for example Zoneout, is not part of the
+weights.
 
-How the others lay their weights out, with the gates' order in our letters:
+The weight layouts, with the gates named as in our cells:
 
-- torch: matrices transposed, ``(gates * hidden, inputs)``; i, f, g, o and r, u, n as ours. Two
-  biases, ``bias_ih`` and ``bias_hh``, which are only ever added up: b is their sum. In the GRU the
-  part n of ``bias_hh`` is by itself, our ``b_hn``.
-- Keras: matrices as ours; i, f, g, o as ours, but u, r, n. A GRU with ``reset_after=True`` has both
-  biases, as the two rows of one array.
+- torch: matrices are transposed, ``(gates * hidden, inputs)``; the order of gates is ours, i, f, g,
+  o and r, u, n. There are two biases, ``bias_ih`` and ``bias_hh``, which are only used as their
+  sum: that is b. In the GRU, the part n of ``bias_hh`` is separate: it is our ``b_hn``.
+- Keras: matrices and the order i, f, g, o are ours, but the GRU has u, r, n. With
+  ``reset_after=True`` it has both biases, as the two rows of one array.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,37 +37,31 @@ from symrnn.nn.initializers import Array
 def from_torch(cells: Sequence[Any], state_dict: Mapping[str, Any]) -> None:
     """Set the weights of `cells` to those of an ``nn.RNN``, ``nn.LSTM`` or ``nn.GRU``.
 
+    If anything does not fit, an error explains it and no weight is changed.
+
     Parameters
     ----------
     cells
-        What `symrnn.nn.recurrent.stack` takes: cells from the bottom up, all of one kind and size; a pair
-        (forward, backward) of cells is a bidirectional layer.
+        Cells as `symrnn.stack` takes them: a list from the bottom up, all of one kind and size; a
+        pair (forward, backward) of cells is a bidirectional layer.
     state_dict
         The module's ``state_dict()``: ``weight_ih_l0`` of shape ``(gates * n_hidden, n_in)``,
         ``weight_hh_l0`` of shape ``(gates * n_hidden, n_hidden)``, ``bias_ih_l0`` and
         ``bias_hh_l0`` of shape ``(gates * n_hidden,)``, the same with ``l1`` and so on, and the
-        same ending in ``_reverse``. Values are anything that `numpy.asarray` takes, such as
+        same ending in ``_reverse``. Values may be anything that `numpy.asarray` takes, such as
         tensors on the CPU.
-
-    Raises
-    ------
-    TypeError
-        If `cells` is no list, or `state_dict` does not go by names.
-    ValueError
-        If no torch module is made of such cells; if names are missing or too many, a shape is
-        wrong, or values are not finite numbers. Then no weight is changed.
 
     Notes
     -----
-    Whether an ``nn.RNN`` has tanh or relu cannot be seen from its weights: make the cells with its
-    nonlinearity. Numbers are converted to the dtype of the cells' weights. Unless the module has
-    ``batch_first=True``, its sequences are ``(time, batch, features)`` as ours are.
+    The weights do not tell whether an ``nn.RNN`` uses tanh or relu: create the cells with its
+    nonlinearity. Numbers are converted to the dtype of the cells' weights. Like ours, torch's
+    sequences are ``(time, batch, features)``, unless the module has ``batch_first=True``.
 
     Examples
     --------
-    With torch, ``from_torch(cells, torch.nn.RNN(1, 1).state_dict())``. Here are weights by hand:
+    With torch: ``from_torch(cells, torch.nn.RNN(1, 1).state_dict())``. The same with arrays:
 
-    >>> cell = ElmanCell(1, 1, np.random.default_rng(1))
+    >>> cell = ElmanCell(1, 1, rng=np.random.default_rng(1))
     >>> weights = {"weight_ih_l0": [[0.5]], "weight_hh_l0": [[0.9]]}
     >>> from_torch([cell], weights | {"bias_ih_l0": [0.1], "bias_hh_l0": [0.2]})
     >>> [(w.name, w.get_value().round(3).tolist()) for w in cell.params]
@@ -90,8 +85,8 @@ def from_torch(cells: Sequence[Any], state_dict: Mapping[str, Any]) -> None:
         values = _from_parts(cell, W_x.T, W_h.T, *biases)
         if not new.keys().isdisjoint(values):
             raise ValueError(
-                f"a cell is in cells twice, but the layers of {module} have weights of their own: "
-                "make a cell for each"
+                f"a cell is in cells twice, but each layer of {module} has its own weights: "
+                "create one cell for each"
             )
         new |= values
     _set(new)
@@ -103,24 +98,20 @@ def to_torch(cells: Sequence[Any]) -> dict[str, Array]:
     Parameters
     ----------
     cells
-        As in `from_torch`.
+        Cells as `symrnn.stack` takes them: a list from the bottom up, all of one kind and size; a
+        pair (forward, backward) of cells is a bidirectional layer.
 
     Returns
     -------
     dict
-        torch's names, in torch's order, with copies of the weights as arrays; shapes as in
-        `from_torch`. b is in ``bias_ih``, and ``bias_hh`` is 0 (in the GRU: 0 for r and u, b_hn
-        for n).
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `cells` is no list, or no torch module is made of such cells.
+        Copies of the weights as arrays, with torch's names, order and shapes, for example
+        ``weight_ih_l0`` of shape ``(gates * n_hidden, n_in)``. b is in ``bias_ih``, and ``bias_hh``
+        is 0 (in the GRU: 0 for r and u, b_hn for n).
 
     Examples
     --------
     >>> rng = np.random.default_rng(1)
-    >>> cells = [(GRUCell(3, 5, rng, bias=False), GRUCell(3, 5, rng, bias=False))]
+    >>> cells = [(GRUCell(3, 5, rng=rng, bias=False), GRUCell(3, 5, rng=rng, bias=False))]
     >>> for name, weight in to_torch(cells).items():
     ...     print(name, weight.shape)
     weight_ih_l0 (15, 3)
@@ -128,7 +119,7 @@ def to_torch(cells: Sequence[Any]) -> dict[str, Array]:
     weight_ih_l0_reverse (15, 3)
     weight_hh_l0_reverse (15, 5)
 
-    Into torch, where the module has the dtype of the cells::
+    Into a torch module with the dtype of the cells::
 
         module = torch.nn.GRU(3, 5, bias=False, bidirectional=True, dtype=torch.float64)
         weights = to_torch(cells).items()
@@ -145,35 +136,31 @@ def to_torch(cells: Sequence[Any]) -> dict[str, Array]:
 def from_keras(cell: Cell, weights: Sequence[Any]) -> None:
     """Set the weights of `cell` to those of a Keras ``SimpleRNN``, ``LSTM`` or ``GRU`` layer.
 
+    If anything does not fit, an error explains it and no weight is changed.
+
     Parameters
     ----------
     cell
-        The cell that is to be like the layer; for a GRU with ``reset_after=False`` a
+        The cell that corresponds to the layer; for a GRU with ``reset_after=False`` a
         ``GRUCell(..., reset="before")``.
     weights
         The layer's ``get_weights()``: the kernel ``(n_in, gates * n_hidden)``, the recurrent kernel
-        ``(n_hidden, gates * n_hidden)``, and, if it has one, the bias ``(gates * n_hidden,)``; with
-        ``reset_after=True`` the bias is ``(2, 3 * n_hidden)``. A Bidirectional layer has the
-        weights of two cells, the forward one's first.
-
-    Raises
-    ------
-    ValueError
-        If no Keras layer is made of such a cell; if there are not as many arrays, a shape is wrong,
-        or values are not finite numbers. Then no weight is changed.
+        ``(n_hidden, gates * n_hidden)``, and, if there is one, the bias ``(gates * n_hidden,)``;
+        with ``reset_after=True`` the bias is ``(2, 3 * n_hidden)``. A Bidirectional layer has the
+        weights of two cells, those of the forward cell first.
 
     Notes
     -----
     The weights do not tell the layer's activations, nor, without a bias, whether a GRU has
-    ``reset_after=True``: make the cell as the layer was made. Ours are Keras' own defaults,
+    ``reset_after=True``: create the cell as the layer was created. The defaults are the same,
     ``activation="tanh"`` and ``recurrent_activation="sigmoid"``. Numbers are converted to the dtype
     of the cell's weights. Keras is batch-major: its input is ``x.transpose(1, 0, 2)`` of ours.
 
     Examples
     --------
-    With Keras, ``from_keras(cell, layer.get_weights())``. Here are weights by hand:
+    With Keras: ``from_keras(cell, layer.get_weights())``. The same with arrays:
 
-    >>> cell = ElmanCell(1, 1, np.random.default_rng(1))
+    >>> cell = ElmanCell(1, 1, rng=np.random.default_rng(1))
     >>> from_keras(cell, [[[0.5]], [[0.9]], [0.1]])
     >>> [(w.name, w.get_value().tolist()) for w in cell.params]
     [('W_x', [[0.5]]), ('W_h', [[0.9]]), ('b', [0.1])]
@@ -188,7 +175,7 @@ def from_keras(cell: Cell, weights: Sequence[Any]) -> None:
                 "the weights of a Bidirectional layer are those of two cells, weights[:"
                 f"{len(wanted)}] and weights[{len(wanted)}:]"
                 if len(weights) == 2 * len(wanted)
-                else "make the cell with bias=True or False, as the layer has use_bias"
+                else "create the cell with bias=True or False, like the layer's use_bias"
             )
         )
     given = [
@@ -210,22 +197,19 @@ def to_keras(cell: Cell) -> list[Array]:
     Parameters
     ----------
     cell
-        As in `from_keras`.
+        The cell that corresponds to the layer.
 
     Returns
     -------
     list
-        Copies of the weights, for the layer's ``set_weights``; shapes as in `from_keras`. b_hn is
-        the part n in the bias' second row, the rest of which is 0.
-
-    Raises
-    ------
-    ValueError
-        If no Keras layer is made of such a cell.
+        Copies of the weights, for the layer's ``set_weights``: the kernel ``(n_in, gates *
+        n_hidden)``, the recurrent kernel ``(n_hidden, gates * n_hidden)``, and the bias ``(gates *
+        n_hidden,)`` if there is one. For ``reset_after=True`` the bias is ``(2, 3 * n_hidden)``;
+        b_hn is the part n of its second row, the rest of which is 0.
 
     Examples
     --------
-    >>> [weight.shape for weight in to_keras(GRUCell(3, 5, np.random.default_rng(1)))]
+    >>> [weight.shape for weight in to_keras(GRUCell(3, 5, rng=np.random.default_rng(1)))]
     [(3, 15), (5, 15), (2, 15)]
     """
     _keras_layer(cell)
@@ -233,7 +217,7 @@ def to_keras(cell: Cell) -> list[Array]:
 
 
 def _parts(cell: Cell) -> list[Array]:
-    """Copies of W_x, W_h of all gates, and, if there are biases, of input and state."""
+    """Copies of W_x and W_h of all gates, and of the biases of input and state if there are any."""
     W_x, W_h = cell.W_x.get_value(), cell.W_h.get_value()
     if isinstance(cell, GRUCell) and cell.W_hn is not None:
         W_h = np.concatenate([W_h, cell.W_hn.get_value()], axis=1)
@@ -249,7 +233,7 @@ def _parts(cell: Cell) -> list[Array]:
 def _from_parts(
     cell: Cell, W_x: Array, W_h: Array, b_x: Array | None = None, b_h: Array | None = None
 ) -> dict[SharedVariable, Array]:
-    """New values of the cell's weights from what `_parts` returns."""
+    """New values of the cell's weights, from arrays as `_parts` returns them."""
     third_gate = slice(2 * cell.n_hidden, None)
     values = {cell.W_x: W_x, cell.W_h: W_h}
     if isinstance(cell, GRUCell) and cell.W_hn is not None:
@@ -268,12 +252,12 @@ def _set(values: dict[SharedVariable, Array]) -> None:
 
 
 def _checked(name: str, value: Any, now: Array, reason: str) -> Array:
-    """The value in float64, in which biases are added up; it is of the kind of the one `now`."""
+    """The value in float64, in which biases are added; its shape must be that of the weight now."""
     array = np.asarray(value)
     if array.shape != now.shape:
         raise ValueError(
             f"{name} has shape {array.shape}, but {reason}, where it has {now.shape}: "
-            "make the cells with the sizes and of the kind of what the weights come from"
+            "create the cells with the kind and sizes of the layers that the weights come from"
         )
     if not np.can_cast(array.dtype, np.float64, casting="same_kind"):
         raise ValueError(f"{name} has dtype {array.dtype}, but must hold real numbers")
@@ -285,14 +269,14 @@ def _checked(name: str, value: Any, now: Array, reason: str) -> Array:
 
 
 def _torch_weights(cell: Cell) -> dict[str, Array]:
-    """A cell's weights by torch's names without the layer, of torch's shapes."""
+    """A cell's weights, with torch's shapes and its names without the layer."""
     W_x, W_h, *biases = _parts(cell)
     arrays = [np.ascontiguousarray(W_x.T), np.ascontiguousarray(W_h.T), *biases]
     return dict(zip(("weight_ih", "weight_hh", "bias_ih", "bias_hh"), arrays, strict=False))
 
 
 def _torch_layers(cells: Sequence[Any]) -> tuple[dict[str, Cell], str]:
-    """The cells by the endings of their weights' names, and how torch makes such a module."""
+    """The cells by the suffixes of torch's names, and the torch module in words."""
     if not isinstance(cells, list | tuple):
         raise TypeError(
             f"cells is of type {type(cells).__name__}, but must be a list of cells from the bottom "
@@ -302,7 +286,7 @@ def _torch_layers(cells: Sequence[Any]) -> tuple[dict[str, Cell], str]:
     if not cells or len(set(pairs)) > 1 or not all(len(c) == 2 for c in cells if pairs[0]):
         raise ValueError(
             "cells must be a list of cells, or of pairs (forward, backward) of cells: a torch "
-            f"module has at least one layer, and all are alike; the given ones are {_brief(cells)}"
+            f"module has at least one layer, and all are alike; given are {_brief(cells)}"
         )
     layers: dict[str, Cell] = {}
     for k, layer in enumerate(cells):
@@ -317,7 +301,7 @@ def _torch_layers(cells: Sequence[Any]) -> tuple[dict[str, Cell], str]:
         if have != want:
             raise ValueError(
                 f"the cells of a torch module are all of one kind and size, but that of {suffix} "
-                f"is {_brief(cell)}, where {_brief(first)} in l0 wants {want[2]} inputs and "
+                f"is {_brief(cell)}, where {_brief(first)} in l0 requires {want[2]} inputs and "
                 f"{want[3]} hidden units"
             )
     if len(cells) > 1:
@@ -330,7 +314,7 @@ def _torch_layers(cells: Sequence[Any]) -> tuple[dict[str, Cell], str]:
 
 
 def _torch_kind(cell: Any) -> tuple[str, str]:
-    """Name of torch's class, and how its nonlinearity is set."""
+    """Name of torch's class, and its argument for the nonlinearity."""
     if type(cell) is ElmanCell and cell.phi is ACTIVATIONS["tanh"]:
         return "RNN", ""
     if type(cell) is ElmanCell and cell.phi is ACTIVATIONS["relu"]:
@@ -340,13 +324,14 @@ def _torch_kind(cell: Any) -> tuple[str, str]:
     if type(cell) is GRUCell and cell.reset == "after":
         return "GRU", ""
     raise ValueError(
-        f"{_brief(cell)} has no equal in torch: nn.RNN is an ElmanCell with tanh or relu, nn.LSTM "
-        "an LSTMCell with all gates and without peepholes, nn.GRU a GRUCell with reset='after'"
+        f"{_brief(cell)} has no equivalent in torch: nn.RNN is an ElmanCell with tanh or relu, "
+        "nn.LSTM an LSTMCell with all gates and without peepholes, nn.GRU a GRUCell with "
+        "reset='after'"
     )
 
 
 def _check_names(wanted: Mapping[str, Any], given: Mapping[str, Any], module: str) -> None:
-    """Refuse a state dict that lacks names or has too many, and say what the cause may be."""
+    """Raise ValueError if names are missing or surplus, and suggest the cause."""
     missing = [name for name in wanted if name not in given]
     surplus = [str(name) for name in given if name not in wanted]
     odd = missing + surplus
@@ -357,21 +342,21 @@ def _check_names(wanted: Mapping[str, Any], given: Mapping[str, Any], module: st
             "give the state_dict of the recurrent module alone, for example model.rnn.state_dict()"
         )
     elif any(name.startswith("weight_hr") for name in surplus):
-        fix = "a projection (proj_size) has no equal here"
+        fix = "a projection (proj_size) has no equivalent here"
     elif all("_reverse" in name for name in odd):
-        fix = "a bidirectional layer is a pair (forward, backward) in cells, another one is a cell"
+        fix = "a bidirectional layer is a pair (forward, backward) in cells, any other is one cell"
     elif all(name.startswith("bias") for name in odd):
-        fix = "make the cells with bias=True or False, as the module was made"
+        fix = "create the cells with the same bias=True or False as the module"
     else:
-        fix = "cells needs one cell, or one pair, for each layer of the module"
+        fix = "cells must have one cell, or one pair, for each layer of the module"
     raise ValueError(
-        f"the state_dict is not that of {module}: it lacks {', '.join(missing) or 'nothing'} and "
-        f"has {', '.join(surplus) or 'nothing'} too many; {fix}"
+        f"the state_dict is not that of {module}: missing are {', '.join(missing) or 'none'}, "
+        f"surplus are {', '.join(surplus) or 'none'}; {fix}"
     )
 
 
 def _keras_weights(cell: Cell) -> dict[str, Array]:
-    """A cell's weights as a Keras layer has them."""
+    """A cell's weights, with Keras' names and shapes."""
     arrays = _parts(cell)
     if len(arrays) == 4:
         *arrays, b_x, b_h = arrays
@@ -383,13 +368,13 @@ def _keras_weights(cell: Cell) -> dict[str, Array]:
 
 
 def _exchange_first_gates(array: Array) -> Array:
-    """Turn the order r, u, n of a GRU's gates, along the last axis, into u, r, n, and back."""
+    """Change the order of a GRU's gates along the last axis from r, u, n to u, r, n, or back."""
     r, u, n = np.split(array, 3, axis=-1)
     return np.concatenate([u, r, n], axis=-1)
 
 
 def _keras_layer(cell: Any) -> str:
-    """How Keras makes a layer like the cell."""
+    """The Keras layer that corresponds to a cell, in words."""
     if type(cell) in (ElmanCell, LinearCell):
         layer = "SimpleRNN"
     elif _is_usual_lstm(cell):
@@ -398,9 +383,9 @@ def _keras_layer(cell: Any) -> str:
         layer = "GRU"
     else:
         raise ValueError(
-            f"{_brief(cell)} has no equal in Keras: SimpleRNN is an ElmanCell or LinearCell, LSTM "
-            "an LSTMCell with all gates and without peepholes, GRU a GRUCell; give one cell at a "
-            "time"
+            f"{_brief(cell)} has no equivalent in Keras: SimpleRNN is an ElmanCell or LinearCell, "
+            "LSTM an LSTMCell with all gates and without peepholes, GRU a GRUCell; give one cell "
+            "at a time"
         )
     settings = f"({cell.n_hidden}"
     if layer == "GRU":
@@ -415,7 +400,7 @@ def _is_usual_lstm(cell: Any) -> bool:
 
 
 def _brief(cell: Any) -> str:
-    """What a cell, or a list of cells, is, for messages."""
+    """A cell, or a list of cells, in words."""
     if isinstance(cell, list | tuple):
         return f"({', '.join(_brief(c) for c in cell)})"
     if not isinstance(cell, Cell):

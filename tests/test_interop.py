@@ -1,3 +1,5 @@
+"""Weights go to torch and Keras and back: outputs and gradients equal theirs."""
+
 import importlib.util
 import json
 from pathlib import Path
@@ -44,7 +46,7 @@ def cells_like_torch(case):
 
     def cell(layer):
         n_in = D if layer == 0 else H * n_directions
-        return KINDS[case["module"]](n_in, H, rng(), bias=settings.get("bias", True), **more)
+        return KINDS[case["module"]](n_in, H, rng=rng(), bias=settings.get("bias", True), **more)
 
     layers = range(settings.get("num_layers", 1))
     return [(cell(k), cell(k)) if n_directions == 2 else cell(k) for k in layers]
@@ -59,7 +61,7 @@ def cell_like_keras(case):
         more["activation"] = activation
     if case["layer"] == "GRU":
         more["reset"] = "after" if settings["reset_after"] else "before"
-    return KINDS[case["layer"]](D, H, rng(), bias=settings.get("use_bias", True), **more)
+    return KINDS[case["layer"]](D, H, rng=rng(), bias=settings.get("use_bias", True), **more)
 
 
 def flat(cells):
@@ -88,17 +90,17 @@ def with_recurrent_bias(gradients):
 
 
 @pytest.mark.parametrize(
-    ("case", "backward"),
+    ("case", "implementation"),
     [
-        pytest.param(case, backward, id="-".join([*ids, backward]))
+        pytest.param(case, implementation, id="-".join([*ids, implementation]))
         for case in TORCH["cases"]
         for ids in [
             (case["module"], *case["settings"].get("nonlinearity", "").split(), case["variant"])
         ]
-        for backward in ("bptt", *(["autodiff"] if case["variant"] == "plain" else []))
+        for implementation in ("kernel", *(["scan"] if case["variant"] == "plain" else []))
     ],
 )
-def test_outputs_states_and_gradients_equal_torch(case, backward):
+def test_outputs_states_and_gradients_equal_torch(case, implementation):
     cells = cells_like_torch(case)
     from_torch(cells, case["weights"])
 
@@ -110,7 +112,13 @@ def test_outputs_states_and_gradients_equal_torch(case, backward):
     mask = None
     if case["lengths"]:
         mask = np.arange(len(case["x"]))[:, None] < case["lengths"]
-    outputs, final = stack(cells, x, starts if given else None, mask, implementation=backward)
+    outputs, final = stack(
+        cells,
+        x,
+        initial_state=starts if given else None,
+        mask=mask,
+        implementation=implementation,
+    )
     if case["settings"].get("bidirectional"):
         final = [state for pair in final for state in pair]
     final = [pt.stack(states) for states in zip(*final, strict=True)]
@@ -169,11 +177,11 @@ def drawn(cells):
 def test_weights_go_to_torch_and_back_unchanged(case, dtype):
     with pytensor.config.change_flags(floatX=dtype):
         cells, others = drawn(cells_like_torch(case)), cells_like_torch(case)
-    there = to_torch(cells)
+    theirs = to_torch(cells)
     shapes = {name: np.shape(weight) for name, weight in case["weights"].items()}
-    assert {name: weight.shape for name, weight in there.items()} == shapes
-    assert all(w.dtype == dtype and w.flags.c_contiguous for w in there.values())
-    from_torch(others, there)
+    assert {name: weight.shape for name, weight in theirs.items()} == shapes
+    assert all(w.dtype == dtype and w.flags.c_contiguous for w in theirs.values())
+    from_torch(others, theirs)
     for ours, back in zip(values(cells), values(others), strict=True):
         assert back.dtype == dtype
         np.testing.assert_array_equal(back, ours)
@@ -184,10 +192,10 @@ def test_weights_go_to_torch_and_back_unchanged(case, dtype):
 def test_weights_go_to_keras_and_back_unchanged(case, dtype):
     with pytensor.config.change_flags(floatX=dtype):
         (cell,), other = drawn([cell_like_keras(case)]), cell_like_keras(case)
-    there = to_keras(cell)
-    assert [w.shape for w in there] == [np.shape(w) for w in case["weights"]]
-    assert all(w.dtype == dtype and w.flags.c_contiguous for w in there)
-    from_keras(other, there)
+    theirs = to_keras(cell)
+    assert [w.shape for w in theirs] == [np.shape(w) for w in case["weights"]]
+    assert all(w.dtype == dtype and w.flags.c_contiguous for w in theirs)
+    from_keras(other, theirs)
     for ours, back in zip(values([cell]), values([other]), strict=True):
         assert back.dtype == dtype
         np.testing.assert_array_equal(back, ours)
@@ -254,17 +262,17 @@ LAST = np.zeros(4 * H)
     [
         (
             without("bias_hh_l1"),
-            r"it lacks bias_hh_l1 and has nothing too many; .*bias=True or False",
+            r"missing are bias_hh_l1, surplus are none; .*bias=True or False",
         ),
         (
             without("weight_ih_l1", "weight_hh_l1", "bias_ih_l1", "bias_hh_l1"),
-            "it lacks weight_ih_l1.*one cell, or one pair, for each layer",
+            "missing are weight_ih_l1.*one cell, or one pair, for each layer",
         ),
         (
             {f"rnn.{name}": w for name, w in LSTM_WEIGHTS.items()},
-            r"has rnn\.weight_ih_l0.*model\.rnn\.state_dict",
+            r"surplus are rnn\.weight_ih_l0.*model\.rnn\.state_dict",
         ),
-        (LSTM_WEIGHTS | {"weight_hr_l0": np.ones((1, H))}, r"lacks nothing .*\(proj_size\)"),
+        (LSTM_WEIGHTS | {"weight_hr_l0": np.ones((1, H))}, r"missing are none.*\(proj_size\)"),
         (LSTM_WEIGHTS | {"bias_hh_l1": np.zeros(3 * H)}, r"bias_hh_l1 has shape \(6,\).* \(8,\)"),
         (LSTM_WEIGHTS | {"bias_hh_l1": LAST + np.nan}, "bias_hh_l1 are not all finite"),
         (LSTM_WEIGHTS | {"bias_hh_l1": LAST + 1j}, "bias_hh_l1 has dtype complex128"),
@@ -273,7 +281,7 @@ LAST = np.zeros(4 * H)
         (
             {name: w.T for name, w in LSTM_WEIGHTS.items()},
             r"weight_ih_l0 has shape \(3, 8\), but the cells are nn\.LSTM\(3, 2, num_layers=2\), "
-            r"where it has \(8, 3\): make the cells",
+            r"where it has \(8, 3\): create the cells",
         ),
     ],
 )
@@ -287,9 +295,13 @@ def test_a_state_dict_that_does_not_fit_changes_nothing(weights, message):
 
 
 def test_other_mistakes_with_a_state_dict_are_explained():
-    with pytest.raises(ValueError, match=r"bias_ih_l0.* too many; make the cells with bias=True"):
+    with pytest.raises(
+        ValueError, match=r"surplus are bias_ih_l0.*; create the cells with the same bias=True"
+    ):
         from_torch(two_lstms(bias=False), LSTM_WEIGHTS)
-    with pytest.raises(ValueError, match=r"has weight_ih_l0_reverse.* is a pair \(forward, back"):
+    with pytest.raises(
+        ValueError, match=r"surplus are weight_ih_l0_reverse.* is a pair \(forward, back"
+    ):
         from_torch([LSTMCell(D, H, rng=rng())], BOTH_WAYS)
     with pytest.raises(ValueError, match=r"nn\.GRU\(3, 2, num_layers=2\), where it has \(6, 3\)"):
         from_torch([GRUCell(D, H, rng=rng()), GRUCell(H, H, rng=rng())], LSTM_WEIGHTS)
@@ -297,7 +309,7 @@ def test_other_mistakes_with_a_state_dict_are_explained():
         from_torch(two_lstms(), list(LSTM_WEIGHTS))
     cell = LSTMCell(H, H, rng=rng())
     same = to_torch([LSTMCell(H, H, rng=rng()), LSTMCell(H, H, rng=rng())])
-    with pytest.raises(ValueError, match=r"a cell is in cells twice.*make a cell for each"):
+    with pytest.raises(ValueError, match=r"a cell is in cells twice.*create one cell for each"):
         from_torch([cell, cell], same)
 
 
@@ -314,7 +326,7 @@ def test_numbers_too_large_for_the_cell_are_refused():
 @pytest.mark.parametrize(
     ("cell", "message"),
     [
-        (lambda: LinearCell(D, H, rng=rng()), r"LinearCell\(3, 2\) has no equal in torch"),
+        (lambda: LinearCell(D, H, rng=rng()), r"LinearCell\(3, 2\) has no equivalent in torch"),
         (
             lambda: ElmanCell(D, H, rng=rng(), activation="sigmoid"),
             "activation='sigmoid'.*with tanh or relu",
@@ -322,8 +334,8 @@ def test_numbers_too_large_for_the_cell_are_refused():
         (lambda: LSTMCell(D, H, rng=rng(), peepholes=True), "peepholes=True.*without peepholes"),
         (lambda: LSTMCell(D, H, rng=rng(), gates="io"), "gates='io'.*all gates"),
         (lambda: GRUCell(D, H, rng=rng(), reset="before"), "reset='before'.*reset='after'"),
-        (lambda: Zoneout(LSTMCell(D, H, rng=rng()), {}, rng=None), "Zoneout has no equal"),
-        (lambda: LayerNormalised(LSTMCell(D, H, rng=rng())), "LayerNormalised has no equal"),
+        (lambda: Zoneout(LSTMCell(D, H, rng=rng()), {}, rng=None), "Zoneout has no equivalent"),
+        (lambda: LayerNormalised(LSTMCell(D, H, rng=rng())), "LayerNormalised has no equivalent"),
     ],
 )
 def test_cells_that_torch_does_not_have_are_refused(cell, message):
@@ -339,11 +351,14 @@ def test_layers_that_make_no_torch_module_are_refused():
         ([], "at least one layer"),
         ([(lstm, lstm), lstm], "all are alike"),
         ([(lstm,)], r"pairs \(forward, backward\)"),
-        ([lstm, LSTMCell(D, H, rng=rng())], r"that of l1 is LSTMCell\(3, 2.* wants 2 inputs and 2"),
+        (
+            [lstm, LSTMCell(D, H, rng=rng())],
+            r"that of l1 is LSTMCell\(3, 2.* requires 2 inputs and 2",
+        ),
         ([lstm, LSTMCell(H, 5, rng=rng())], "that of l1"),
         ([lstm, GRUCell(H, H, rng=rng())], r"that of l1 is GRUCell\(2, 2"),
         ([lstm, LSTMCell(H, H, rng=rng(), bias=False)], "that of l1 is .*bias=False"),
-        ([(lstm, lstm), (LSTMCell(H, H, rng=rng()), lstm)], "that of l1 .* wants 4 inputs"),
+        ([(lstm, lstm), (LSTMCell(H, H, rng=rng()), lstm)], "that of l1 .* requires 4 inputs"),
         ([(lstm, LSTMCell(D, 4, rng=rng()))], "that of l0_reverse"),
         (
             [ElmanCell(D, H, rng=rng()), ElmanCell(H, H, rng=rng(), activation="relu")],
@@ -381,9 +396,12 @@ def test_keras_weights_that_do_not_fit_change_nothing(weights, message):
 
 def test_cells_that_keras_does_not_have_are_refused():
     for cell, message in [
-        (LSTMCell(D, H, rng=rng(), peepholes=True), "has no equal in Keras.*without peepholes"),
+        (
+            LSTMCell(D, H, rng=rng(), peepholes=True),
+            "has no equivalent in Keras.*without peepholes",
+        ),
         (LSTMCell(D, H, rng=rng(), gates="fo"), "gates='fo'"),
-        (Zoneout(GRUCell(D, H, rng=rng()), {}, rng=None), "Zoneout has no equal"),
+        (Zoneout(GRUCell(D, H, rng=rng()), {}, rng=None), "Zoneout has no equivalent"),
         ([GRUCell(D, H, rng=rng())], "one cell at a time"),
     ]:
         with pytest.raises(ValueError, match=message):
@@ -420,10 +438,10 @@ def test_torch_itself_still_gives_the_fixture_and_takes_our_weights():
         module = getattr(torch.nn, case["module"])(D, H, **case["settings"], dtype=torch.float64)
         cells, others = cells_like_torch(case), cells_like_torch(case)
         from_torch(cells, module.state_dict())
-        there = {name: torch.from_numpy(weight) for name, weight in to_torch(cells).items()}
+        theirs = {name: torch.from_numpy(weight) for name, weight in to_torch(cells).items()}
         x = torch.tensor(case["x"], dtype=torch.float64)
         expected, _ = module(x)
-        module.load_state_dict(there)
+        module.load_state_dict(theirs)
         assert_equal(module(x)[0].detach(), expected.detach(), 1e-12)
         from_torch(others, module.state_dict())
         for ours, back in zip(values(cells), values(others), strict=True):
