@@ -1,14 +1,15 @@
-"""Lesson 3: cells by hand - Elman, LSTM and GRU from their equations, and a fast way back
+"""Lesson 3: cells by hand - Elman, LSTM and GRU from their equations; a custom backward pass
 
 What you learn
     To write the three classic cells as raw `scan` graphs and to recognise them in the library.
     Which matrix products belong into the loop and which do not, how the gradient runs back through
-    time, and why the library's way back is faster than the one that `pytensor.grad` finds. What
-    gates are good for. To make a cell of your own in ten lines.
+    time, and why the library's backward pass is faster than the one that `pytensor.grad` finds.
+    What gates are good for. To make a cell of your own in ten lines.
 
 What you should see
     Ten numbered parts. Wherever two ways lead to one result, the largest difference is printed; in
-    float64 it stays below 1e-12. Three figures: 03_way_back.png, 03_times.png and 03_gates.png.
+    float64 it stays below 1e-12. Three figures: 03_backward_pass.png, 03_times.png and
+    03_gates.png.
 
 How long it takes (measured on two cores)
     About 40 seconds the first time, because PyTensor compiles parts of the graphs to C and keeps
@@ -50,9 +51,9 @@ SAFE: dict[str, Any] = {"return_updates": False, "strict": True, "return_list": 
 # ## 1. What is compiled and compared
 #
 # Each cell will be unrolled over a sequence x (time, batch, features) in three ways: by hand, and
-# with the library's `unroll` with either of its two ways back. The weights are the same shared
-# variables. Each way becomes a function that returns the outputs h of all steps, and the gradients
-# of a cost for which no targets are needed:
+# with the library's `unroll` with either of its two backward passes. The weights are the same
+# shared variables. Each way becomes a function that returns the outputs h of all steps, and the
+# gradients of a cost for which no targets are needed:
 #
 #     C = 1/2 * (sum of all h_t^2)
 #
@@ -79,8 +80,8 @@ def compile_cell(cell: Any, mode: str, by_hand: Callable[..., list[Any]] | None 
     """Compile all ways for a cell."""
     x = pt.tensor3("x")  # (time, batch, n_in)
     graphs = {} if by_hand is None else {"by hand": by_hand(x, *cell.params)}
-    graphs["autodiff"] = [sr.unroll(cell, x, implementation="scan")[0]]
-    graphs["bptt"] = [sr.unroll(cell, x, implementation="kernel")[0]]
+    graphs["scan"] = [sr.unroll(cell, x, implementation="scan")[0]]
+    graphs["kernel"] = [sr.unroll(cell, x, implementation="kernel")[0]]
     ways = {way: compile_way(x, states, cell.params, mode) for way, states in graphs.items()}
     return Compiled(cell, ways)
 
@@ -208,7 +209,7 @@ def gru_by_hand(x: Any, W_x: Any, W_h: Any, b: Any, b_hn: Any) -> list[Any]:
 # has the last three lines of the equations. Everything else is written once for all cells, in
 # `unroll`.
 #
-# ## 5. The way back, by hand
+# ## 5. The backward pass, by hand
 #
 # How does C change with the sum z_t of an Elman cell? Write dz_t for dC/dz_t and so on. h_t has two
 # effects on C: directly, dC/dh_t = h_t, and through z_{t+1}, which contains h_t W_h. So
@@ -249,10 +250,10 @@ def gradient_by_hand(elman: Compiled, x: Any) -> dict[str, float]:
     print("dW_h in NumPy:")
     print("  " + as_text(by_hand[2]))
     differences = {}
-    for way in ("autodiff", "bptt"):
+    for way in ("scan", "kernel"):
         result = elman.ways[way](x)
         differences[way] = largest_difference(result, by_hand)
-        print(f'  pytensor.grad through backward="{way}" differs by {differences[way]:.1e}')
+        print(f'  pytensor.grad through implementation="{way}" differs by {differences[way]:.1e}')
     return differences
 
 
@@ -264,12 +265,12 @@ def gradient_by_hand(elman: Compiled, x: Any) -> dict[str, float]:
 # In the cells by hand x @ W_x stands in the loop, in the library before it.
 #
 # To see what a compiled function does in its loops, we count the matrix products in one step of
-# each: the first loop is the way forward, the second one the way back. With x @ W_x in the loop the
-# way back has four: dz_t W_h^T, which flows on; h_{t-1}^T dz_t and x_t^T dz_t for the gradients of
-# the weights; and dz_t W_x^T, the gradient of x_t, which nobody has asked for (mode FAST_COMPILE
-# leaves it in, the other modes throw it away). With z as a sequence the last two are not there: the
-# loop back collects dz_t, and dW_x is one product after it. But `pytensor.grad` does not see that
-# dW_h could be had in the same way.
+# each: the first loop is the forward pass, the second one the backward pass. With x @ W_x in the
+# loop the backward pass has four: dz_t W_h^T, which flows on; h_{t-1}^T dz_t and x_t^T dz_t for the
+# gradients of the weights; and dz_t W_x^T, the gradient of x_t, which nobody has asked for (mode
+# FAST_COMPILE leaves it in, the other modes throw it away). With z as a sequence the last two are
+# not there: the backward scan collects dz_t, and dW_x is one product after it. But `pytensor.grad`
+# does not see that dW_h could be had in the same way.
 #
 # *What to notice:* fewer products, but not always less time. What one long product gains over many
 # short ones depends on how wide x is beside h, and z now has to be stored for all steps. With
@@ -302,7 +303,7 @@ N_STEPS, BATCH, N_IN, N_HIDDEN = 50, 16, 128, 64  # for all that is timed or dra
 
 def grow(cell: Any, rng: np.random.Generator) -> None:
     """Give a cell large new weights: its compiled functions work with any sizes."""
-    new = type(cell)(N_IN, N_HIDDEN, rng)
+    new = type(cell)(N_IN, N_HIDDEN, rng=rng)
     for w, new_w in zip(cell.params, new.params, strict=True):
         w.set_value(new_w.get_value())
 
@@ -328,23 +329,23 @@ def product_leaves_the_loop(elman: Compiled, x: Any, large_x: Any, repeats: int,
     grow(elman.cell, np.random.default_rng(0))
     print("h and gradients of a large sequence:")
     for where, function in (("in", inside), ("before", outside)):
-        forward, back = products_in_loops(function)
+        forward, backward = products_in_loops(function)
         needed = milliseconds(function, large_x, repeats)
         print(f"  x @ W_x {where:<6} the loop: products in one step forward {forward}, ", end="")
-        print(f"back {back}; {needed:6.2f} ms")
+        print(f"backward {backward}; {needed:6.2f} ms")
 
 
 # %% [markdown]
-# ## 7. What the fast way back does
+# ## 7. What the custom backward pass does
 #
 # The picture shows `implementation="kernel"`. Forward, each step has one product, h_{t-1} W_h, and
-# remembers what was expensive: the values of tanh and sigmoid. The way back visits the same steps
-# from the last to the first. A step back takes dh_t from the step after it and adds dC/dh_t. From
-# that and from the remembered values it makes dz_t, which is cheap, because the derivatives of
-# tanh and sigmoid are 1 - y^2 and y (1 - y): no tanh is computed twice. Then comes its one product,
-# dz_t W_h^T, and that is what flows on. (So it is for an Elman cell. Where a step also uses its old
-# state outside of the product, as u * h in a GRU or f * c in an LSTM, that part of the gradient
-# flows on beside it.) The weights' gradients wait until all dz_t are there.
+# remembers what was expensive: the values of tanh and sigmoid. The backward pass visits the same
+# steps from the last to the first. A backward step takes dh_t from the step after it and adds
+# dC/dh_t. From that and from the remembered values it makes dz_t, which is cheap, because the
+# derivatives of tanh and sigmoid are 1 - y^2 and y (1 - y): no tanh is computed twice. Then comes
+# its one product, dz_t W_h^T, and that is what flows on. (So it is for an Elman cell. Where a step
+# also uses its old state outside of the product, as u * h in a GRU or f * c in an LSTM, that part
+# of the gradient flows on beside it.) The weights' gradients wait until all dz_t are there.
 #
 # `pytensor.grad` makes a correct second loop too, without knowing what a recurrent layer is. That
 # loop has more to do in each step: for LSTM and GRU it computes the gates again from the states, as
@@ -363,8 +364,8 @@ def product_leaves_the_loop(elman: Compiled, x: Any, large_x: Any, repeats: int,
 BLUE, ORANGE, GREEN, GREY = "#2b6cb0", "#b7500f", "#2f7a4f", "#4a5568"
 
 
-def draw_way_back() -> Any:
-    """Return a figure of the loop forward and back, and of the products, to scale."""
+def draw_backward_pass() -> Any:
+    """Return a figure of both passes of the loop, and of the products, to scale."""
     figure = plt.figure(figsize=(11.5, 9.2))
     ax = figure.add_axes((0, 0.37, 1, 0.63))
     ax.set(xlim=(0, 23), ylim=(0, 11.6))
@@ -389,7 +390,7 @@ def draw_way_back() -> Any:
         "$dW_h = H_{before}^T\\,dZ$      $dW_x = X^T\\,dZ$", ORANGE)  # fmt: skip
     write(0.4, 11.3, "Elman", GREY, 13, ha="left")
     write(0.4, 8.2, "forward", BLUE, 13, ha="left")
-    write(0.4, 3.3, "back", ORANGE, 13, ha="left")
+    write(0.4, 3.3, "backward", ORANGE, 13, ha="left")
     for t, x in enumerate((5.6, 12.5, 19.4), 1):
         box(x, 8.2, 4.2, 2.1, f"$z_{t} = z_{{x,{t}}} + h_{t - 1} W_h$\n"
             f"$h_{t} = \\mathrm{{step}}(z_{t})$", BLUE)  # fmt: skip
@@ -454,16 +455,16 @@ def draw_way_back() -> Any:
 def time_all(cells: list[Compiled], x: Any, repeats: int) -> dict[str, dict[str, float]]:
     """Print and return milliseconds for each cell and way, with large weights."""
     times: dict[str, dict[str, float]] = {}
-    print(f"{'':<11}{'':<10} products in a step\n{'':<22}forward  back        ms")
+    print(f"{'':<11}{'':<10} products in a step\n{'':<22}forward  backward        ms")
     for cell, ways in cells:
         grow(cell, np.random.default_rng(0))
         name = type(cell).__name__
         times[name] = {way: milliseconds(function, x, repeats) for way, function in ways.items()}
         for way, needed in times[name].items():
-            forward, back = products_in_loops(ways[way])
-            print(f"{name:<11}{way:<10} {forward:>7}  {back:>4}  {needed:>8.2f}")
-        gain = times[name]["autodiff"] / times[name]["bptt"]
-        print(f"{'':<11}autodiff takes {gain:.1f} times as long as bptt")
+            forward, backward = products_in_loops(ways[way])
+            print(f"{name:<11}{way:<10} {forward:>7}  {backward:>8}  {needed:>8.2f}")
+        gain = times[name]["scan"] / times[name]["kernel"]
+        print(f"{'':<11}scan takes {gain:.1f} times as long as kernel")
     return times
 
 
@@ -472,8 +473,8 @@ def draw_times(times: dict[str, dict[str, float]], mode: str, dtype: str) -> Any
     figure, ax = plt.subplots(figsize=(8.6, 4.6), layout="constrained")
     labels = {
         "by hand": "scan by hand, x @ W_x in the loop",
-        "autodiff": 'unroll(implementation="scan"): x @ W_x before the loop',
-        "bptt": 'unroll(implementation="kernel"): dW_h after the loop too',
+        "scan": 'unroll(implementation="scan"): x @ W_x before the loop',
+        "kernel": 'unroll(implementation="kernel"): dW_h after the loop too',
     }
     for k, (way, colour) in enumerate(zip(labels, (GREY, BLUE, ORANGE), strict=True)):
         heights = [ways[way] for ways in times.values()]
@@ -646,9 +647,9 @@ def draw_gates(runs: dict[str, dict[str, Any]]) -> Any:
 #
 # The class says how many sums its step needs, what its state is, which weight it has beside W_x,
 # W_h and b, and what the step does; the sums arrive as a tuple, here with the one element z[0]. It
-# is used like every other cell, `unroll(PaceCell(3, 8, rng), x)`, and trained like them. As the
-# step is elementwise, `unroll` gives it the fast way back: its gradient, also that of a, is derived
-# from these lines, and there is one product in each loop.
+# is used like every other cell, `unroll(PaceCell(3, 8, rng=rng), x)`, and trained like them. As the
+# step is elementwise, `unroll` gives it a custom backward pass: its gradient, also that of a, is
+# derived from these lines, and there is one product in each loop.
 
 
 # %%
@@ -658,9 +659,9 @@ class PaceCell(sr.Cell):
     n_gates = 1
     State = sr.HiddenState
 
-    def __init__(self, n_in: int, n_hidden: int, rng: np.random.Generator) -> None:
-        super().__init__(n_in, n_hidden, rng)
-        self.a = self.parameter("a", (n_hidden,), np.zeros(n_hidden))
+    def __init__(self, n_in: int, n_hidden: int, *, rng: np.random.Generator) -> None:
+        super().__init__(n_in, n_hidden, rng=rng)
+        self.a = sr.parameter("a", (n_hidden,), np.zeros(n_hidden))
 
     def step(self, z: Any, h: Any) -> sr.HiddenState:
         """Return the new state."""
@@ -669,15 +670,15 @@ class PaceCell(sr.Cell):
 
 
 def own_cell(rng: Any, x: Any, large_x: Any, repeats: int, mode: str) -> Compiled:
-    """Print that both ways back agree for a cell that the library has never seen."""
-    compiled = compile_cell(PaceCell(x.shape[2], 3, rng), mode)
+    """Print that both backward passes agree for a cell that the library has never seen."""
+    compiled = compile_cell(PaceCell(x.shape[2], 3, rng=rng), mode)
     cell, ways = compiled
-    difference = largest_difference(ways["autodiff"](x), ways["bptt"](x))
-    print(f"PaceCell: both ways back differ by {difference:.1e}")
+    difference = largest_difference(ways["scan"](x), ways["kernel"](x))
+    print(f"PaceCell: both backward passes differ by {difference:.1e}")
     grow(cell, rng)
     for way, function in ways.items():
-        forward, back = products_in_loops(function)
-        print(f"  {way:<9} products in one step forward {forward}, back {back}; ", end="")
+        forward, backward = products_in_loops(function)
+        print(f"  {way:<9} products in one step forward {forward}, backward {backward}; ", end="")
         print(f"{milliseconds(function, large_x, repeats):6.2f} ms")
     return compiled
 
@@ -718,12 +719,12 @@ def lesson(mode: str, dtype: str, seed: int, figures: str, quick: bool) -> dict[
             print(f"what the library does, read from its graph:\n{explain.describe(outputs)}")
     elman, lstm, gru = compiled
 
-    print("\n5. The way back, by hand")
+    print("\n5. The backward pass, by hand")
     differences |= gradient_by_hand(elman, x)
     print("\n6. Why x @ W_x leaves the loop", flush=True)
     product_leaves_the_loop(elman, x, large_x, repeats, mode)
-    print("\n7. What the fast way back does")
-    _lesson.save_figure(draw_way_back(), folder, "03_way_back")
+    print("\n7. What the custom backward pass does")
+    _lesson.save_figure(draw_backward_pass(), folder, "03_backward_pass")
     print(f"\n8. What it brings, in mode {mode}, {dtype}", flush=True)
     times = time_all(compiled, large_x, repeats)
     _lesson.save_figure(draw_times(times, mode, dtype), folder, "03_times")

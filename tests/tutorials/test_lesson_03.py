@@ -30,7 +30,7 @@ def compiled(run):
 def draw(cell, n_in, n_hidden, seed):
     """Give the cell new weights, biases included, and return a sequence."""
     rng = np.random.default_rng(seed)
-    for w, new in zip(cell.params, type(cell)(n_in, n_hidden, rng).params, strict=True):
+    for w, new in zip(cell.params, type(cell)(n_in, n_hidden, rng=rng).params, strict=True):
         w.set_value(rng.normal(size=new.get_value().shape) * 0.5)
     return rng.normal(size=(6, 3, n_in))
 
@@ -41,7 +41,7 @@ def test_cells_by_hand_equal_the_library_in_outputs_and_gradients(compiled, name
     cell, ways = compiled[name]
     x = draw(cell, n_in, n_hidden, seed=n_in)
     by_hand = ways["by hand"](x)
-    for way in ("autodiff", "bptt"):
+    for way in ("scan", "kernel"):
         result = ways[way](x)
         assert len(result) == 1 + len(cell.params)
         for got, expected in zip(result, by_hand, strict=False):
@@ -52,16 +52,16 @@ def test_cells_by_hand_equal_the_library_in_outputs_and_gradients(compiled, name
 def test_one_step_and_one_sample_give_the_same_gradients_too(compiled, name):
     cell, ways = compiled[name]
     x = draw(cell, 2, 3, seed=5)[:1, :1]
-    for got, expected in zip(ways["bptt"](x), ways["by hand"](x), strict=False):
+    for got, expected in zip(ways["kernel"](x), ways["by hand"](x), strict=False):
         np.testing.assert_allclose(got, expected, rtol=0, atol=1e-12)
 
 
-def test_gradients_in_numpy_equal_finite_differences_and_both_ways_back(compiled):
+def test_gradients_in_numpy_equal_finite_differences_and_both_backward_passes(compiled):
     cell, ways = compiled["ElmanCell"]
     x = draw(cell, 2, 3, seed=1)
     weights = [w.get_value() for w in cell.params]
     by_hand = lesson.elman_gradients(x, *weights)
-    for way in ("autodiff", "bptt"):
+    for way in ("scan", "kernel"):
         for got, expected in zip(by_hand, ways[way](x), strict=True):
             np.testing.assert_allclose(got, expected, rtol=0, atol=1e-12)
 
@@ -73,26 +73,26 @@ def test_gradients_in_numpy_equal_finite_differences_and_both_ways_back(compiled
     ahead, behind = (
         cost([w + s * d for w, d in zip(weights, direction, strict=True)]) for s in (step, -step)
     )
-    slope = sum((g * d).sum() for g, d in zip(by_hand[1:], direction, strict=True))
-    assert (ahead - behind) / (2 * step) == pytest.approx(slope, rel=1e-7)
+    derivative = sum((g * d).sum() for g, d in zip(by_hand[1:], direction, strict=True))
+    assert (ahead - behind) / (2 * step) == pytest.approx(derivative, rel=1e-7)
 
 
 @pytest.mark.parametrize("name", CELLS)
-def test_the_fast_way_back_has_one_product_in_each_loop(compiled, name):
+def test_the_custom_backward_pass_has_one_product_in_each_loop(compiled, name):
     ways = compiled[name].ways
     products = {way: lesson.products_in_loops(function) for way, function in ways.items()}
-    assert products["bptt"] == [1, 1]
-    assert products["autodiff"][0] == 1
+    assert products["kernel"] == [1, 1]
+    assert products["scan"][0] == 1
     assert products["by hand"][0] == 2
-    assert 1 < products["autodiff"][1] < products["by hand"][1]
+    assert 1 < products["scan"][1] < products["by hand"][1]
 
 
 def test_a_compiled_cell_takes_large_weights(compiled):
     cell, ways = compiled["GRUCell"]
     lesson.grow(cell, np.random.default_rng(0))
     x = np.random.default_rng(1).normal(size=(2, 3, lesson.N_IN))
-    assert ways["bptt"](x)[0].shape == (2, 3, lesson.N_HIDDEN)
-    assert lesson.milliseconds(ways["bptt"], x, repeats=1) > 0
+    assert ways["kernel"](x)[0].shape == (2, 3, lesson.N_HIDDEN)
+    assert lesson.milliseconds(ways["kernel"], x, repeats=1) > 0
 
 
 def test_the_latch_holds_what_was_written_until_it_is_cleared(compiled):
@@ -134,12 +134,12 @@ def test_a_cell_of_ones_own_equals_a_numpy_loop(compiled):
     for x_t in x:
         h = k * h + (1 - k) * np.tanh(x_t @ W_x + h @ W_h + b)
         expected.append(h)
-    bptt = ways["bptt"](x)
-    np.testing.assert_allclose(bptt[0], expected, rtol=0, atol=1e-12)
-    for got, wanted in zip(bptt, ways["autodiff"](x), strict=True):
+    kernel = ways["kernel"](x)
+    np.testing.assert_allclose(kernel[0], expected, rtol=0, atol=1e-12)
+    for got, wanted in zip(kernel, ways["scan"](x), strict=True):
         np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-12)
-    assert np.abs(bptt[4]).min() > 0  # the gradient reaches a
-    assert lesson.products_in_loops(ways["bptt"]) == [1, 1]
+    assert np.abs(kernel[4]).min() > 0  # the gradient reaches a
+    assert lesson.products_in_loops(ways["kernel"]) == [1, 1]
 
 
 def test_the_lesson_prints_what_it_found(run):
@@ -148,14 +148,14 @@ def test_the_lesson_prints_what_it_found(run):
     for part in range(1, 11):
         assert f"\n{part}. " in f"\n{out}"
     for name in CELLS:
-        assert list(found["times"][name]) == ["by hand", "autodiff", "bptt"]
+        assert list(found["times"][name]) == ["by hand", "scan", "kernel"]
         for milliseconds in found["times"][name].values():
             assert f" {milliseconds:.2f}\n" in out
 
 
 def test_the_lesson_writes_three_figures(run):
     files = sorted(run[2].iterdir())
-    assert [f.name for f in files] == ["03_gates.png", "03_times.png", "03_way_back.png"]
+    assert [f.name for f in files] == ["03_backward_pass.png", "03_gates.png", "03_times.png"]
     assert all(f.read_bytes().startswith(b"\x89PNG") for f in files)
 
 
@@ -172,7 +172,7 @@ def test_differences_above_rounding_stop_the_lesson():
 
 def test_the_product_before_the_loop_changes_no_number():
     rng = np.random.default_rng(4)
-    cell = lesson.ElmanCell(2, 3, rng=rng)
+    cell = lesson.sr.ElmanCell(2, 3, rng=rng)
     x = pt.tensor3("x")
     graphs = [f(x, *cell.params)[0] for f in (lesson.elman_by_hand, lesson.elman_product_outside)]
     inside, outside = pytensor.function([x], graphs, mode="FAST_COMPILE")(
