@@ -125,7 +125,7 @@ def lstm() -> tuple[Any, dict[Any, Any]]:
 # A step computes sqrt(s^2 - x). Some day a loss is NaN. `explain.first_nonfinite` names the first
 # step, and in it the first expression, whose value is NaN or infinite, and the values it was made
 # of. Given a gradient, it looks into the scan of the gradient too: there sqrt(0) is a trap, whose
-# value is fine and whose slope is infinite.
+# value is fine and whose gradient is infinite.
 
 
 # %%
