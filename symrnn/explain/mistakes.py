@@ -206,7 +206,7 @@ class _Trial:
         except TypeError as error:
             if "boolean" in str(error):  # PyTensor: ... cannot be converted to Python boolean
                 self.problems.append(
-                    "the step needs the truth value of a variable, for if, while, and, or, or not: "
+                    "the step needs the truth value of a variable (in if, while, and, or, not), but "
                     "it has no value yet; use pt.switch(condition, a, b), &, | and ~"
                 )
                 return None
