@@ -51,6 +51,6 @@ def compare(cell: sr.Cell, mode: object) -> tuple[float, float]:
 if __name__ == "__main__":
     mode = sys.argv[1] if len(sys.argv) > 1 else sr.QUICK
     for kind in (sr.ElmanCell, sr.LSTMCell, sr.GRUCell):
-        plain, traced = compare(kind(16, 64, np.random.default_rng(0)), mode)
+        plain, traced = compare(kind(16, 64, rng=np.random.default_rng(0)), mode)
         print(f"{kind.__name__:<10} plain {plain:7.1f} ms, traced {traced:7.1f} ms, ", end="")
         print(f"quotient {traced / plain:.2f}")

@@ -206,8 +206,8 @@ class _Trial:
         except TypeError as error:
             if "boolean" in str(error):  # PyTensor: ... cannot be converted to Python boolean
                 self.problems.append(
-                    "the step needs the truth value of a variable (in if, while, and, or, not), but "
-                    "it has no value yet; use pt.switch(condition, a, b), &, | and ~"
+                    "the step needs the truth value of a variable (in if, while, and, or, not), "
+                    "but it has no value yet; use pt.switch(condition, a, b), &, | and ~"
                 )
                 return None
             advice = ""
