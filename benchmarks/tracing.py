@@ -34,7 +34,7 @@ def fastest(f: Callable[[], object], repeats: int = 7) -> float:
 def compare(cell: sr.Cell, mode: object) -> tuple[float, float]:
     """Milliseconds of the plain and the traced run of a cell's plain scan."""
     x = pt.tensor3("x")
-    outputs, _ = sr.unroll(cell, x, implementation="autodiff")
+    outputs, _ = sr.unroll(cell, x, implementation="scan")
     value = np.random.default_rng(1).normal(size=(N_STEPS, 8, 16)).astype(x.dtype)
     plain = pytensor.function([x], outputs, mode=mode)
     (scan,) = anatomies([outputs])
