@@ -39,7 +39,7 @@ class TreeCell(Module):
 
     Examples
     --------
-    A cell of your own says how many gates and what state it has, and what a step is:
+    A cell of your own has a `step`, and `n_gates` and `State` where these differ:
 
     >>> class SumCell(TreeCell):
     ...     def step(self, z, left, right):

@@ -143,7 +143,7 @@ class Variational(Module):
             ``lambda loss, params: adam(loss, params, 0.003)``.
         kl_weight
             w: a number, a shared variable, or a graph such as ``warm_up(t, 1.0, n_steps=1000)`` of
-            `symrnn.training.schedules`; then `optimizer` returns ``advance(t)`` among its updates.
+            `symrnn.schedules`; then `optimizer` returns ``advance(t)`` among its updates.
         mode
             As for `symrnn.function`. Mode NUMBA compiles a dialogue model for one to two minutes.
 
