@@ -31,9 +31,7 @@ import pytensor
 import pytensor.tensor as pt
 
 import symrnn as sr
-from symrnn import explain
-from symrnn.nn.initializers import normal, xavier_uniform
-from symrnn.plots import loss_curves
+from symrnn import explain, plots
 from symrnn.tasks.binary_addition import binary_addition, from_bits
 
 # %% [markdown]
@@ -61,7 +59,7 @@ from symrnn.tasks.binary_addition import binary_addition, from_bits
 # %% [markdown]
 # ## 3. The gradient by hand
 #
-# Let delta_t be the slope of C with respect to what the output's sigmoid is given, and dz_t that
+# Let delta_t be the gradient of C with respect to what the output's sigmoid is given, and dz_t that
 # with respect to what the hidden sigmoid is given. sigmoid' = y (1 - y), so
 #
 #     delta_t = (y_t - t_t) * y_t * (1 - y_t)
@@ -110,29 +108,30 @@ def by_hand(x: Any, t: Any, W_x: Any, W_h: Any, W_y: Any) -> list[Any]:
 
 
 # %%
-class Adder:
-    """The net as a graph, with a compiled step of training and one for use."""
+class Adder(sr.Module):
+    """The net as a graph, with a compiled step of training and one for inference."""
 
-    def __init__(self, rng: np.random.Generator, n_hidden: int, rate: float, mode: str) -> None:
+    def __init__(
+        self, n_hidden: int, *, rng: np.random.Generator, learning_rate: float, mode: str
+    ) -> None:
         self.x, self.t = pt.tensor3("x"), pt.tensor3("t")
-        start = partial(normal, std=1.0)
-        cell = sr.ElmanCell(
+        start = partial(sr.initializers.normal, std=1.0)
+        self.cell = sr.ElmanCell(
             2, n_hidden, rng=rng, activation="sigmoid", W_x=start, W_h=start, bias=False
         )
-        output = sr.Dense(n_hidden, 1, rng=rng, W=start, bias=False)
-        self.params = [*cell.params, *output.params]
-        self.h, _ = sr.unroll(cell, self.x)
-        y = pt.sigmoid(output(self.h))
+        self.output = sr.Dense(n_hidden, 1, rng=rng, W=start, bias=False)
+        self.h, _ = sr.unroll(self.cell, self.x)
+        y = pt.sigmoid(self.output(self.h))
         cost = sr.sum_squared_error(y, self.t) / 2
         gradients = pytensor.grad(cost, self.params)
-        updates = sr.gradient_descent(gradients, self.params, rate)
+        updates = sr.gradient_descent(gradients, self.params, learning_rate)
         self.step = pytensor.function(
             [self.x, self.t], [cost, y, *gradients], updates=updates, mode=mode
         )
-        self.use = pytensor.function([self.x], y, mode=mode)
+        self.predict = pytensor.function([self.x], y, mode=mode)
 
 
-def side_by_side(adder: Adder, rng: np.random.Generator, n_steps: int, rate: float) -> Any:
+def side_by_side(adder: Adder, rng: np.random.Generator, n_steps: int, learning_rate: float) -> Any:
     """Train both; return losses, which sums were right, and the largest differences."""
     weights = [w.get_value() for w in adder.params]  # of the net in NumPy
     losses, right, differences = [], [], []
@@ -140,7 +139,7 @@ def side_by_side(adder: Adder, rng: np.random.Generator, n_steps: int, rate: flo
         x, t = binary_addition(rng=rng)
         cost, y, *automatic = adder.step(x, t)
         own_cost, *own = by_hand(x, t, *weights)
-        weights = [w - rate * g for w, g in zip(weights, own, strict=True)]
+        weights = [w - learning_rate * g for w, g in zip(weights, own, strict=True)]
         pairs = zip([cost, *automatic], [own_cost, *own], strict=True)
         differences.append(max(np.abs(a - b).max() for a, b in pairs))
         losses.append(float(cost))
@@ -199,21 +198,22 @@ def second_version(seed: int, mode: str) -> tuple[list[float], Any]:
     """Train it; return its losses, and the sums it shows: a, b, what it says."""
     rng = np.random.default_rng(seed)
     x, t = pt.tensor3("x"), pt.tensor3("t")
-    cell = sr.ElmanCell(2, 3, rng=rng, W_h=xavier_uniform)
-    output = sr.Dense(3, 1, rng=rng)
-    h, _ = sr.unroll(cell, x)
-    logits = output(h)
+    net = sr.Module(
+        cell=sr.ElmanCell(2, 3, rng=rng, W_h=sr.initializers.xavier_uniform),
+        output=sr.Dense(3, 1, rng=rng),
+    )
+    h, _ = sr.unroll(net.cell, x)
+    logits = net.output(h)
     loss = sr.binary_cross_entropy(logits, t)
-    params = [*cell.params, *output.params]
-    updates = sr.rmsprop(loss, params, learning_rate=0.05, rho=0.5, mu=0.8, nesterov=True)
+    updates = sr.rmsprop(loss, net.params, learning_rate=0.05, rho=0.5, mu=0.8, nesterov=True)
     step = pytensor.function([x, t], loss, updates=updates, mode=mode)
     data = binary_addition(2000, n_bits=7, rng=rng)
     history = sr.train(
         step, lambda: sr.minibatches(data, 100, rng=rng, axes=[1, 1]), epochs=5, label="adder"
     )
-    use = pytensor.function([x], logits > 0, mode=mode)
+    predict = pytensor.function([x], logits > 0, mode=mode)
     shown, _ = binary_addition(5, n_bits=7, rng=rng)
-    said = from_bits(use(shown)[:, :, 0])
+    said = from_bits(predict(shown)[:, :, 0])
     a, b = from_bits(shown[:, :, 0]), from_bits(shown[:, :, 1])
     return history.loss, list(zip(a.tolist(), b.tolist(), said.tolist(), strict=True))
 
@@ -235,13 +235,14 @@ def main(
 def lesson(mode: str, seed: int, n_steps: int, figures: str, quick: bool) -> dict[str, Any]:
     """Do what `main` says."""
     folder = _lesson.figure_folder(figures, quick)
-    rng, rate = np.random.default_rng(seed), 0.1
+    rng, learning_rate = np.random.default_rng(seed), 0.1
     print(f"1.-4. Both gradients side by side for {n_steps} sums", flush=True)
-    adder = Adder(rng, 16, rate, mode)
-    losses, right, differences = side_by_side(adder, rng, n_steps, rate)
+    adder = Adder(16, rng=rng, learning_rate=learning_rate, mode=mode)
+    losses, right, differences = side_by_side(adder, rng, n_steps, learning_rate)
     last = min(1000, n_steps)
-    whole = 100 * np.mean(right[-last:])
-    print(f"  right of the last {last}: {whole:.1f}%, mean loss {np.mean(losses[-last:]):.3f}")
+    accuracy = 100 * np.mean(right[-last:])
+    mean_loss = np.mean(losses[-last:])
+    print(f"  last {last}: exact-match accuracy {accuracy:.1f}%, mean loss {mean_loss:.3f}")
     print(f"  largest difference of cost or gradients at any step: {max(differences):.1e}")
 
     print("\n5. Where the carry is")
@@ -254,15 +255,15 @@ def lesson(mode: str, seed: int, n_steps: int, figures: str, quick: bool) -> dic
         print(f"  {a} + {b} = {a + b}  predicted {said}")
     smooth = np.convolve(losses, np.ones(last // 10) / (last // 10), mode="valid")
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    loss_curves({f"mean of {last // 10} sums": smooth}, ax=axes[0])
-    loss_curves({"batches of 100 sums": second}, ax=axes[1])
+    plots.loss_curves({f"mean of {last // 10} sums": smooth}, ax=axes[0])
+    plots.loss_curves({"batches of 100 sums": second}, ax=axes[1])
     axes[0].set(title="gradient descent, a sum a step")
     axes[1].set(title="the second version")
     _lesson.save_figure(figure, folder, "05_loss")
     _lesson.show_figures()
     return {
         "losses": losses,
-        "right": whole,
+        "accuracy": accuracy,
         "differences": differences,
         "carry": correlation,
         "second": (second, shown),
