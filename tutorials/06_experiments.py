@@ -33,9 +33,7 @@ import pytensor
 import pytensor.tensor as pt
 
 import symrnn as sr
-from symrnn import explain
-from symrnn.nn.initializers import Initializer, he_normal, identity, normal, xavier_normal
-from symrnn.plots import loss_bands
+from symrnn import explain, initializers, plots
 from symrnn.tasks.binary_addition import binary_addition
 
 # %% [markdown]
@@ -55,16 +53,16 @@ from symrnn.tasks.binary_addition import binary_addition
 # %%
 def one_over_root_n(rng: Any, shape: Any) -> Any:
     """``N(0, 1 / n_in)``, which is often called Xavier, too."""
-    return normal(rng, shape, std=1 / np.sqrt(shape[0]))
+    return initializers.normal(rng, shape, std=1 / np.sqrt(shape[0]))
 
 
-INITIAL: dict[str, Initializer] = {
-    "std 0.5": partial(normal, std=0.5),
-    "std 1": partial(normal, std=1.0),
-    "std 2": partial(normal, std=2.0),
-    "Xavier": xavier_normal,  # std = sqrt(2 / (n_in + n_out))
+INITIAL: dict[str, initializers.Initializer] = {
+    "std 0.5": partial(initializers.normal, std=0.5),
+    "std 1": partial(initializers.normal, std=1.0),
+    "std 2": partial(initializers.normal, std=2.0),
+    "Xavier": initializers.xavier_normal,  # std = sqrt(2 / (n_in + n_out))
     "1 / sqrt(n)": one_over_root_n,
-    "He": he_normal,  # std = sqrt(2 / n_in)
+    "He": initializers.he_normal,  # std = sqrt(2 / n_in)
 }
 NO_LIMIT = 1e30
 
@@ -73,7 +71,7 @@ NO_LIMIT = 1e30
 class Settings:
     """What can be changed; the defaults are the net of lesson 5."""
 
-    rate: float = 0.1
+    learning_rate: float = 0.1
     initial: str = "std 1"  # of all weights ...
     identity: bool = False  # ... but if True, W_h starts as the identity
     n_hidden: int = 16
@@ -83,7 +81,7 @@ class Settings:
 
 BASE = Settings()
 VARIANTS = {
-    "rate": [replace(BASE, rate=r) for r in (0.01, 0.1, 1.0, 3.0)],
+    "learning_rate": [replace(BASE, learning_rate=r) for r in (0.01, 0.1, 1.0, 3.0)],
     "initial": [replace(BASE, initial=i) for i in INITIAL],
     "n_hidden": [
         *(replace(BASE, n_hidden=n) for n in (8, 16, 32, 128)),
@@ -110,33 +108,32 @@ VARIANTS = {
 
 
 # %%
-class Trainer:
+class Trainer(sr.Module):
     """The net with one activation: its graph, and the function that trains it."""
 
     def __init__(self, activation: str, mode: Any) -> None:
         # that there is one sum in a batch is said here, so that products with vectors are compiled
         x = pt.tensor("x", shape=(None, 1, 2), dtype="float64")  # (time, batch, both bits)
         t = pt.tensor("t", shape=(None, 1, 1), dtype="float64")
-        rate, max_norm = pt.dscalar("rate"), pt.dscalar("max_norm")
+        learning_rate, max_norm = pt.dscalar("learning_rate"), pt.dscalar("max_norm")
         rng = np.random.default_rng(0)  # for values that each run sets anew
-        cell = sr.ElmanCell(2, 16, rng=rng, activation=activation, bias=False)
-        output = sr.Dense(16, 1, rng=rng, bias=False)
-        self.params = [*cell.params, *output.params]
-        h, _ = sr.unroll(cell, x)
-        y = pt.sigmoid(output(h))
+        self.cell = sr.ElmanCell(2, 16, rng=rng, activation=activation, bias=False)
+        self.output = sr.Dense(16, 1, rng=rng, bias=False)
+        h, _ = sr.unroll(self.cell, x)
+        y = pt.sigmoid(self.output(h))
         cost = sr.sum_squared_error(y, t) / 2
         right = pt.all(pt.eq(y > 0.5, t > 0.5))
         gradients = sr.clip_by_global_norm(pytensor.grad(cost, self.params), max_norm)
-        updates = sr.gradient_descent(gradients, self.params, rate)
+        updates = sr.gradient_descent(gradients, self.params, learning_rate)
         self.run = sr.compile_many_steps(
-            [x, t], [cost, right], updates, constants=[rate, max_norm], mode=mode
+            [x, t], [cost, right], updates, constants=[learning_rate, max_norm], mode=mode
         )
         self.x, self.h = x, h
 
     def start(self, settings: Settings, rng: np.random.Generator) -> None:
         """Set new weights."""
         n, draw = settings.n_hidden, INITIAL[settings.initial]
-        draws = [draw, identity if settings.identity else draw, draw]
+        draws = [draw, initializers.identity if settings.identity else draw, draw]
         for w, initial, shape in zip(self.params, draws, [(2, n), (n, n), (n, 1)], strict=True):
             w.set_value(initial(rng, shape))
 
@@ -173,7 +170,7 @@ class Laboratory:
                 rng = np.random.default_rng(seed)
                 trainer.start(settings, rng)
                 x, t = sums(rng, self.n_steps)
-                runs.append(trainer.run(x, t, settings.rate, settings.max_norm))
+                runs.append(trainer.run(x, t, settings.learning_rate, settings.max_norm))
             self.seconds += time.perf_counter() - started
             costs, right = zip(*runs, strict=True)
             self.done[settings] = np.array(costs), np.array(right)
@@ -185,9 +182,10 @@ class Laboratory:
 #
 # What one sees, and why:
 #
-# - **Rate.** 0.01 is too slow for 10,000 steps. 1 and 3 are faster than 0.1: sigmoids and squared
-#   errors have small slopes, so steps can be large. But 3 is not safe, as the peak of its band
-#   shows: one of the five runs had learned, was thrown out by a step after the 3000th, and needed
+# - **Learning rate.** 0.01 is too slow for 10,000 steps. 1 and 3 are faster than 0.1: sigmoids and
+# squared
+#   errors have small gradients, so steps can be large. But 3 is not safe, as the peak of its band
+#   shows: one of the five runs had learned, diverged at a step after the 3000th, and needed
 #   1500 more to learn again.
 # - **Initial weights.** With too small ones all units are nearly alike, and for a long time the net
 #   answers 1/2 to everything. That costs 8 times 1/8, where all curves begin. Xavier's formula
@@ -204,7 +202,7 @@ class Laboratory:
 
 # %%
 TITLES = {
-    "rate": "learning rate",
+    "learning_rate": "learning rate",
     "initial": "initial weights",
     "n_hidden": "hidden units",
     "activation": "activation",
@@ -213,8 +211,8 @@ TITLES = {
 
 def label(changed: str, settings: Settings) -> str:
     """A variant's name."""
-    if changed == "rate":
-        return f"rate {settings.rate:g}"
+    if changed == "learning_rate":
+        return f"learning rate {settings.learning_rate:g}"
     if changed == "n_hidden":
         other = "" if settings.initial == BASE.initial else f", {settings.initial}"
         return f"{settings.n_hidden} units{other}"
@@ -222,20 +220,21 @@ def label(changed: str, settings: Settings) -> str:
 
 
 def last(costs: Any, right: Any, n: int = 1000) -> tuple[Any, Any]:
-    """Share of right sums and mean cost of the last n steps, each (seeds,)."""
+    """Exact-match accuracy in % and mean cost of the last n steps, each (seeds,)."""
     return 100 * right[:, -n:].mean(axis=1), costs[:, -n:].mean(axis=1)
 
 
 def try_variants(laboratory: Laboratory) -> dict[str, tuple[Any, Any]]:
-    """Run them all and print the table; return right sums and costs of the last 1000."""
+    """Run them all and print the table; return accuracy and cost of the last 1000 sums."""
     table = {}
-    print("  changed      variant            % right: mean (worst-best)   mean cost (best-worst)")
+    spread = "accuracy, %: mean (worst-best)   mean cost (best-worst)"
+    print(f"  {'changed':<13}  {'variant':<20}{spread}")
     for changed, variants in VARIANTS.items():
         for settings in variants:
             right, cost = table[label(changed, settings)] = last(*laboratory(settings))
             print(
-                f"  {changed:<11}  {label(changed, settings):<18}"
-                f"{right.mean():6.1f} ({right.min():5.1f}-{right.max():5.1f})           "
+                f"  {changed:<13}  {label(changed, settings):<20}"
+                f"{right.mean():6.1f} ({right.min():5.1f}-{right.max():5.1f})               "
                 f"{cost.mean():8.4f} ({cost.min():.4f}-{cost.max():.4f})",
                 flush=True,
             )
@@ -255,7 +254,7 @@ def draw_variants(laboratory: Laboratory) -> Any:
             costs, _ = laboratory(settings)
             whole = costs[:, : len(steps) * width]
             curves[label(changed, settings)] = whole.reshape(len(costs), -1, width).mean(axis=2)
-        loss_bands(curves, ax=ax, steps=steps)
+        plots.loss_bands(curves, ax=ax, steps=steps)
         ax.set(title=TITLES[changed], ylabel=f"mean cost of {width} sums")
         ax.legend(loc="lower left", fontsize="small")
         ax.label_outer()
@@ -265,10 +264,10 @@ def draw_variants(laboratory: Laboratory) -> Any:
 # %% [markdown]
 # ## 4. Why ReLU explodes and tanh oscillates
 #
-# Going back one step, the gradient is multiplied by the slope of phi and by W_h. For each net as it
-# starts, the lesson prints
+# Going back one step, the gradient is multiplied by the derivative of phi and by W_h. For each net
+# as it starts, the lesson prints
 #
-# - the largest slope of phi: 1/4 for sigmoid, 1 for the two others;
+# - the largest derivative of phi: 1/4 for sigmoid, 1 for the two others;
 # - the spectral radius of W_h, the size of its largest eigenvalue: what a long product of W_h grows
 #   with;
 # - the largest |h| at the last step;
@@ -276,13 +275,13 @@ def draw_variants(laboratory: Laboratory) -> Any:
 #   `explain.gradient_flow` measures it.
 #
 # W_h of 16 units with standard deviation 1 has a spectral radius near sqrt(16) = 4. With sigmoid,
-# whose slope is at most 1/4, the product is at most about 1. The factor is smaller, since no unit
-# sits exactly where the slope is largest; over eight steps that is little enough loss. ReLU has
-# slope 1 wherever it is not 0. So its states grow with each bit, and gradients with them, until one
-# step throws the weights so far that all outputs are 0 or 1, where the output's slope is 0 and
-# nothing can bring them back. tanh holds the states between -1 and 1, and where it is flat the
-# slopes are small. But states near -1 and 1 flip their sign at a small change of the weights: the
-# cost goes up and down, and in four of five runs it does not get anywhere.
+# whose derivative is at most 1/4, the product is at most about 1. The factor is smaller, since no
+# unit sits exactly where the derivative is largest; over eight steps that is little enough loss.
+# ReLU has derivative 1 wherever it is not 0. So its states grow with each bit, and gradients with
+# them, until one step throws the weights so far that all outputs are 0 or 1, where the output's
+# derivative is 0 and nothing can bring them back. tanh holds the states between -1 and 1, and where
+# it is flat the derivatives are small. But states near -1 and 1 flip their sign at a small change
+# of the weights: the cost goes up and down, and in four of five runs it does not get anywhere.
 
 
 # %%
@@ -290,7 +289,7 @@ def look_at_the_start(laboratory: Laboratory) -> dict[str, Any]:
     """Print what part 4 says for each activation, medians of the seeds; return the factors."""
     found = {}
     x, _ = binary_addition(rng=np.random.default_rng(1))
-    for activation, slope in (("sigmoid", 0.25), ("tanh", 1.0), ("relu", 1.0)):
+    for activation, derivative in (("sigmoid", 0.25), ("tanh", 1.0), ("relu", 1.0)):
         growth, sizes, radii = [], [], []
         trainer = laboratory.trainer(activation)
         states = pytensor.function([trainer.x], trainer.h, mode=sr.QUICK)
@@ -299,11 +298,11 @@ def look_at_the_start(laboratory: Laboratory) -> dict[str, Any]:
             flow = explain.gradient_flow(trainer.h[-1].sum(), trainer.h, {trainer.x: x})
             growth.append((flow[0] / flow[-1]) ** (1 / (len(flow) - 1)))
             sizes.append(abs(states(x)[-1]).max())
-            radii.append(abs(np.linalg.eigvals(trainer.params[1].get_value())).max())
+            radii.append(abs(np.linalg.eigvals(trainer.cell.W_h.get_value())).max())
         growth, size, radius = (float(np.median(v)) for v in (growth, sizes, radii))
         found[activation] = growth
         print(
-            f"  {activation:<8} slope at most {slope:<4}  spectral radius {radius:.1f}  "
+            f"  {activation:<8} derivative at most {derivative:<4}  spectral radius {radius:.1f}  "
             f"largest |h| {size:8.1f}  gradient times {growth:.2f} for each step back"
         )
     return found
@@ -314,7 +313,8 @@ def look_at_the_start(laboratory: Laboratory) -> dict[str, Any]:
 #
 # Each remedy is tried on its own, and some together:
 #
-# - **a lower rate**, 0.01: ReLU takes longer to explode, tanh moves less per step; neither learns.
+# - **a lower learning rate**, 0.01: ReLU takes longer to explode, tanh moves less per step; neither
+# learns.
 # - **clipping**: a gradient longer than 1 is cut to length 1 (Pascanu et al., 2013). No single step
 #   throws the weights far any more, but the states still grow or flip. It helps tanh in some runs,
 #   but not reliably.
@@ -335,7 +335,7 @@ def look_at_the_start(laboratory: Laboratory) -> dict[str, Any]:
 # %%
 REMEDIES = {
     "as it was": {},
-    "rate 0.01": {"rate": 0.01},
+    "learning rate 0.01": {"learning_rate": 0.01},
     "clip at 1": {"max_norm": 1.0},
     "1 / sqrt(n)": {"initial": "1 / sqrt(n)"},
     "1 / sqrt(n), clip": {"initial": "1 / sqrt(n)", "max_norm": 1.0},
@@ -345,7 +345,7 @@ REMEDIES = {
 
 
 def mend(laboratory: Laboratory) -> dict[str, Any]:
-    """Try the remedies; return the share of right sums, (remedies, seeds), by activation."""
+    """Try the remedies; return the exact-match accuracy, (remedies, seeds), by activation."""
     found = {}
     for activation in ("tanh", "relu"):
         rows = []
@@ -354,7 +354,7 @@ def mend(laboratory: Laboratory) -> dict[str, Any]:
             rows.append(right)
             each = "  ".join(f"{r:5.1f}" for r in right)
             print(
-                f"  {activation:<5} {remedy:<18} % right, by seed: {each}   "
+                f"  {activation:<5} {remedy:<18} accuracy, %, by seed: {each}   "
                 f"lowest mean cost {cost.min():.3f}",
                 flush=True,
             )
@@ -363,7 +363,7 @@ def mend(laboratory: Laboratory) -> dict[str, Any]:
 
 
 def draw_mended(found: dict[str, Any]) -> Any:
-    """One field for each run, coloured by the share of right sums."""
+    """One field for each run, coloured by the exact-match accuracy."""
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
     for ax, (activation, right) in zip(axes, found.items(), strict=True):
         image = ax.imshow(right, vmin=0, vmax=100, cmap="Blues", aspect="auto")
@@ -374,7 +374,7 @@ def draw_mended(found: dict[str, Any]) -> Any:
         ax.set(title=activation, xlabel="seed", yticks=range(len(REMEDIES)))
         ax.set(yticklabels=REMEDIES, xticks=range(right.shape[1]))
         ax.set_xticklabels(range(1, right.shape[1] + 1))
-    figure.colorbar(image, ax=axes, label="% of the last sums right")
+    figure.colorbar(image, ax=axes, label="exact-match accuracy of the last sums, %")
     return figure
 
 

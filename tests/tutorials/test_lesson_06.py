@@ -13,7 +13,7 @@ def test_the_quick_run_tries_every_variant_and_draws_its_figures(tmp_path):
     found, printed = run_lesson(lesson, tmp_path, quick=True)
     names = {lesson.label(c, s) for c, variants in lesson.VARIANTS.items() for s in variants}
     assert set(found["table"]) == names
-    assert len(re.findall(r"^  (rate|initial|n_hidden|activation) ", printed, re.M)) == 19
+    assert len(re.findall(r"^  (learning_rate|initial|n_hidden|activation) ", printed, re.M)) == 19
     assert all(m.shape == (len(lesson.REMEDIES), 1) for m in found["mended"].values())
     figures = sorted(p.name for p in (tmp_path / "quick").iterdir())
     assert figures == ["06_mended.png", "06_variants.png"]
@@ -40,7 +40,7 @@ def test_units_of_any_number_and_the_identity_can_be_set():
         laboratory(lesson.replace(lesson.BASE, n_hidden=n, identity=True))
         trainer = laboratory.trainer("sigmoid")
         trainer.start(lesson.Settings(n_hidden=n, identity=True), np.random.default_rng(0))
-        np.testing.assert_array_equal(trainer.params[1].get_value(), np.eye(n))
+        np.testing.assert_array_equal(trainer.cell.W_h.get_value(), np.eye(n))
 
 
 @pytest.mark.slow
@@ -51,10 +51,10 @@ def test_the_variants_come_out_as_published(tmp_path):
     # published, % of the last 1000 sums and mean cost: in brackets
     assert found["table"]["std 1"][0].tolist() == [100.0] * 5  # (100, .008 to .033)
     assert cost["std 1"] < 0.033
-    assert right["rate 0.01"] < 10  # (4, .94)
-    assert 0.85 < cost["rate 0.01"] < 1.05
-    assert right["rate 1"] == right["rate 3"] == 100  # (100, .000; 100)
-    assert cost["rate 3"] < cost["rate 1"] < 0.001
+    assert right["learning rate 0.01"] < 10  # (4, .94)
+    assert 0.85 < cost["learning rate 0.01"] < 1.05
+    assert right["learning rate 1"] == right["learning rate 3"] == 100  # (100, .000; 100)
+    assert cost["learning rate 3"] < cost["learning rate 1"] < 0.001
     assert right["He"] == 100  # (100, .008)
     assert cost["He"] < 0.015
     assert right["1 / sqrt(n)"] > 98  # published as Xavier: (100, .010)
@@ -77,4 +77,4 @@ def test_the_variants_come_out_as_published(tmp_path):
     tanh, relu = (found["mended"][a] for a in ("tanh", "relu"))
     assert (tanh[remedies.index("identity")] > 99).all()
     assert (relu[remedies.index("identity, clip")] > 98).all()
-    assert (relu[remedies.index("rate 0.01")] < 20).all()
+    assert (relu[remedies.index("learning rate 0.01")] < 20).all()
