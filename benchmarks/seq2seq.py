@@ -36,7 +36,7 @@ class Case(NamedTuple):
     n_source: int
     n_target: int
     attention: str | None = None
-    feeding: str = "output"
+    context_to: str = "output"
 
 
 CASES = {
@@ -79,10 +79,10 @@ def symrnn_peer() -> Callable[[str, str], Callable[[], float]]:
     def make(cell: str, name: str) -> Callable[[], float]:
         case = CASES[name]
         model = Seq2Seq(
-            case.n_source, case.n_target, case.n_embed, case.n_hidden, np.random.default_rng(1),
-            cell=cells[cell], attention=case.attention, feeding=case.feeding,
+            case.n_source, case.n_target, case.n_embed, case.n_hidden, rng=np.random.default_rng(1),
+            cell=cells[cell], attention=case.attention, context_to=case.context_to,
         )  # fmt: skip
-        train, draw = model.compile_training(optimizer, "NUMBA"), batches(case)
+        train, draw = model.compile_training(optimizer, mode="NUMBA"), batches(case)
         return lambda: float(train(*draw()))
 
     return make
@@ -104,7 +104,7 @@ def torch_peer() -> Callable[[str, str], Callable[[], float]]:
 
     def make(cell: str, name: str) -> Callable[[], float]:
         case = CASES[name]
-        feeds_input = case.attention is not None and case.feeding != "output"
+        feeds_input = case.attention is not None and case.context_to != "output"
         read = nn.Embedding(case.n_source, case.n_embed)
         said = nn.Embedding(case.n_target + 1, case.n_embed)
         encoder = layers[cell](case.n_embed, case.n_hidden)

@@ -276,13 +276,13 @@ def by_hand(rng: Rng, n_updates: int) -> dict[str, Any]:
         said = " ".join(both.target.decode(by_scan[:, k]))
         print(f"    {others[k][0]:<5} -> {said:<22} = {answers[k]}")
 
-    model = sr.Seq2Seq(len(both.source), len(both.target), 8, 48, rng, cell=sr.ElmanCell)
+    model = sr.Seq2Seq(len(both.source), len(both.target), 8, 48, rng=rng, cell=sr.ElmanCell)
     for w, mine in zip(model.params, net.params, strict=True):
         w.set_value(mine.get_value())
     n_tokens = asked[3].sum(axis=0)
     losses = [
         float(answer_loss(says, *asked) @ n_tokens / n_tokens.sum()),
-        float(model.compile_loss(sr.QUICK)(*asked)),
+        float(model.compile_loss(mode=sr.QUICK)(*asked)),
     ]
     print(
         f"  loss of the new strings {losses[0]:.5f}; `Seq2Seq` with these weights {losses[1]:.5f}"
@@ -383,14 +383,14 @@ class Net:
             gradients = sr.clip_by_global_norm(pytensor.grad(loss, params), 5.0)
             return sr.adam(gradients, params, self.rate)
 
-        self.step = self.model.compile_training(optimizer, mode)
+        self.step = self.model.compile_training(optimizer, mode=mode)
         self.first = {v: v.get_value() for v in self.step.get_shared()}
-        self.translator = sr.Translator(self.model, both, sr.QUICK, longest=10)
+        self.translator = sr.Translator(self.model, both, mode=sr.QUICK, longest=10)
 
     def new(self, rng: Rng) -> sr.Seq2Seq:
         """Return a model with new weights."""
         sizes = len(self.both.source), len(self.both.target), 16, self.n_hidden
-        return sr.Seq2Seq(*sizes, rng, **self.options)
+        return sr.Seq2Seq(*sizes, rng=rng, **self.options)
 
     def start(self, rng: Rng) -> None:
         """Begin anew: new weights, and Adam's averages at 0."""

@@ -158,19 +158,19 @@ def four_scores(seed: int) -> dict[str, Array]:
 # lesson 3.
 #
 # The cell below compares, with random numbers: attention for four queries at once and one by one;
-# and the scan by hand with `Seq2Seq(..., feeding="input")`, which has the same loop. A step of that
-# loop has four products of matrices, one after the other (both within `attention`, and with W_x and
-# W_h). With attention on the output only the one with W_h has to stay in the loop.
+# and the scan by hand with `Seq2Seq(..., context_to="input")`, which has the same loop. A step of
+# that loop has four products of matrices, one after the other (both within `attention`, and with
+# W_x and W_h). With attention on the output only the one with W_h has to stay in the loop.
 
 
 # %%
 def decoder_by_hand(model: sr.Seq2Seq, encoded: Any, target: Any) -> tuple[Any, Any]:
     """Return logits (steps, batch, tokens) and weights (steps, batch, places)."""
     given = pt.concatenate([pt.full_like(target[:1], model.start), target[:-1]])
-    attention, cell, n = model.attention, model.decoder[0], model.n_hidden
+    attention, cell, n = model.decoder.attention, model.decoder.layers[0], model.n_hidden
 
     def step(x_t, h, c, memory, mask, W_x, W_h, b):
-        context, weights = attention(h[None], memory, mask)  # one query: the state before
+        context, weights = attention(h[None], memory, mask=mask)  # one query: the state before
         z = pt.concatenate([x_t, context[0]], axis=1) @ W_x + h @ W_h + b
         i, f, g, o = (z[:, k * n : (k + 1) * n] for k in range(4))
         c = pt.sigmoid(f) * c + pt.sigmoid(i) * pt.tanh(g)
@@ -183,7 +183,7 @@ def decoder_by_hand(model: sr.Seq2Seq, encoded: Any, target: Any) -> tuple[Any, 
         non_sequences=[encoded.memory, encoded.mask, *cell.params],
         **SAFE,
     )
-    return model.output(h), weights
+    return model.decoder.output(h), weights
 
 
 @pytensor.config.change_flags(floatX="float64")
@@ -192,12 +192,12 @@ def two_ways(seed: int) -> dict[str, float]:
     rng = np.random.default_rng(seed)
     attention, h, m = sr.Attention("dot", 8, 8), pt.tensor3("h"), pt.tensor3("m")
     mask = pt.matrix("mask", dtype="bool")
-    together = attention(h, m, mask)[0]
-    apart = pt.concatenate([attention(h[t : t + 1], m, mask)[0] for t in range(4)])
+    together = attention(h, m, mask=mask)[0]
+    apart = pt.concatenate([attention(h[t : t + 1], m, mask=mask)[0] for t in range(4)])
     differences = {"on the output, all at once and one by one": together - apart}
 
     source, target = pt.lmatrix("source"), pt.lmatrix("target")  # (time, batch)
-    model = sr.Seq2Seq(7, 5, 3, 8, rng, attention="dot", feeding="input")
+    model = sr.Seq2Seq(7, 5, 3, 8, rng=rng, attention="dot", context_to="input")
     encoded = model.encode(source, mask)
     by_hand, _ = decoder_by_hand(model, encoded, target)
     library = model.logits(encoded, target)
@@ -278,7 +278,7 @@ def train_on(training: Pairs, test: Pairs, plan: Plan, rng: Any, mode: Any) -> T
         *encoded, batch_size=plan.batch_size, eos=both.target.eos, rng=rng, by_length=True
     )
     model = sr.Seq2Seq(
-        len(both.source), len(both.target), N_EMBED, plan.n_hidden, rng,
+        len(both.source), len(both.target), N_EMBED, plan.n_hidden, rng=rng,
         reverse=True, attention="dot",
     )  # fmt: skip
     rate = pytensor.shared(np.float32(plan.rate), name="rate")
@@ -286,8 +286,8 @@ def train_on(training: Pairs, test: Pairs, plan: Plan, rng: Any, mode: Any) -> T
     def optimizer(loss: Any, params: list[Any]) -> dict[Any, Any]:
         return sr.adam(sr.clip_by_global_norm(pytensor.grad(loss, params), 5.0), params, rate)
 
-    step = model.compile_training(optimizer, mode)
-    translator = sr.Translator(model, both, sr.QUICK, longest=20)
+    step = model.compile_training(optimizer, mode=mode)
+    translator = sr.Translator(model, both, mode=sr.QUICK, longest=20)
     n_steps, right = plan.epochs * len(batches), []
 
     def each_step(k: int, _: float) -> None:
@@ -502,7 +502,7 @@ def answers_in_part_hidden(trained: Trained, test: Pairs) -> Array:
 # - In `train_on` leave out `reverse=True`. An encoder that reads from the front knows all of a year
 #   only at its last digit, or after it. Then 0.98 of the attention of its digits is on the year,
 #   and 4,988 dates are right. And where does it look for the month?
-# - `feeding="input"`: the same task with attention in the loop (compiles anew). What does a step
+# - `context_to="input"`: the same task with attention in the loop (compiles anew). What does a step
 #   cost?
 # - `main()["trained"].translator.translate(["31.4.2001"])`: does it know that April has 30 days?
 
@@ -531,7 +531,7 @@ UNCLEAR = "JU 5, 2003"
 def best_and_drawn(translator: sr.Translator, source: str, rng: Any, n: int) -> list[Any]:
     """Print and return the best answers of a beam search, and how often each one is drawn."""
     best = translator.beam_search(source, width=12, n_best=4)
-    drawn = Counter(answer.text for answer in translator.translate(n * [source], rng))
+    drawn = Counter(answer.text for answer in translator.translate(n * [source], rng=rng))
     print(f"  {source!r}: answer, log p, p, share of {n} drawn answers")
     table = [(b.text, b.log_p, float(np.exp(b.log_p)), drawn[b.text] / n) for b in best]
     for said, log_p, p, share in table:

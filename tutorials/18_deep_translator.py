@@ -250,7 +250,7 @@ def train_net(
     both = PairVocabularies.build(pairs + test)
     sizes = len(both.source), len(both.target), plan.n_hidden, plan.n_hidden
     n_layers, residual = 1 if name == "one layer" else plan.n_layers, name == "deep, residual"
-    model = sr.Seq2Seq(*sizes, rng, n_layers, residual=residual, attention="dot")
+    model = sr.Seq2Seq(*sizes, rng=rng, n_layers=n_layers, residual=residual, attention="dot")
     order = np.random.default_rng(seed)  # the same for all nets
     encoded = both.encode(pairs)
     batches = pair_batches(
@@ -260,8 +260,8 @@ def train_net(
     def optimizer(loss: Any, params: list[Any]) -> dict[Any, Any]:
         return sr.adam(sr.clip_by_global_norm(pytensor.grad(loss, params), 5.0), params, plan.rate)
 
-    step = model.compile_training(optimizer, mode)
-    translator = sr.Translator(model, both, sr.QUICK, longest=plan.lengths[1] + 3)
+    step = model.compile_training(optimizer, mode=mode)
+    translator = sr.Translator(model, both, mode=sr.QUICK, longest=plan.lengths[1] + 3)
     right: list[float] = []
     history = sr.train(
         step, batches, epochs=plan.epochs, label=name,

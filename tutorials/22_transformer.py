@@ -146,7 +146,7 @@ def order_and_future(seed: int) -> dict[str, float]:
         "other order, without positions": abs(plain(value[order]) - plain(value)[order]).max(),
         "other order, with positions": abs(placed(value[order]) - placed(value)[order]).max(),
     }
-    model, tokens = sr.TransformerLM(5, 8, 2, rng, n_layers=1), pt.lmatrix("tokens")
+    model, tokens = sr.TransformerLM(5, 8, 2, rng=rng, n_layers=1), pt.lmatrix("tokens")
     logits = pytensor.function([tokens], model.logits(tokens)[0], mode=sr.QUICK)
     one = rng.integers(5, size=(6, 1))
     other = np.concatenate([one[:3], (one[3:] + 1) % 5])
@@ -267,17 +267,17 @@ def pair_run(name: str, data: tuple[list[Pair], list[Pair]], plan: Plan, options
     sizes = len(both.source), len(both.target)
     model: Any
     if name == "LSTM":
-        model = sr.Seq2Seq(*sizes, 16, plan.n_units[k], rng, reverse=True, **options)
+        model = sr.Seq2Seq(*sizes, 16, plan.n_units[k], rng=rng, reverse=True, **options)
     else:
-        model = sr.Transformer(*sizes, plan.n_units[k], 4, rng, plan.n_layers)
+        model = sr.Transformer(*sizes, plan.n_units[k], 4, rng=rng, n_layers=plan.n_layers)
         mode = sr.QUICK
     batches = pair_batches(
         *both.encode(training), batch_size=plan.batch, eos=both.target.eos, rng=rng
     )
     updates = rule(plan.rates[k], plan.epochs[k] * len(batches), clip=name == "LSTM")
-    translator = sr.Translator(model, both, sr.QUICK, longest=12)
+    translator = sr.Translator(model, both, mode=sr.QUICK, longest=12)
     return run(
-        name, lambda: model.compile_training(updates, mode), lambda: batches, plan.epochs[k],
+        name, lambda: model.compile_training(updates, mode=mode), lambda: batches, plan.epochs[k],
         model.params, lambda last: translator.accuracy(test if last else test[:500]),
     )  # fmt: skip
 
@@ -328,7 +328,7 @@ def character_run(name: str, text: tuple[str, str], plan: Plan, seed: int, mode:
         model = sr.LanguageModel(len(vocabulary), 32, plan.n_units[k], rng=rng, W_embed=LARGE)
     else:
         model, mode = (
-            sr.TransformerLM(len(vocabulary), plan.n_units[k], 4, rng, plan.n_layers),
+            sr.TransformerLM(len(vocabulary), plan.n_units[k], 4, rng=rng, n_layers=plan.n_layers),
             sr.QUICK,
         )
     x, t = pt.lmatrix("x"), pt.lmatrix("t")
@@ -468,7 +468,7 @@ def draw_comparison(
 #
 # - Six epochs of sums with the LSTM take as long as one with the Transformer: which share is right
 #   then? (In `PLANS`.)
-# - In `pair_run`, `positions=40` for the Transformer: positions that are learnt in place of sines.
+# - In `pair_run`, `n_positions=40` for the Transformer: positions that are learned in place of sines.
 #   Does it matter? And what does the model say to a source of 41 characters?
 # - `norm="post"`, as in the first Transformers, without the warm-up in `rule`: does it still learn?
 

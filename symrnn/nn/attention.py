@@ -1,7 +1,7 @@
-"""Attention: what a decoder looks at among the outputs of an encoder.
+"""Attention: which positions of a source a decoder takes information from at a step.
 
-For each query a score says how well each place of the source fits. Scores become weights by a
-softmax, and the context is the mean of the places with these weights:
+For each query q_t a score says how well each position j of a memory m fits. A softmax makes weights
+of the scores, and the context is the mean of the memory with these weights:
 
 ``a_tj = exp(score(q_t, m_j)) / sum_k exp(score(q_t, m_k))`` and ``context_t = sum_j a_tj m_j``
 """
@@ -14,7 +14,7 @@ from pytensor.gradient import disconnected_grad
 from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.variable import TensorVariable
 
-from symrnn._validate import check_whole
+from symrnn._validate import check_choice, check_sizes
 from symrnn.nn.initializers import Random, xavier_uniform
 from symrnn.nn.inputs import checked_mask, float_variable
 from symrnn.nn.module import Module, parameter
@@ -23,7 +23,7 @@ SCORES = ("dot", "scaled", "general", "additive")
 
 
 class Attention(Module):
-    """Scores, weights and contexts.
+    """Attention of a decoder's states to an encoder's outputs: scores, weights and contexts.
 
     ==========  =====================================  =========================================
     score       score(q, m)                            source
@@ -38,35 +38,33 @@ class Attention(Module):
     ----------
     score
         One of these names.
-    n_query, n_memory
-        Features of q, as a rule the decoder's state, and of m, the encoder's outputs. For ``"dot"``
-        and ``"scaled"`` they must be equal, n above.
+    n_query
+        Features of q, usually the size of the decoder's state.
+    n_memory
+        Features of m, the encoder's outputs. For ``"dot"`` and ``"scaled"`` it must be `n_query`,
+        n above.
     rng
-        Source of the first weights; not needed where there are none.
+        Source of the initial weights; not needed for the scores without weights.
     n_hidden
-        Units of the additive score; default: `n_query`.
-    name
-        Prefix of the weights' names.
+        Hidden units of the additive score; default: `n_query`.
 
     Attributes
     ----------
-    params
-        The weights: none, W of shape ``(n_query, n_memory)``, or W_q, W_m, b and v.
-
-    Raises
-    ------
-    ValueError
-        If there is no such score, or a size is below 1 or does not fit.
+    W
+        For ``"general"``, shape ``(n_query, n_memory)``.
+    W_q, W_m, b, v
+        For ``"additive"``, shapes ``(n_query, n_hidden)``, ``(n_memory, n_hidden)``,
+        ``(n_hidden,)`` and ``(n_hidden,)``.
 
     Examples
     --------
-    The query fits the second of two places, of which the second batch row has only one.
+    The query fits the second of two positions; the second sample has only one.
 
     >>> attention = Attention("dot", 2, 2)
     >>> query = np.array([[[0.0, 9.0], [0.0, 9.0]]])  # (steps, batch, features)
     >>> memory = np.array([[[1.0, 0.0], [1.0, 0.0]], [[0.0, 1.0], [0.0, 1.0]]])
     >>> context, weights = attention(query, memory, mask=np.array([[1, 1], [1, 0]]))
-    >>> weights.eval(mode="FAST_COMPILE").round(3)  # (steps, batch, places)
+    >>> weights.eval(mode="FAST_COMPILE").round(3)  # (steps, batch, positions)
     array([[[0., 1.],
             [1., 0.]]])
     """
@@ -76,23 +74,22 @@ class Attention(Module):
         score: str,
         n_query: int,
         n_memory: int,
+        *,
         rng: Random | None = None,
         n_hidden: int | None = None,
     ) -> None:
-        if score not in SCORES:
-            raise ValueError(f"score is {score!r}, but must be one of {', '.join(SCORES)}")
+        check_choice("score", score, SCORES)
         n_hidden = n_query if n_hidden is None else n_hidden
-        for label, size in (("n_query", n_query), ("n_memory", n_memory), ("n_hidden", n_hidden)):
-            check_whole(label, size)
+        check_sizes(n_query=n_query, n_memory=n_memory, n_hidden=n_hidden)
         if score in ("dot", "scaled") and n_query != n_memory:
             raise ValueError(
-                f"the score {score!r} needs a query as long as a place of the memory, but n_query "
-                f"is {n_query} and n_memory {n_memory}: 'general' and 'additive' take any"
+                f"n_query is {n_query} and n_memory {n_memory}, but the score {score!r} needs both "
+                "to be equal: 'general' and 'additive' take any"
             )
         self.score, self.n_query, self.n_memory = score, n_query, n_memory
 
-        def weight(label: str, *shape: int, initial: Any = xavier_uniform) -> Any:
-            return parameter(label, shape, initial, rng=rng)
+        def weight(name: str, *shape: int, initial: Any = xavier_uniform) -> Any:
+            return parameter(name, shape, initial, rng=rng)
 
         if score == "general":
             self.W = weight("W", n_query, n_memory)
@@ -103,17 +100,18 @@ class Attention(Module):
             self.v = weight("v", n_hidden, initial=lambda r, s: r.uniform(-bound, bound, s))
 
     def keys(self, memory: Any) -> TensorVariable:
-        """Return what of the scores depends on the memory alone, to be computed once.
+        """Return the part of the scores that depends on the memory alone, to be computed once.
 
-        Where a mask will leave something out, the memory must hold zeros (no NaN) here already, as
-        the outputs of `symrnn.nn.recurrent` do.
+        Parameters
+        ----------
+        memory
+            m, shape ``(positions, batch, n_memory)``. Padding that a mask will exclude must hold
+            zeros (no NaN), as the outputs of `symrnn.unroll` do.
 
-        Shape ``(places, batch, n_query)``, or ``n_hidden`` features for the additive score.
-
-        Raises
-        ------
-        TypeError, ValueError
-            As for the call.
+        Returns
+        -------
+        TensorVariable
+            Shape ``(positions, batch, n_query)``, with `n_hidden` features for the additive score.
         """
         memory = self._three_axes("memory", memory, self.n_memory)
         if not self.params:
@@ -124,7 +122,7 @@ class Attention(Module):
         return _times(memory, self.W.T if self.score == "general" else self.W_m)
 
     def __call__(
-        self, query: Any, memory: Any, mask: Any = None, keys: Any = None
+        self, query: Any, memory: Any, *, mask: Any = None, keys: Any = None
     ) -> tuple[TensorVariable, TensorVariable]:
         """Return contexts and weights.
 
@@ -133,10 +131,10 @@ class Attention(Module):
         query
             q, shape ``(steps, batch, n_query)``, at least one step.
         memory
-            m, shape ``(places, batch, n_memory)``, at least one place.
+            m, shape ``(positions, batch, n_memory)``, at least one position.
         mask
-            Which places there are, shape ``(places, batch)``: 1 (or True), and 0 for padding, which
-            gets no weight, whatever it holds.
+            Which positions are valid, shape ``(positions, batch)``: 1 (or True), and 0 for padding,
+            which has the weight 0, whatever it holds.
         keys
             What `keys` returned for this memory; default: computed here.
 
@@ -145,26 +143,19 @@ class Attention(Module):
         context : TensorVariable
             Shape ``(steps, batch, n_memory)``.
         weights : TensorVariable
-            Shape ``(steps, batch, places)``. They sum to 1; to 0 where the mask has no place at
-            all. Both have the dtype of the weights, if there are any.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If something is not of a float dtype, has another number of axes or features or another
-            batch, or is empty, or the mask does not fit: while the graph is built if static shapes
-            tell, else when the compiled function is called.
+            Shape ``(steps, batch, positions)``. They sum to 1, and to 0 for a sample without valid
+            positions. Both have the dtype of the attention's weights, if it has any.
         """
         query = self._three_axes("query", query, self.n_query)
         memory = self._three_axes("memory", memory, self.n_memory)
-        there = None
+        valid = None
         if mask is not None:
-            there = checked_mask(mask, memory)
-            memory = pt.switch(there, memory, 0)
-            there = there[:, :, 0].T[None]  # (1, batch, places)
-        query = self._fitting(query, memory, keys)
+            valid = checked_mask(mask, memory)
+            memory = pt.switch(valid, memory, 0)
+            valid = valid[:, :, 0].T[None]  # (1, batch, positions)
+        query = self._checked_query(query, memory, keys)
         keys = self.keys(memory) if keys is None else keys
-        weights = masked_softmax(self._scores(query, keys), there)
+        weights = masked_softmax(self._scores(query, keys), mask=valid)
         weights.name = "attention"
         context = pt.matmul(weights.transpose(1, 0, 2), memory.transpose(1, 0, 2))
         return context.transpose(1, 0, 2), weights
@@ -181,63 +172,68 @@ class Attention(Module):
                 f"the {name} has {x.type.shape[2]} features, but the attention was made for "
                 f"{n_features}: they are n_{name}"
             )
-        return x.astype(self.params[0].dtype) if self.params else x
+        weights = self.params
+        return x.astype(weights[0].dtype) if weights else x
 
-    def _fitting(self, query: TensorVariable, memory: TensorVariable, keys: Any) -> TensorVariable:
+    def _checked_query(
+        self, query: TensorVariable, memory: TensorVariable, keys: Any
+    ) -> TensorVariable:
         """Return the query, which checks all shapes when the function is called."""
         message = (
             f"query and memory must have the shapes (steps, batch, n_query = {self.n_query}) and "
-            f"(places, batch, n_memory = {self.n_memory}), of the same batch, with at least one "
-            "step, place and sample; keys must be what the method keys returned for the memory"
+            f"(positions, batch, n_memory = {self.n_memory}), of the same batch, with at least one "
+            "step, position and sample; keys must be what the method keys returned for the memory"
         )
         batches = query.type.shape[1], memory.type.shape[1]
         if None not in batches and batches[0] != batches[1]:
             raise ValueError(f"{message} (the batches are {batches[0]} and {batches[1]})")
-        places, batch = memory.shape[0], memory.shape[1]
+        positions, batch = memory.shape[0], memory.shape[1]
         conditions = [
             pt.eq(query.shape[2], self.n_query), pt.eq(memory.shape[2], self.n_memory),
-            pt.eq(query.shape[1], batch), pt.gt(query.size, 0), pt.gt(places, 0),
+            pt.eq(query.shape[1], batch), pt.gt(query.size, 0), pt.gt(positions, 0),
         ]  # fmt: skip
         if keys is not None:
             n_keys = self.W_q.shape[1] if self.score == "additive" else self.n_query
-            wanted = zip(keys.shape, (places, batch, n_keys), strict=True)
+            wanted = zip(keys.shape, (positions, batch, n_keys), strict=True)
             conditions += [pt.eq(size, n) for size, n in wanted]
         return CheckAndRaise(ValueError, message)(query, *conditions)
 
     def _scores(self, query: TensorVariable, keys: TensorVariable) -> TensorVariable:
-        """Scores of all places for all queries, shape ``(steps, batch, places)``."""
+        """Scores of all positions for all queries, shape ``(steps, batch, positions)``."""
         if self.score == "additive":
             hidden = pt.tanh(_times(query, self.W_q)[:, None] + keys[None] + self.b)
-            steps, places, batch, n = hidden.shape
-            scores = hidden.reshape((steps * places * batch, n)) @ self.v
-            return scores.reshape((steps, places, batch)).transpose(0, 2, 1)
+            steps, positions, batch, n = hidden.shape
+            scores = hidden.reshape((steps * positions * batch, n)) @ self.v
+            return scores.reshape((steps, positions, batch)).transpose(0, 2, 1)
         scores = pt.matmul(query.transpose(1, 0, 2), keys.transpose(1, 2, 0)).transpose(1, 0, 2)
         if self.score == "scaled":
             return scores / np.asarray(np.sqrt(self.n_query), dtype=scores.dtype)
         return scores
 
 
-def masked_softmax(scores: Any, mask: Any = None) -> TensorVariable:
-    """Softmax over the last axis, of those alone that are there.
+def masked_softmax(scores: Any, *, mask: Any = None) -> TensorVariable:
+    """Softmax over the last axis, of the valid scores only.
+
+    ``y_i = exp(s_i) / sum_k exp(s_k)``, the sum over the valid k; ``y_i = 0`` where i is not valid
 
     Parameters
     ----------
     scores
-        Any shape, float.
+        s, of any shape and a float dtype. (A row that is -inf throughout gives NaN: exclude it by
+        the mask.)
     mask
-        None, or truth values that can be stretched (broadcast) to that shape. A score that is not
-        there gets the weight 0, whatever it is; where none is, all are 0. (A row that is -inf
-        throughout gives NaN: leave places out by a mask.)
+        Truth values that broadcast to the shape of the scores: which are valid. Default: all. Where
+        none of a row is, its result is 0.
 
-    Raises
-    ------
-    TypeError
-        If the scores are not of a float dtype.
+    Returns
+    -------
+    TensorVariable
+        Of the scores' shape and dtype.
 
     Examples
     --------
-    >>> masked_softmax(np.zeros((2, 3)), np.array([[True, True, False], [False] * 3])).eval(
-    ...     mode="FAST_COMPILE")
+    >>> mask = np.array([[True, True, False], [False, False, False]])
+    >>> masked_softmax(np.zeros((2, 3)), mask=mask).eval(mode="FAST_COMPILE")
     array([[0.5, 0.5, 0. ],
            [0. , 0. , 0. ]])
     """

@@ -1,10 +1,11 @@
-"""What a Transformer is made of: multi-head attention, layers around it, and positions.
+"""The parts of a Transformer: multi-head attention, layers around it, positions, token vectors.
 
-No layer here has a loop: all steps of a sequence are computed side by side. Arrays are time-major,
-``(time, batch, features)``, and in masks 1 (or True) says that a place is there.
+No layer here has a loop: all steps of a sequence are computed at once. Arrays are time-major,
+``(time, batch, features)``; in a mask 1 (or True) stands for a valid step, 0 for padding.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,11 @@ import pytensor.tensor as pt
 from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.variable import TensorVariable
 
-from symrnn._validate import check_whole
+from symrnn._validate import check_choice, check_sizes, check_whole
 from symrnn.nn.attention import masked_softmax
 from symrnn.nn.initializers import Random, normal
 from symrnn.nn.inputs import checked_mask, float_variable
-from symrnn.nn.layers import Dense, LayerNorm
+from symrnn.nn.layers import Dense, Embedding, LayerNorm
 from symrnn.nn.module import Module, parameter
 
 ACTIVATIONS: dict[str, Callable[[TensorVariable], TensorVariable]] = {
@@ -26,7 +27,12 @@ ACTIVATIONS: dict[str, Callable[[TensorVariable], TensorVariable]] = {
 }
 """``max(x, 0)``, and x times the normal distribution function (Hendrycks and Gimpel, 2016)."""
 
+NORMS = ("pre", "post")
+"""Where a layer is normalised: before each part, or after its residual connection."""
+
 Drop = Callable[[TensorVariable], TensorVariable]
+"""Dropout as a function of x alone."""
+
 PAST_FITS = CheckAndRaise(
     ValueError,
     "past does not fit x: it must be what an earlier call of the layer returned for the same "
@@ -34,8 +40,13 @@ PAST_FITS = CheckAndRaise(
 )
 
 
+def no_dropout(x: TensorVariable) -> TensorVariable:
+    """Return x: what layers do with it at inference."""
+    return x
+
+
 class MultiHeadAttention(Module):
-    """Scaled dot-product attention, several times side by side (Vaswani et al., 2017).
+    """Scaled dot-product attention, several heads side by side (Vaswani et al., 2017).
 
     ::
 
@@ -43,113 +54,101 @@ class MultiHeadAttention(Module):
         a_h = softmax(q_h k_h^T / sqrt(d))        h = 1 ... n_heads, d = n_features / n_heads
         y = [a_1 v_1, ..., a_H v_H] W_o + b_o
 
-    q_h, k_h and v_h are d of the features. In self-attention the memory m is x itself.
+    q_h, k_h and v_h have d of the features. In self-attention the memory m is x itself.
 
     Parameters
     ----------
     n_features
         Features of x, m and y.
     n_heads
-        How many heads share the features; it must divide `n_features`.
+        Number of heads, which share the features; it must divide `n_features`.
     rng
-        Source of the first weights.
-    name
-        Prefix of the weights' names.
+        Source of the initial weights.
 
     Attributes
     ----------
-    params
-        W_q, b_q, W_kv, b_kv, W_o, b_o, named ``query.W``, ``query.b``, ``keys_values.W`` ...
-
-    Raises
-    ------
-    ValueError
-        If a size is below 1, or `n_heads` does not divide `n_features`.
+    query, keys_values, output : Dense
+        With the weights W_q and b_q, W_kv and b_kv, W_o and b_o.
 
     Examples
     --------
-    >>> attention = MultiHeadAttention(4, n_heads=2, rng=np.random.default_rng(1))
+    >>> attention = MultiHeadAttention(4, 2, rng=np.random.default_rng(1))
     >>> y, weights = attention(np.ones((3, 1, 4)), causal=True)  # (time, batch, features)
-    >>> weights[:, 0, 0].eval(mode="FAST_COMPILE").round(2)  # (steps, places) of the first head
+    >>> weights[:, 0, 0].eval(mode="FAST_COMPILE").round(2)  # (steps, positions) of the first head
     array([[1.  , 0.  , 0.  ],
            [0.5 , 0.5 , 0.  ],
            [0.33, 0.33, 0.33]])
     """
 
-    def __init__(self, n_features: int, n_heads: int, rng: Random) -> None:
-        check_whole("n_features", n_features)
-        check_whole("n_heads", n_heads)
+    def __init__(self, n_features: int, n_heads: int, *, rng: Random) -> None:
+        check_sizes(n_features=n_features, n_heads=n_heads)
         if n_features % n_heads:
             raise ValueError(
                 f"n_heads is {n_heads} and n_features {n_features}, but the heads share the "
                 "features equally: n_heads must divide n_features"
             )
         self.n_features, self.n_heads = n_features, n_heads
-        n = n_features
-        self.to_query = Dense(n, n, rng=rng)
-        self.to_keys_values = Dense(n, 2 * n, rng=rng)
-        self.output = Dense(n, n, rng=rng)
-        self.dtype = self.output.W.dtype
+        self.query = Dense(n_features, n_features, rng=rng)
+        self.keys_values = Dense(n_features, 2 * n_features, rng=rng)
+        self.output = Dense(n_features, n_features, rng=rng)
 
-    def keys_values(self, memory: Any, mask: Any = None) -> TensorVariable:
-        """Return k and v of a memory, to be computed once where it is looked at again and again.
+    @property
+    def dtype(self) -> str:
+        """Dtype of the weights, with which the layer computes."""
+        return str(self.output.W.dtype)
+
+    def keys_and_values(self, memory: Any, *, mask: Any = None) -> TensorVariable:
+        """Return k and v of a memory, to be computed once for all steps that attend to it.
 
         Parameters
         ----------
-        memory, mask
-            As for the call, which needs the same mask again: here it keeps out what padding holds.
+        memory
+            m, shape ``(positions, batch, n_features)``.
+        mask
+            Which positions are valid, shape ``(positions, batch)``. The call of the layer needs it
+            again: here it keeps what padding holds, even NaN, out of the gradients.
 
         Returns
         -------
         TensorVariable
-            k and v side by side, shape ``(places, batch, 2 n_features)``.
-
-        Raises
-        ------
-        TypeError, ValueError
-            As for the call.
+            k and v side by side, shape ``(positions, batch, 2 n_features)``.
         """
-        return self.to_keys_values(without_padding(_three_axes("memory", memory, self.dtype), mask))
+        return self.keys_values(without_padding(_three_axes("memory", memory, self.dtype), mask))
 
     def __call__(
         self,
         x: Any,
         memory: Any = None,
+        *,
         mask: Any = None,
         causal: bool = False,
         keys_values: Any = None,
     ) -> tuple[TensorVariable, TensorVariable]:
-        """Return y and the weights.
+        """Return y and the weights a.
 
         Parameters
         ----------
         x
             Shape ``(steps, batch, n_features)``, at least one step.
         memory
-            What is looked at: m, shape ``(places, batch, n_features)``, at least one place.
+            m, what x attends to, shape ``(positions, batch, n_features)``, at least one position.
             Default: x.
         mask
-            Which places there are, shape ``(places, batch)``: 1 (or True), and 0 for padding, which
-            gets no weight, whatever it holds.
+            Which positions of m are valid, shape ``(positions, batch)``: 1 (or True), and 0 for
+            padding, which has the weight 0, whatever it holds.
         causal
-            True lets a step look at no place after its own. Where there are more places than steps,
-            the steps are the last ones; there must not be fewer.
+            True lets a step attend to no position after its own. If there are more positions than
+            steps, the steps are the last ones; there must not be fewer.
         keys_values
-            In place of a memory: what `keys_values` returned for it and the same mask.
+            In place of a memory: what `keys_and_values` returned for it and the same mask.
 
         Returns
         -------
         y : TensorVariable
             Shape ``(steps, batch, n_features)``.
         weights : TensorVariable
-            Shape ``(steps, batch, n_heads, places)``. They sum to 1; to 0 where no place is there.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If something is not of a float dtype, has another number of axes or features or another
-            batch, or is empty, or the mask does not fit, or both `memory` and `keys_values` are
-            given.
+            Shape ``(steps, batch, n_heads, positions)``. They sum to 1, and to 0 for a sample
+            without valid positions.
         """
         if memory is not None and keys_values is not None:
             raise ValueError("memory and keys_values are the same thing: give one of the two")
@@ -157,30 +156,32 @@ class MultiHeadAttention(Module):
         if keys_values is None:
             if memory is None:
                 memory = x = without_padding(x, mask)
-            keys_values = self.keys_values(memory, mask)
-        keys_values = self._fitting(keys_values, x, causal)
+            keys_values = self.keys_and_values(memory, mask=mask)
+        keys_values = self._checked_keys_values(keys_values, x, causal)
         n, d = self.n_features, self.n_features // self.n_heads
-        q = self.to_query(x)
+        q = self.query(x)
         k, v = pt.split(keys_values, [n, n], n_splits=2, axis=2)
-        steps, batch, places = q.shape[0], q.shape[1], k.shape[0]
+        steps, batch, positions = q.shape[0], q.shape[1], k.shape[0]
         # the heads of all samples are a batch of small matrices
         scores = pt.matmul(self._heads(q), self._heads(k).transpose(0, 2, 1))
         scores = scores / np.asarray(np.sqrt(d), dtype=scores.dtype)
-        scores = scores.reshape((batch, self.n_heads, steps, places))
-        weights = masked_softmax(scores, _may_look(k, steps, mask, causal))
-        context = pt.matmul(weights.reshape((batch * self.n_heads, steps, places)), self._heads(v))
-        context = context.transpose(1, 0, 2).reshape((steps, batch, n))
+        scores = scores.reshape((batch, self.n_heads, steps, positions))
+        weights = masked_softmax(scores, mask=_attention_mask(k, steps, mask, causal))
+        rows = weights.reshape((batch * self.n_heads, steps, positions))
+        context = pt.matmul(rows, self._heads(v)).transpose(1, 0, 2).reshape((steps, batch, n))
         return self.output(context), weights.transpose(2, 0, 1, 3)
 
-    def _fitting(self, keys_values: Any, x: TensorVariable, causal: bool) -> TensorVariable:
-        """Refuse what does not fit x, and a memory in place of what `keys_values` returns."""
+    def _checked_keys_values(
+        self, keys_values: Any, x: TensorVariable, causal: bool
+    ) -> TensorVariable:
+        """Reject what does not fit x, and a memory in place of its keys and values."""
         keys_values = _three_axes("keys_values", keys_values, self.dtype)
-        wanted, (places, batch, n) = 2 * self.n_features, keys_values.shape
+        wanted, (positions, batch, n) = 2 * self.n_features, keys_values.shape
         message = (
-            "x and the memory that it looks at (in a model, target and source) must have the same "
-            "batch, none may be empty, and causal needs at least as many places as steps; "
+            "x and the memory that it attends to (in a model, target and source) must have the "
+            "same batch, none may be empty, and causal needs at least as many positions as steps; "
             f"keys_values must have {wanted} features, keys and values side by side: give what the "
-            "method keys_values returns for a memory, and not the memory"
+            "method keys_and_values returns for a memory, and not the memory"
         )
         if keys_values.type.shape[2] not in (None, wanted):
             raise ValueError(f"{message} (they have {keys_values.type.shape[2]})")
@@ -189,7 +190,7 @@ class MultiHeadAttention(Module):
             raise ValueError(f"{message} (the batches are {batches[0]} and {batches[1]})")
         conditions = [
             pt.eq(n, wanted), pt.eq(batch, x.shape[1]), pt.gt(keys_values.size, 0),
-            pt.ge(places, x.shape[0]) if causal else pt.gt(x.shape[0], 0),
+            pt.ge(positions, x.shape[0]) if causal else pt.gt(x.shape[0], 0),
         ]  # fmt: skip
         return CheckAndRaise(ValueError, message)(keys_values, *conditions)
 
@@ -199,18 +200,18 @@ class MultiHeadAttention(Module):
         return x.reshape((time, batch * self.n_heads, n // self.n_heads)).transpose(1, 0, 2)
 
 
-def _may_look(k: TensorVariable, steps: Any, mask: Any, causal: bool) -> TensorVariable | None:
-    """Which places a step may look at, to be stretched to (batch, heads, steps, places)."""
-    there = None if mask is None else checked_mask(mask, k)[:, :, 0].T[:, None, None]
+def _attention_mask(k: TensorVariable, steps: Any, mask: Any, causal: bool) -> Any:
+    """Which positions a step may attend to; broadcasts to (batch, heads, steps, positions)."""
+    valid = None if mask is None else checked_mask(mask, k)[:, :, 0].T[:, None, None]
     if not causal:
-        return there
-    places = k.shape[0]
-    past = pt.le(pt.arange(places), pt.arange(places - steps, places)[:, None])[None, None]
-    return past if there is None else there & past
+        return valid
+    n = k.shape[0]
+    not_later = pt.le(pt.arange(n), pt.arange(n - steps, n)[:, None])[None, None]
+    return not_later if valid is None else valid & not_later
 
 
 def without_padding(x: TensorVariable, mask: Any) -> TensorVariable:
-    """Zeros in place of padding: nothing that it holds, NaN not either, gets into a gradient."""
+    """Zeros in place of padding: nothing that it holds, even NaN, gets into a gradient."""
     return x if mask is None else pt.switch(checked_mask(mask, x), x, 0)
 
 
@@ -225,80 +226,87 @@ def _three_axes(name: str, x: Any, dtype: str) -> TensorVariable:
 
 
 class FeedForward(Module):
-    """A net of one hidden layer, the same at each step: ``f(x W_1 + b_1) W_2 + b_2``.
+    """A net with one hidden layer, the same at each step: ``y = f(x W_1 + b_1) W_2 + b_2``.
 
     Parameters
     ----------
-    n_features, n_hidden
-        Features of x and of the result, and units between.
+    n_features
+        Features of x and of y.
+    n_hidden
+        Hidden units.
     rng
-        Source of the first weights.
+        Source of the initial weights.
     activation
-        f: ``"relu"`` or ``"gelu"``, see `ACTIVATIONS`.
-    name
-        Prefix of the weights' names, ``hidden.W``, ``hidden.b``, ``output.W``, ``output.b``.
+        f: ``"relu"`` or ``"gelu"``.
 
-    Raises
-    ------
-    ValueError
-        If a size is below 1, or there is no such activation; for x, as `symrnn.nn.layers` says.
+    Attributes
+    ----------
+    hidden, output : Dense
+        With the weights W_1 and b_1, W_2 and b_2.
+
+    Examples
+    --------
+    >>> net = FeedForward(4, 16, rng=np.random.default_rng(1), activation="gelu")
+    >>> net(np.ones((5, 2, 4))).eval(mode="FAST_COMPILE").shape
+    (5, 2, 4)
     """
 
     def __init__(
-        self, n_features: int, n_hidden: int, rng: Random, activation: str = "relu"
+        self, n_features: int, n_hidden: int, *, rng: Random, activation: str = "relu"
     ) -> None:
-        if activation not in ACTIVATIONS:
-            raise ValueError(
-                f"activation is {activation!r}, but must be one of {', '.join(ACTIVATIONS)}"
-            )
+        check_choice("activation", activation, ACTIVATIONS)
         self.hidden = Dense(n_features, n_hidden, rng=rng)
         self.output = Dense(n_hidden, n_features, rng=rng)
         self.activation = ACTIVATIONS[activation]
 
     def __call__(self, x: Any) -> TensorVariable:
-        """Return the result, of the shape of x."""
+        """Return y, of the shape of x."""
         return self.output(self.activation(self.hidden(x)))
 
 
 class TransformerLayer(Module):
-    """Self-attention, attention to a memory if there is one, and a feed-forward net.
+    """Self-attention, in a decoder cross-attention to a memory, and a feed-forward net.
 
     Each of these parts f has a residual connection and a layer normalisation::
 
         x + D(f(norm(x)))    norm "pre" (Baevski and Auli, 2019; Xiong et al., 2020)
         norm(x + D(f(x)))    norm "post" (Vaswani et al., 2017)
 
-    D is dropout. Before a net's output "pre" needs one more normalisation, which is not part of the
-    layer. It learns with little care; "post" needs a rate that begins small.
+    D is dropout. With "pre" the last layer's outputs need one more normalisation, which is no part
+    of the layer. "pre" trains easily; "post" needs a learning rate that starts small.
 
     Parameters
     ----------
-    n_features, n_heads, n_hidden
-        Features of x, heads of the attention, and units of the feed-forward net.
+    n_features
+        Features of x and of y.
+    n_heads
+        Heads of the attention; the number must divide `n_features`.
+    n_hidden
+        Hidden units of the feed-forward net.
     rng
-        Source of the first weights.
-    memory
-        True makes the layer of a decoder that looks at an encoder's outputs too.
+        Source of the initial weights.
+    cross_attention
+        True makes a decoder's layer, which attends to an encoder's outputs too.
     norm
         ``"pre"`` or ``"post"``.
     activation
-        Of the feed-forward net, ``"relu"`` or ``"gelu"``.
-    name
-        Prefix of the weights' names.
+        Of the feed-forward net: ``"relu"`` or ``"gelu"``.
 
     Attributes
     ----------
-    attention, cross, feed_forward
-        The parts; `cross` is None without memory.
-    norms
-        A `LayerNorm` for each part, in order.
-    params
-        The weights, part by part, each with those of its normalisation.
+    self_attention : MultiHeadAttention
+    cross_attention : MultiHeadAttention or None
+    feed_forward : FeedForward
+        The parts.
+    norms : list of LayerNorm
+        One for each part, in order.
 
-    Raises
-    ------
-    ValueError
-        If a size or an option is not as said.
+    Examples
+    --------
+    >>> layer = TransformerLayer(4, 2, 16, rng=np.random.default_rng(1))
+    >>> y, keys_values, _ = layer(np.ones((5, 2, 4)), causal=True)
+    >>> y.eval(mode="FAST_COMPILE").shape, keys_values.eval(mode="FAST_COMPILE").shape
+    ((5, 2, 4), (5, 2, 8))
     """
 
     def __init__(
@@ -306,128 +314,250 @@ class TransformerLayer(Module):
         n_features: int,
         n_heads: int,
         n_hidden: int,
+        *,
         rng: Random,
-        memory: bool = False,
+        cross_attention: bool = False,
         norm: str = "pre",
         activation: str = "relu",
     ) -> None:
-        if norm not in ("pre", "post"):
-            raise ValueError(f"norm is {norm!r}, but must be 'pre' or 'post'")
+        check_choice("norm", norm, NORMS)
         self.norm = norm
-        self.attention = MultiHeadAttention(n_features, n_heads, rng=rng)
-        self.cross: MultiHeadAttention | None = None
-        if memory:
-            self.cross = MultiHeadAttention(n_features, n_heads, rng=rng)
-        self.feed_forward = FeedForward(
-            n_features, n_hidden, rng=rng, activation=activation
-        )
-        parts = [part for part in (self.attention, self.cross, self.feed_forward) if part]
-        self.norms = [LayerNorm(n_features) for k in range(len(parts))]
+        self.self_attention = MultiHeadAttention(n_features, n_heads, rng=rng)
+        self.cross_attention: MultiHeadAttention | None = None
+        if cross_attention:
+            self.cross_attention = MultiHeadAttention(n_features, n_heads, rng=rng)
+        self.feed_forward = FeedForward(n_features, n_hidden, rng=rng, activation=activation)
+        self.norms = [LayerNorm(n_features) for _ in range(3 if cross_attention else 2)]
 
     def __call__(
         self,
         x: Any,
+        *,
         mask: Any = None,
         causal: bool = False,
         memory: Any = None,
         memory_mask: Any = None,
         past: Any = None,
-        drop: Drop = lambda y: y,
+        dropout: Drop = no_dropout,
     ) -> tuple[TensorVariable, TensorVariable, TensorVariable | None]:
-        """Return the outputs, keys and values of all steps so far, and where the memory was.
+        """Return the outputs, keys and values of all steps so far, and cross-attention's weights.
 
         Parameters
         ----------
         x
             Shape ``(steps, batch, n_features)``.
         mask
-            Which steps are there, shape ``(steps, batch)``, 1 or 0. Not together with `past`.
+            Which steps are valid, shape ``(steps, batch)``, 1 or 0. Not together with `past`.
         causal
-            True lets no step look at a later one.
+            True lets no step attend to a later one.
         memory
-            For a layer made so: what ``cross.keys_values`` returned for the encoder's outputs,
-            ``(places, batch, 2 n_features)``.
+            For a layer with cross-attention: what ``cross_attention.keys_and_values`` returned for
+            the encoder's outputs, shape ``(positions, batch, 2 n_features)``.
         memory_mask
-            Which places of it there are, ``(places, batch)``.
+            Which positions of it are valid, shape ``(positions, batch)``.
         past
-            Keys and values of the steps before those of x, as an earlier call returned them; they
-            may be of no step yet.
-        drop
-            Dropout, ``lambda y: dropout(y, training=True)``; default: none.
+            Keys and values of the steps before those of x (a key-value cache), as an earlier call
+            returned them; they may have no step yet.
+        dropout
+            D, for example ``lambda y: dropout(y, training=True)``; default: none.
 
         Returns
         -------
         y : TensorVariable
             Shape ``(steps, batch, n_features)``.
-        so_far : TensorVariable
-            `past` and the keys and values of x, ``(all steps, batch, 2 n_features)``.
+        keys_values : TensorVariable
+            `past` followed by keys and values of x, shape ``(all steps, batch, 2 n_features)``.
         weights : TensorVariable or None
-            Of the attention to the memory, ``(steps, batch, n_heads, places)``.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If there is a memory and the layer was made without, or the other way round; `mask` and
-            `past` are given together; or something does not fit x, as for `MultiHeadAttention`.
+            Of the cross-attention, shape ``(steps, batch, n_heads, positions)``.
         """
-        if (memory is None) != (self.cross is None):
+        if (memory is None) != (self.cross_attention is None):
             raise ValueError(
-                "this layer was made with memory=True and needs one"
-                if self.cross is not None
-                else "this layer looks at no memory: make it with memory=True"
+                "this layer was made with cross_attention=True and needs a memory"
+                if self.cross_attention is not None
+                else "this layer attends to no memory: make it with cross_attention=True"
             )
         if past is not None and mask is not None:
-            raise ValueError("mask and past cannot be had together: a step that follows is there")
-        norms, found = iter(self.norms), {}
+            raise ValueError(
+                "mask and past cannot be given together: steps that follow a past are all valid"
+            )
 
-        def part(x: TensorVariable, f: Callable[[TensorVariable], TensorVariable]) -> Any:
-            norm = next(norms)
-            return x + drop(f(norm(x))) if self.norm == "pre" else norm(x + drop(f(x)))
+        def part(k: int, x: TensorVariable, f: Callable[[TensorVariable], Any]) -> Any:
+            pre, norm = self.norm == "pre", self.norms[k]
+            y, found = f(norm(x) if pre else x)
+            y = x + dropout(y)
+            return (y if pre else norm(y)), found
 
-        def look_at_itself(x: TensorVariable) -> TensorVariable:
-            now = self.attention.keys_values(x)
-            if past is not None:
-                before = _three_axes("past", past, now.dtype)
-                same = (pt.eq(before.shape[k], now.shape[k]) for k in (1, 2))
-                now = pt.concatenate([PAST_FITS(before, *same), now], axis=0)
-            found["so_far"] = now
-            return self.attention(x, None, mask, causal, found["so_far"])[0]
+        def self_attention(x: TensorVariable) -> tuple[TensorVariable, TensorVariable]:
+            keys_values = _appended(past, self.self_attention.keys_and_values(x))
+            y, _ = self.self_attention(x, mask=mask, causal=causal, keys_values=keys_values)
+            return y, keys_values
 
-        def look_at_memory(x: TensorVariable) -> TensorVariable:
-            assert self.cross is not None
-            y, found["weights"] = self.cross(x, mask=memory_mask, keys_values=memory)
-            return y
-
-        x = _three_axes("x", x, self.attention.dtype)
-        x = part(without_padding(x, mask), look_at_itself)
-        if self.cross is not None:
-            x = part(x, look_at_memory)
-        return part(x, self.feed_forward), found["so_far"], found.get("weights")
+        x = without_padding(_three_axes("x", x, self.self_attention.dtype), mask)
+        x, keys_values = part(0, x, self_attention)
+        weights = None
+        if self.cross_attention is not None:
+            cross_attention = partial(self.cross_attention, mask=memory_mask, keys_values=memory)
+            x, weights = part(1, x, cross_attention)
+        y, _ = part(-1, x, lambda x: (self.feed_forward(x), None))
+        return y, keys_values, weights
 
 
-class Positions(Module):
-    """A vector for each step, to be added to what is there: attention does not see the order.
+def _appended(past: Any, now: TensorVariable) -> TensorVariable:
+    """Keys and values of earlier steps, and after them those of the steps now."""
+    if past is None:
+        return now
+    past = _three_axes("past", past, now.dtype)
+    same = (pt.eq(past.shape[k], now.shape[k]) for k in (1, 2))
+    return pt.concatenate([PAST_FITS(past, *same), now], axis=0)
 
-    ``p_t,2i = sin(t / 10000^(2i / n))`` and ``p_t,2i+1 = cos(t / 10000^(2i / n))`` (Vaswani et al.,
-    2017), or vectors that are learnt (Gehring et al., 2017).
+
+class TransformerStack(Module):
+    """Transformer layers on top of each other: an encoder, or a decoder.
+
+    With norm "pre" the outputs of the last layer are normalised once more.
 
     Parameters
     ----------
     n_features
-        n; even for sines.
-    learnt
-        How many vectors are learnt: no sequence may be longer. Default: none, sines, for sequences
-        of any length.
+        Features of x and of y.
+    n_heads
+        Heads of the attention; the number must divide `n_features`.
+    n_hidden
+        Hidden units of the feed-forward nets. Default: ``4 n_features``.
     rng
-        Source of the first weights, N(0, 0.02^2), where they are learnt.
-    name
-        Prefix of the weights' name, ``W``.
+        Source of the initial weights.
+    n_layers
+        Number of layers, at least 1.
+    cross_attention
+        True lets the layers attend to an encoder's outputs too.
+    norm
+        ``"pre"`` or ``"post"``, see `symrnn.TransformerLayer`.
+    activation
+        Of the feed-forward nets: ``"relu"`` or ``"gelu"``.
+
+    Attributes
+    ----------
+    layers : list of TransformerLayer
+        From the bottom up.
+    norm : LayerNorm or None
+        The last normalisation, with norm "pre".
+
+    Examples
+    --------
+    >>> encoder = TransformerStack(4, 2, rng=np.random.default_rng(1), n_layers=2)
+    >>> y, _, _ = encoder(np.ones((5, 3, 4)))
+    >>> y.eval(mode="FAST_COMPILE").shape
+    (5, 3, 4)
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        n_heads: int,
+        n_hidden: int | None = None,
+        *,
+        rng: Random,
+        n_layers: int = 2,
+        cross_attention: bool = False,
+        norm: str = "pre",
+        activation: str = "relu",
+    ) -> None:
+        check_whole("n_layers", n_layers)
+        self.n_features = n_features
+        self.layers = [
+            TransformerLayer(
+                n_features, n_heads, 4 * n_features if n_hidden is None else n_hidden, rng=rng,
+                cross_attention=cross_attention, norm=norm, activation=activation,
+            )
+            for _ in range(n_layers)
+        ]  # fmt: skip
+        self.norm = LayerNorm(n_features) if norm == "pre" else None
+
+    def keys_and_values(self, memory: Any, *, mask: Any = None) -> list[TensorVariable]:
+        """Return what the cross-attention of each layer computes of a memory once.
+
+        Parameters
+        ----------
+        memory
+            An encoder's outputs, shape ``(positions, batch, n_features)``.
+        mask
+            Which positions are valid, shape ``(positions, batch)``.
+        """
+        attentions = [layer.cross_attention for layer in self.layers]
+        return [a.keys_and_values(memory, mask=mask) for a in attentions if a is not None]
+
+    def __call__(
+        self,
+        x: Any,
+        *,
+        mask: Any = None,
+        causal: bool = False,
+        memory: Sequence[Any] | None = None,
+        memory_mask: Any = None,
+        past: Sequence[Any] | None = None,
+        dropout: Drop = no_dropout,
+    ) -> tuple[TensorVariable, list[TensorVariable], TensorVariable | None]:
+        """Return the outputs, keys and values of all steps so far, and cross-attention's weights.
+
+        Parameters
+        ----------
+        x
+            Shape ``(steps, batch, n_features)``.
+        mask
+            Which steps are valid, shape ``(steps, batch)``, 1 or 0. Not together with `past`.
+        causal
+            True lets no step attend to a later one.
+        memory
+            For layers with cross-attention: what `keys_and_values` returned.
+        memory_mask
+            Which positions of the memory are valid, shape ``(positions, batch)``.
+        past
+            For each layer keys and values of the steps before those of x, as an earlier call
+            returned them.
+        dropout
+            Applied to the result of each part of a layer; default: none.
+
+        Returns
+        -------
+        y : TensorVariable
+            Shape ``(steps, batch, n_features)``.
+        keys_values : list of TensorVariable
+            For each layer, shape ``(all steps, batch, 2 n_features)``.
+        weights : TensorVariable or None
+            Of the last layer's cross-attention, shape ``(steps, batch, n_heads, positions)``.
+        """
+        keys_values, weights = [], None
+        for k, layer in enumerate(self.layers):
+            x, of_layer, weights = layer(
+                x, mask=mask, causal=causal, memory=None if memory is None else memory[k],
+                memory_mask=memory_mask, past=None if past is None else past[k], dropout=dropout,
+            )  # fmt: skip
+            keys_values.append(of_layer)
+        return x if self.norm is None else self.norm(x), keys_values, weights
+
+
+class Positions(Module):
+    """A vector for each position, to be added to the input: attention does not see the order.
+
+    Sines and cosines (Vaswani et al., 2017), or learned vectors (Gehring et al., 2017)::
+
+        p_t,2i = sin(t / 10000^(2i / n))        p_t,2i+1 = cos(t / 10000^(2i / n))
+        p_t    = W[t]
+
+    Parameters
+    ----------
+    n_features
+        n, size of a vector; even for sines.
+    n_learned
+        Number of learned positions: no sequence may be longer. Default: none, but sines, for
+        sequences of any length.
+    rng
+        Source of the initial weights, N(0, 0.02^2), of learned positions.
 
     Raises
     ------
     ValueError
-        If `n_features` is odd, or a number below 1; when the compiled function is called, if
-        positions are learnt, and a sequence goes beyond them or begins before 0.
+        When the compiled function is called: if a sequence is longer than the learned positions.
 
     Examples
     --------
@@ -438,29 +568,83 @@ class Positions(Module):
     """
 
     def __init__(
-        self, n_features: int, n_learned: int | None = None, rng: Random | None = None
+        self, n_features: int, *, n_learned: int | None = None, rng: Random | None = None
     ) -> None:
-        check_whole("n_features", n_features)
+        check_sizes(n_features=n_features)
         self.n_features, self.n_learned = n_features, n_learned
         self.dtype = pytensor.config.floatX  # like weights, that of the moment when it is made
         if n_learned is not None:
             check_whole("n_learned", n_learned)
-            shape = (n_learned, n_features)
-            self.W = parameter("W", shape, lambda r, s: normal(r, s, std=0.02), rng=rng)
+            initial = partial(normal, std=0.02)
+            self.W = parameter("W", (n_learned, n_features), initial, rng=rng)
         elif n_features % 2:
             raise ValueError(f"n_features is {n_features}, but sines and cosines need an even one")
 
-    def __call__(self, steps: Any, first: Any = 0) -> TensorVariable:
+    def __call__(self, steps: Any, *, first: Any = 0) -> TensorVariable:
         """Return the vectors of positions first, first + 1, ...: shape ``(steps, n_features)``."""
         t = pt.arange(first, first + steps)
         if self.n_learned is not None:
             fits = CheckAndRaise(
                 ValueError,
-                f"a sequence is longer than the {self.n_learned} positions that are learnt: cut it, "
-                "make the model with more, or with sines (positions=None); or first is below 0",
+                f"a sequence is longer than the {self.n_learned} learned positions: cut it, make "
+                "the model with more, or with sines (n_positions=None); or first is below 0",
             )
             return self.W[fits(t, pt.le(first + steps, self.n_learned), pt.ge(first, 0))]
         powers = 10000.0 ** (np.arange(0, self.n_features, 2) / self.n_features)
         angles = t[:, None] / powers
         sines = pt.stack([pt.sin(angles), pt.cos(angles)], axis=2)
         return sines.reshape((steps, self.n_features)).astype(self.dtype)
+
+
+class Tokens(Module):
+    """Vectors of tokens at their positions: ``x_t = sqrt(n) E[token_t] + p_t``.
+
+    Parameters
+    ----------
+    n_tokens
+        Size of the vocabulary.
+    n_features
+        n, size of a vector. E starts with values of N(0, 1 / n).
+    rng
+        Source of the initial weights.
+    n_positions
+        Number of learned positions; default: none, but sines.
+
+    Attributes
+    ----------
+    embedding : Embedding
+        E.
+    positions : Positions
+        p.
+
+    Examples
+    --------
+    >>> tokens = Tokens(10, 4, rng=np.random.default_rng(1))
+    >>> tokens(np.array([[3, 1], [2, 2]])).eval(mode="FAST_COMPILE").shape  # of (time, batch)
+    (2, 2, 4)
+    """
+
+    def __init__(
+        self, n_tokens: int, n_features: int, *, rng: Random, n_positions: int | None = None
+    ) -> None:
+        check_sizes(n_tokens=n_tokens, n_features=n_features)
+        initial = partial(normal, std=n_features**-0.5)
+        self.embedding = Embedding(n_tokens, n_features, rng=rng, W=initial)
+        self.positions = Positions(n_features, n_learned=n_positions, rng=rng)
+
+    def __call__(self, tokens: Any, *, first: Any = 0) -> TensorVariable:
+        """Return the vectors ``(steps, batch, n_features)`` of tokens from position `first` on."""
+        tokens = pt.as_tensor_variable(tokens)
+        if tokens.ndim != 2:
+            raise ValueError(
+                f"the tokens have {tokens.ndim} axes, but must have two, (time, batch)"
+            )
+        e = self.embedding(tokens)
+        scale = np.asarray(np.sqrt(self.positions.n_features), dtype=e.dtype)
+        return scale * e + self.positions(tokens.shape[0], first=first)[:, None]
+
+    def scores(self, h: TensorVariable) -> TensorVariable:
+        """Return ``h E^T``, the logits of tied weights, shape ``(steps, batch, n_tokens)``."""
+        steps, batch, n = h.shape
+        E = self.embedding.W
+        return (h.reshape((steps * batch, n)) @ E.T).reshape((steps, batch, E.shape[0]))

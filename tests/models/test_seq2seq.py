@@ -11,7 +11,8 @@ from scipy.special import softmax
 from symrnn.compiling.function import function, graph_updates
 from symrnn.compiling.modes import QUICK
 from symrnn.interop import from_torch
-from symrnn.models.seq2seq.model import Seq2Seq, pair_variables
+from symrnn.models.seq2seq.encoder_decoder import pair_variables
+from symrnn.models.seq2seq.model import Seq2Seq
 from symrnn.nn.cells import ElmanCell, GRUCell, LSTMCell
 from symrnn.training.optimizers import gradient_descent
 
@@ -42,22 +43,22 @@ def like_torch(case, what):
     m = Seq2Seq(**TORCH["sizes"], **options, rng=np.random.default_rng(1))
     given = {name: np.array(value) for name, value in case[what].items()}
     for part in ("encoder", "decoder"):
-        for k, layer in enumerate(getattr(m, part)):
+        for k, layer in enumerate(getattr(m, part).layers):
             prefix = f"{part}.{k}."
             names = [name for name in given if name.startswith(prefix)]
             from_torch([layer], {name.removeprefix(prefix): given.pop(name) for name in names})
     m.embed_source.W.set_value(given.pop("embed_source.weight"))
     m.embed_target.W.set_value(given.pop("embed_target.weight"))
-    m.output.W.set_value(given.pop("output.weight").T)
-    m.output.b.set_value(given.pop("output.bias"))
-    for p in m.attention.params if m.attention else []:
-        p.set_value(given.pop(p.name))
+    m.decoder.output.W.set_value(given.pop("output.weight").T)
+    m.decoder.output.b.set_value(given.pop("output.bias"))
+    for p in m.decoder.attention.params if m.has_attention else []:
+        p.set_value(given.pop(p.name.removeprefix("decoder.")))
     assert not given
     return m
 
 
 # Two LSTMs take most of the time, and what they have beside the others is tested in parts.
-SLOW = ({"cell": "lstm", "n_layers": 2}, {"cell": "lstm", "feeding": "both"})
+SLOW = ({"cell": "lstm", "n_layers": 2}, {"cell": "lstm", "context_to": "both"})
 
 
 def cases():
@@ -122,14 +123,14 @@ def test_what_padding_holds_changes_no_number(variant):
 
 def test_single_steps_give_the_loss_of_the_whole(variant):
     _, m, call = variant
-    encoded, step = m.compile_encoder(QUICK)(SOURCE, SOURCE_MASK), m.compile_step(QUICK)
-    n_states = sum(len(c.State._fields) for c in m.decoder)
+    encoded, step = m.compile_encoder(mode=QUICK)(SOURCE, SOURCE_MASK), m.compile_step(mode=QUICK)
+    n_states = sum(len(c.State._fields) for c in m.decoder.layers)
     fixed, states = encoded[:-n_states], encoded[-n_states:]
     token, log_ps = np.full(SOURCE.shape[1], m.start), []
     for right in TARGET:
         log_p, *states = step(token, *fixed, *states)
         np.testing.assert_allclose(np.exp(log_p).sum(axis=1), 1, rtol=1e-12)
-        if m.attention is not None:
+        if m.has_attention:
             weights, *states = states
             np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-12)
             assert weights.shape == SOURCE.T.shape
@@ -173,60 +174,60 @@ N = 4  # tokens of the targets, and units, below
 
 @pytest.fixture(scope="module")
 def sampling():
-    """A model that draws its own inputs, the share of them, and its loss and logits."""
-    m = Seq2Seq(5, N, N + 1, N + 1, np.random.default_rng(1), cell=ElmanCell)
-    own, batch = pytensor.shared(0.0), pair_variables()
+    """A model that samples its inputs, their probability, and its logits with and without."""
+    m = Seq2Seq(5, N, N + 1, N + 1, rng=np.random.default_rng(1), cell=ElmanCell)
+    p, batch = pytensor.shared(0.0), pair_variables()
     encoded = m.encode(*batch[:2])
-    logits = m.logits(encoded, batch[2], own=own)
+    logits = m.logits(encoded, batch[2], sampling_probability=p)
     plain = m.logits(encoded, batch[2])
     call = function([*batch], [logits, plain], on_unused_input="ignore")
-    return m, own, call
+    return m, p, call
 
 
 def is_a_table(m):
     """Set weights so that the logits depend on the last token alone; return them, a row a token."""
     w = by_name(m)
     table = np.random.default_rng(5).normal(size=(N + 1, N))
-    for p in (w["decoder.0.W_h"], w["decoder.0.b"], w["output.b"]):
+    for p in (w["decoder.layers.0.W_h"], w["decoder.layers.0.b"], w["decoder.output.b"]):
         p.set_value(np.zeros_like(p.get_value()))
     w["embed_target.W"].set_value(np.eye(N + 1))
-    w["decoder.0.W_x"].set_value(np.eye(N + 1))
-    w["output.W"].set_value(table / np.tanh(1))
+    w["decoder.layers.0.W_x"].set_value(np.eye(N + 1))
+    w["decoder.output.W"].set_value(table / np.tanh(1))
     return table
 
 
-def test_a_share_of_zero_is_training_with_the_right_tokens(sampling):
-    m, own, call = sampling
+def test_a_sampling_probability_of_zero_is_training_with_the_right_tokens(sampling):
+    m, p, call = sampling
     randomized(m)
-    own.set_value(0.0)
+    p.set_value(0.0)
     logits, plain = call(*BATCH)
     np.testing.assert_allclose(logits, plain, rtol=0, atol=1e-13)
-    own.set_value(1.0)
+    p.set_value(1.0)
     logits, _ = call(*BATCH)
     np.testing.assert_allclose(logits[0], plain[0], rtol=0, atol=1e-13)
     assert (np.abs(logits - plain).max(axis=(1, 2)) > 1e-3).tolist() == [False, True, True]
 
 
-def test_with_a_share_of_one_the_decoder_follows_its_own_tokens(sampling):
-    m, own, call = sampling
+def test_with_a_sampling_probability_of_one_the_decoder_follows_its_own_tokens(sampling):
+    m, p, call = sampling
     is_a_table(m)
     follows = np.array([2, 3, 1, 0, 1])  # of tokens 0 to 3, and of the start token, 4
-    m.output.W.set_value(100 * np.eye(N)[follows] / np.tanh(1))  # far above all noise
+    m.decoder.output.W.set_value(100 * np.eye(N)[follows] / np.tanh(1))  # far above all noise
     target = np.array([[0, 1, 2, 3]] * 6)
     batch = np.zeros((1, 4), dtype=int), np.ones((1, 4), dtype=bool), target, target > -1
-    own.set_value(1.0)
+    p.set_value(1.0)
     chain = [1, 3, 0, 2, 1, 3]
     logits, plain = call(*batch)
     assert (chain == logits.argmax(axis=2).T).all()
     said = plain.argmax(axis=2)
     assert (said[0] == follows[m.start]).all()
     assert (said[1:] == follows[target[:-1]]).all()
-    own.set_value(0.0)  # from one call to the next
+    p.set_value(0.0)  # from one call to the next
     np.testing.assert_array_equal(call(*batch)[0], plain)
 
 
-def test_own_tokens_are_draws_from_the_softmax_new_at_each_call(sampling):
-    m, own, call = sampling
+def test_sampled_tokens_are_draws_from_the_softmax_new_at_each_call(sampling):
+    m, probability, call = sampling
     table, n = is_a_table(m), 4000
     target = np.zeros((3, n), dtype=int)
     batch = np.zeros((1, n), dtype=int), np.ones((1, n), dtype=bool), target, target > -1
@@ -238,7 +239,7 @@ def test_own_tokens_are_draws_from_the_softmax_new_at_each_call(sampling):
         assert distance.min(axis=2).max() < 1e-12
         return distance.argmin(axis=2)
 
-    own.set_value(1.0)
+    probability.set_value(1.0)
     first = given()
     assert (first[0] == m.start).all()
     p = softmax(table[:N], axis=1)
@@ -249,7 +250,7 @@ def test_own_tokens_are_draws_from_the_softmax_new_at_each_call(sampling):
     frequencies = np.bincount(first[2], minlength=N) / n
     np.testing.assert_allclose(frequencies, p_start @ p, rtol=0, atol=4 * sigma)
     assert (given() != first).any()
-    own.set_value(0.25)
+    probability.set_value(0.25)
     mixed = given()
     assert (mixed[0] == m.start).all()
     for t in (1, 2):  # token 0 is given, if the model does not say another one itself
@@ -260,24 +261,31 @@ def test_own_tokens_are_draws_from_the_softmax_new_at_each_call(sampling):
 
 
 @pytest.mark.parametrize("loop", [False, True])
-def test_dropout_is_at_all_places_and_new_at_each_step_and_call(loop):
-    options = {"attention": "dot", "feeding": "input"} if loop else {}
-    m = Seq2Seq(N, N, N, N, np.random.default_rng(1), n_layers=2, cell=ElmanCell, dropout=0.5,
+def test_dropout_is_everywhere_and_new_at_each_step_and_call(loop):
+    options = {"attention": "dot", "context_to": "input"} if loop else {}
+    m = Seq2Seq(N, N, N, N, rng=np.random.default_rng(1), n_layers=2, cell=ElmanCell, dropout=0.5,
                 **options)  # fmt: skip
     w = by_name(m)
     for p in m.params:  # each unit is given its own feature alone, the same for all tokens
         value = np.zeros(p.get_value().shape)
-        if p.name.endswith("W_x") or p.name == "output.W":
+        if p.name.endswith("W_x") or p.name == "decoder.output.W":
             value[:N] = np.eye(N)
         p.set_value(value)
-    for p in (w["embed_source.W"], w["embed_target.W"], w["encoder.1.b"], w["decoder.1.b"]):
+    for p in (
+        w["embed_source.W"],
+        w["embed_target.W"],
+        w["encoder.layers.1.b"],
+        w["decoder.layers.1.b"],
+    ):
         p.set_value(np.ones(p.get_value().shape))
     tokens = np.zeros((60, 20), dtype=int)
     encoded = m.encode(pt.constant(tokens), pt.constant(tokens == 0), training=True)
-    logits = m.logits(encoded, pt.constant(tokens), training=True, own=0.5 if loop else None)
+    logits = m.logits(
+        encoded, pt.constant(tokens), training=True, sampling_probability=0.5 if loop else None
+    )
     draw = function([], [encoded.memory, logits])
     first, second = draw(), draw()
-    of_embedding = np.tanh(2)  # 1 / (1 - rate) is 2, and 0 if left out
+    of_embedding = np.tanh(2)  # 1 / (1 - rate) is 2, and 0 if dropped
     values = [np.tanh(1), np.tanh(1 + 2 * of_embedding)]  # h of the second layer
     chances = [0.75, 0.25]  # for the latter embedding and first layer both stay
     for name, outputs, again, possible, chance in (
@@ -293,17 +301,17 @@ def test_dropout_is_at_all_places_and_new_at_each_step_and_call(loop):
         assert (outputs != again).any(), name
 
 
-def test_in_use_nothing_is_left_out_and_a_rate_of_zero_draws_nothing():
+def test_nothing_is_dropped_at_inference_and_a_rate_of_zero_draws_nothing():
     whole, thinned = (
-        randomized(Seq2Seq(5, N, 3, N, np.random.default_rng(1), cell=ElmanCell, dropout=rate))
+        randomized(Seq2Seq(5, N, 3, N, rng=np.random.default_rng(1), cell=ElmanCell, dropout=rate))
         for rate in (0.0, 0.5)
     )
     assert not graph_updates(whole.loss(*pair_variables(), training=True))
     assert graph_updates(thinned.loss(*pair_variables(), training=True))
     before = [p.get_value() for p in thinned.params]
-    step = thinned.compile_training(lambda loss, p: gradient_descent(loss, p, 1e-12), QUICK)
-    losses = [thinned.compile_loss(QUICK)(*BATCH), *(step(*BATCH) for _ in range(2))]
-    assert losses[0] == pytest.approx(whole.compile_loss(QUICK)(*BATCH), rel=1e-14)
+    step = thinned.compile_training(lambda loss, p: gradient_descent(loss, p, 1e-12), mode=QUICK)
+    losses = [thinned.compile_loss(mode=QUICK)(*BATCH), *(step(*BATCH) for _ in range(2))]
+    assert losses[0] == pytest.approx(whole.compile_loss(mode=QUICK)(*BATCH), rel=1e-14)
     assert np.abs(np.diff(losses)).min() > 1e-3
     for p, was in zip(thinned.params, before, strict=True):
         assert (p.get_value() != was).any(), p.name
@@ -311,15 +319,17 @@ def test_in_use_nothing_is_left_out_and_a_rate_of_zero_draws_nothing():
 
 def test_all_weights_have_names_of_their_own():
     for options in ({"n_layers": 2, "bidirectional": True}, {"attention": "additive"}):
-        names = [p.name for p in Seq2Seq(5, N, 3, N, np.random.default_rng(1), **options).params]
+        names = [
+            p.name for p in Seq2Seq(5, N, 3, N, rng=np.random.default_rng(1), **options).params
+        ]
         assert len(set(names)) == len(names)  # a checkpoint wants that
 
 
 def test_all_is_in_the_dtype_of_the_weights():
     with pytensor.config.change_flags(floatX="float32"):
-        m = Seq2Seq(5, N, 3, N, np.random.default_rng(1), cell=ElmanCell, dropout=0.5,
-                    attention="scaled", feeding="input")  # fmt: skip
-        loss = m.loss(*pair_variables(), training=True, own=0.5)
+        m = Seq2Seq(5, N, 3, N, rng=np.random.default_rng(1), cell=ElmanCell, dropout=0.5,
+                    attention="scaled", context_to="input")  # fmt: skip
+        loss = m.loss(*pair_variables(), training=True, sampling_probability=0.5)
     assert loss.dtype == "float32"
 
 
@@ -330,9 +340,12 @@ def test_options_that_do_not_fit_are_refused():
     for options, message in (
         ({"n_layers": 0}, "n_layers is 0, but must be a whole number"),
         ({"n_hidden": 0}, "n_hidden is 0, but must be a whole number"),
-        ({"feeding": "all"}, "feeding is 'all', but must be one of output, input, both"),
-        ({"feeding": "input"}, "feeding is 'input', but there is no attention"),
-        ({"attention": "cosine"}, "score is 'cosine', but must be one of dot"),
+        (
+            {"context_to": "all"},
+            "context_to is 'all', but must be one of 'output', 'input', 'both'",
+        ),
+        ({"context_to": "input"}, "context_to is 'input', but there is no attention"),
+        ({"attention": "cosine"}, "score is 'cosine', but must be one of 'dot'"),
         ({"bidirectional": True, "reverse": True}, "leave out reverse"),
         ({"n_layers": 1.5}, "n_layers is 1.5, but must be a whole number"),
         ({"bidirectional": True, "n_hidden": 5}, "n_hidden is 5, but must be even"),
@@ -340,24 +353,26 @@ def test_options_that_do_not_fit_are_refused():
     ):
         with pytest.raises(ValueError, match=message):
             make(**options)
-    with pytest.raises(ValueError, match=r"own is 1.5, but must be within \[0, 1\]"):
-        make(cell=ElmanCell).loss(*BATCH, own=1.5)
+    with pytest.raises(
+        ValueError, match=r"sampling_probability is 1.5, but must be within \[0, 1\]"
+    ):
+        make(cell=ElmanCell).loss(*BATCH, sampling_probability=1.5)
 
 
 def test_tokens_out_of_range_are_refused_when_called(sampling):
     m, _, _ = sampling
-    loss, step = m.compile_loss(QUICK), m.compile_step(QUICK)
+    loss, step = m.compile_loss(mode=QUICK), m.compile_step(mode=QUICK)
     for source, target, message in (
-        (SOURCE + 5, TARGET, "a token is below 0, or not below n_tokens"),
-        (SOURCE - 5, TARGET, "a token is below 0, or not below n_tokens"),
-        (SOURCE, TARGET + 5, "a token is below 0|a target is below 0"),
+        (SOURCE + 5, TARGET, "a token id is below 0, or not below n_tokens"),
+        (SOURCE - 5, TARGET, "a token id is below 0, or not below n_tokens"),
+        (SOURCE, TARGET + 5, "a token id is below 0|a target is below 0"),
         (SOURCE, TARGET * 0 + m.start, "a target is below 0, or not below the number of classes"),
     ):
         with pytest.raises(ValueError, match=message):
             loss(source, SOURCE_MASK, target, TARGET_MASK)
     states = np.zeros((3, N + 1))
     step([m.start] * 3, states)
-    with pytest.raises(ValueError, match="a token is below 0, or not below n_tokens"):
+    with pytest.raises(ValueError, match="a token id is below 0, or not below n_tokens"):
         step([m.start + 1] * 3, states)
     with pytest.raises(ValueError, match="the mask's shape"):
         loss(SOURCE, SOURCE_MASK[1:], TARGET, TARGET_MASK)

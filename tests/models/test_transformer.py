@@ -11,9 +11,9 @@ from conftest import FIXTURES
 from scipy.special import erf, softmax
 
 from symrnn.compiling.modes import QUICK
-from symrnn.models.language.generation import Writer
+from symrnn.models.language.generation import TextGenerator
 from symrnn.models.language.transformer import TransformerLM
-from symrnn.models.seq2seq.model import pair_variables
+from symrnn.models.seq2seq.encoder_decoder import pair_variables
 from symrnn.models.seq2seq.transformer import Transformer
 from symrnn.models.seq2seq.translation import Translator
 from symrnn.nn.transformer import (
@@ -32,13 +32,13 @@ SIZES = TORCH["sizes"]
 N, HEADS = SIZES["n_features"], SIZES["n_heads"]
 
 
-def there(lengths):
+def valid(lengths):
     return np.arange(max(lengths))[:, None] < lengths
 
 
 SOURCE, TARGET = (np.array(TORCH["batch"][name]) for name in ("source", "target"))
 SOURCE_MASK, TARGET_MASK = (
-    there(TORCH["batch"][f"{name}_lengths"]) for name in ("source", "target")
+    valid(TORCH["batch"][f"{name}_lengths"]) for name in ("source", "target")
 )
 BATCH = SOURCE, SOURCE_MASK, TARGET, TARGET_MASK
 
@@ -53,8 +53,8 @@ def name_of(case):
 def fill_attention(attention, given, prefix):
     for end, part in (("weight", "W"), ("bias", "b")):
         q, kv = np.split(given.pop(f"{prefix}in_proj_{end}"), [N])
-        getattr(attention.to_query, part).set_value(q.T)
-        getattr(attention.to_keys_values, part).set_value(kv.T)
+        getattr(attention.query, part).set_value(q.T)
+        getattr(attention.keys_values, part).set_value(kv.T)
     fill_dense(attention.output, given, f"{prefix}out_proj.")
 
 
@@ -69,9 +69,9 @@ def fill_norm(norm, given, prefix):
 
 
 def fill_layer(layer, given, prefix=""):
-    fill_attention(layer.attention, given, f"{prefix}self_attn.")
-    if layer.cross is not None:
-        fill_attention(layer.cross, given, f"{prefix}multihead_attn.")
+    fill_attention(layer.self_attention, given, f"{prefix}self_attn.")
+    if layer.cross_attention is not None:
+        fill_attention(layer.cross_attention, given, f"{prefix}multihead_attn.")
     fill_dense(layer.feed_forward.hidden, given, f"{prefix}linear1.")
     fill_dense(layer.feed_forward.output, given, f"{prefix}linear2.")
     for k, norm in enumerate(layer.norms):
@@ -79,18 +79,17 @@ def fill_layer(layer, given, prefix=""):
 
 
 def fill_model(model, given):
-    stacks = {"decoder": getattr(model, "decoder", None) or model.layers}
-    norms, tokens = {"decoder": getattr(model, "decoder_norm", None)}, {}
+    stacks = {"decoder": model.decoder}
     if isinstance(model, Transformer):
-        stacks["encoder"], norms["encoder"] = model.encoder, model.encoder_norm
-        tokens = {"source": model.source, "target": model.target}
+        stacks["encoder"] = model.encoder
+        tokens = {"source": model.embed_source, "target": model.embed_target}
     else:
-        norms["decoder"], tokens = model.norm, {"target": model.tokens}
+        tokens = {"target": model.tokens}
     for name, stack in stacks.items():
-        for k, layer in enumerate(stack):
+        for k, layer in enumerate(stack.layers):
             fill_layer(layer, given, f"{name}.layers.{k}.")
-        if norms[name] is not None:
-            fill_norm(norms[name], given, f"{name}.norm.")
+        if stack.norm is not None:
+            fill_norm(stack.norm, given, f"{name}.norm.")
     for name, part in tokens.items():
         part.embedding.W.set_value(given.pop(f"{name}.embedding.weight"))
         if part.positions.params:
@@ -107,10 +106,11 @@ def like_torch(case, what):
     given = {name: np.array(value) for name, value in case[what].items()}
     if "n_layers" in options:
         source = options.pop("source", True)
-        sizes = [*([5] if source else []), 4, N, HEADS, rng]
-        made = (Transformer if source else TransformerLM)(*sizes, **options, n_hidden=6)
+        sizes = [*([5] if source else []), 4, N, HEADS]
+        made = (Transformer if source else TransformerLM)(*sizes, **options, rng=rng, n_hidden=6)
         fill_model(made, given)
     elif "norm" in options:
+        options["cross_attention"] = options.pop("memory")
         options.pop("causal")
         made = TransformerLayer(**SIZES, rng=rng, **options)
         fill_layer(made, given)
@@ -128,15 +128,17 @@ def like_torch(case, what):
 def test_attention_and_layers_and_their_gradients_equal_torch(case):
     part, options = like_torch(case, "weights"), case["options"]
     x, m = pt.tensor3("x"), pt.tensor3("m")
-    real, real_memory = there([3, 2]), there([4, 2])
+    real, real_memory = valid([3, 2]), valid([4, 2])
     if isinstance(part, MultiHeadAttention):
         looked_at = {"memory": m, "mask": real_memory} if options["memory"] else {"mask": real}
         y, weights = part(x, causal=options["causal"], **looked_at)
     elif options["memory"]:
-        memory = part.cross.keys_values(m, real_memory)
-        y, _, weights = part(x, real, options["causal"], memory, real_memory)
+        memory = part.cross_attention.keys_and_values(m, mask=real_memory)
+        y, _, weights = part(
+            x, mask=real, causal=options["causal"], memory=memory, memory_mask=real_memory
+        )
     else:
-        y, _, weights = part(x, real, options["causal"])
+        y, _, weights = part(x, mask=real, causal=options["causal"])
     d_y = np.array(case["d_y"])
     wrt = [x, *([m] if options["memory"] else []), *part.params]
     gradients = pytensor.grad((y * d_y).sum(), wrt)
@@ -177,7 +179,8 @@ def model(request):
         inputs = [*pair_variables()]
         loss = m.loss(*inputs)
     else:
-        *inputs, loss = m._loss(training=False)
+        inputs = [pt.lmatrix("x"), pt.lmatrix("t")]
+        loss = m.loss(*inputs)
     return request.param, m, pytensor.function(inputs, [loss, *pytensor.grad(loss, m.params)],
                                                mode=QUICK)  # fmt: skip
 
@@ -200,16 +203,19 @@ def test_single_steps_with_what_was_kept_give_the_loss_of_the_whole(model):
     _, m, call = model
     loss, *_ = call(*arguments(m))
     if isinstance(m, Transformer):
-        encoded, step = m.compile_encoder(QUICK)(SOURCE, SOURCE_MASK), m.compile_step(QUICK)
-        n = len(m.known)
-        known, states = encoded[:n], encoded[n:]
+        encoded, step = (
+            m.compile_encoder(mode=QUICK)(SOURCE, SOURCE_MASK),
+            m.compile_step(mode=QUICK),
+        )
+        n = len(m.decoder_inputs)
+        fixed, states = encoded[:n], encoded[n:]
         given, right, mask = [np.full(2, m.start), *TARGET[:-1]], TARGET, TARGET_MASK
     else:
-        step, known, states = m.compile_next(QUICK), [], m.zeros(batch_size=2)
+        step, fixed, states = m.compile_next(mode=QUICK), [], m.zeros(batch_size=2)
         given, right, mask = TARGET[:-1], TARGET[1:], np.ones((len(TARGET) - 1, 2), bool)
     log_ps = []
     for token, next_token in zip(given, right, strict=True):
-        log_p, *states = step(token, *known, *states)
+        log_p, *states = step(token, *fixed, *states)
         if isinstance(m, Transformer):
             weights, *states = states
             np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-12)
@@ -280,10 +286,10 @@ def test_attention_equals_plain_loops(causal):
     np.testing.assert_allclose(weights.sum(axis=-1), 1, rtol=1e-14)
     assert (weights[0, :, :, 1:] == 0).all() == causal
     names = [p.name for p in attention.params]
-    assert names[:3] == ["look.query.W", "look.query.b", "look.keys_values.W"]
+    assert names[:3] == ["query.W", "query.b", "keys_values.W"]
 
 
-def test_a_sample_without_any_place_looks_at_nothing():
+def test_a_sample_without_valid_positions_gets_nothing():
     attention = MultiHeadAttention(N, 2, rng=np.random.default_rng(1))
     x, m = np.ones((2, 2, N)), np.full((3, 2, N), np.nan)
     m[:, 0] = 1
@@ -295,7 +301,7 @@ def test_a_sample_without_any_place_looks_at_nothing():
 
 @pytest.fixture(scope="module")
 def causal_logits():
-    m = TransformerLM(7, 8, 2, np.random.default_rng(1))
+    m = TransformerLM(7, 8, 2, rng=np.random.default_rng(1))
     x = pt.lmatrix("x")
     return pytensor.function([x], m.logits(x)[0], mode=QUICK)
 
@@ -312,11 +318,11 @@ def test_what_comes_later_changes_nothing(causal_logits):
 
 
 def test_without_positions_the_order_of_the_past_is_unknown_and_with_them_known():
-    m = Transformer(7, 4, 8, 2, np.random.default_rng(1), n_layers=1)
+    m = Transformer(7, 4, 8, 2, rng=np.random.default_rng(1), n_layers=1)
     source, mask, *_ = pair_variables()
     x = pt.tensor3("x")
     memory = x
-    for layer in m.encoder:
+    for layer in m.encoder.layers:
         memory, _, _ = layer(memory)
     f = pytensor.function([x], memory, mode=QUICK)
     v = np.random.default_rng(2).normal(size=(5, 1, 8))
@@ -327,17 +333,17 @@ def test_without_positions_the_order_of_the_past_is_unknown_and_with_them_known(
     assert np.abs(g(s[order], s >= 0) - g(s, s >= 0)[order]).max() > 0.01
 
 
-def test_sines_are_those_of_the_equation_and_learnt_positions_have_an_end():
+def test_sines_are_those_of_the_equation_and_learned_positions_have_an_end():
     made, steps, first = Positions(6), pt.lscalar("steps"), pt.lscalar("first")
-    f = pytensor.function([steps, first], made(steps, first), mode=QUICK)
+    f = pytensor.function([steps, first], made(steps, first=first), mode=QUICK)
     for t, row in enumerate(f(4, 3), start=3):
         expected = [g(t / 10000 ** (2 * i / 6)) for i in range(3) for g in (np.sin, np.cos)]
         np.testing.assert_allclose(row, expected, rtol=0, atol=1e-14)
-    learnt = Positions(5, n_learned=4, rng=np.random.default_rng(1))
-    f = pytensor.function([steps, first], learnt(steps, first), mode=QUICK)
-    np.testing.assert_array_equal(f(2, 2), learnt.W.get_value()[2:])
+    learned = Positions(5, n_learned=4, rng=np.random.default_rng(1))
+    f = pytensor.function([steps, first], learned(steps, first=first), mode=QUICK)
+    np.testing.assert_array_equal(f(2, 2), learned.W.get_value()[2:])
     for given in ((5, 0), (1, 4)):
-        with pytest.raises(ValueError, match="longer than the 4 positions that are learnt"):
+        with pytest.raises(ValueError, match="longer than the 4 learned positions"):
             f(*given)
     with pytest.raises(ValueError, match="first is below 0"):
         f(2, -2)
@@ -358,16 +364,21 @@ def test_activations_are_those_of_the_equations():
 def test_it_learns_to_write_backwards_and_translator_says_so():
     pairs = [("ab", "ba"), ("ba", "ab"), ("aab", "baa"), ("abb", "bba"), ("b", "b")]
     both = PairVocabularies.build(pairs)
-    m = Transformer(len(both.source), len(both.target), 16, 2, np.random.default_rng(1), n_layers=1)
-    step = m.compile_training(lambda loss, params: adam(loss, params, 0.01), QUICK)
+    m = Transformer(
+        len(both.source), len(both.target), 16, 2, rng=np.random.default_rng(1), n_layers=1
+    )
+    step = m.compile_training(lambda loss, params: adam(loss, params, 0.01), mode=QUICK)
     sources, targets = both.encode(pairs)
     batch = *padded(sources), *padded([[*t, both.target.eos] for t in targets])
     losses = [float(step(*batch)) for _ in range(80)]
     assert losses[0] > 1
     assert losses[-1] < 0.05
-    translator = Translator(m, both, QUICK, longest=6)
+    translator = Translator(m, both, mode=QUICK, longest=6)
     assert translator.accuracy(pairs) == 1
-    (greedy,), best = translator.translate(["aab"]), translator.beam_search("aab", 4, n_best=3)
+    (greedy,), best = (
+        translator.translate(["aab"]),
+        translator.beam_search("aab", width=4, n_best=3),
+    )
     assert greedy.text == best[0].text == "baa"
     assert greedy.log_p == pytest.approx(best[0].log_p, rel=1e-12)
     assert greedy.weights.shape == (4, 3)  # <eos> too
@@ -378,23 +389,23 @@ def test_it_learns_to_write_backwards_and_translator_says_so():
 
 def test_writer_writes_with_a_language_model():
     vocabulary = Vocabulary.build("hello\n")
-    m = TransformerLM(len(vocabulary), 8, 2, np.random.default_rng(1), n_layers=1, tied=True)
-    step = m.compile_training(lambda loss, params: adam(loss, params, 0.02), QUICK)
-    ids = vocabulary.encode("\n" + "hello\n" * 3)[:, None]  # Writer begins after a line end
+    m = TransformerLM(len(vocabulary), 8, 2, rng=np.random.default_rng(1), n_layers=1, tied=True)
+    step = m.compile_training(lambda loss, params: adam(loss, params, 0.02), mode=QUICK)
+    ids = vocabulary.encode("\n" + "hello\n" * 3)[:, None]  # TextGenerator begins after a line end
     losses = [float(step(ids[:-1], ids[1:])) for _ in range(80)]
     assert losses[-1] < 0.1 < losses[0]
-    assert m.compile_evaluation(QUICK)(ids[:-1], ids[1:]) < losses[-1]
-    writer = Writer(m, vocabulary, Characters(), QUICK)
-    assert writer.generate("he", n=10) == "llo\nhello\n"
-    (best, _), *_ = writer.beam_search("he", 4, 3)
+    assert m.compile_evaluation(mode=QUICK)(ids[:-1], ids[1:]) < losses[-1]
+    writer = TextGenerator(m, vocabulary, Characters(), mode=QUICK)
+    assert writer.generate("he", length=10) == "llo\nhello\n"
+    (best, _), *_ = writer.beam_search("he", 4, width=3)
     assert best == "llo\n"
 
 
-def test_dropout_is_new_at_each_call_and_not_there_in_use():
-    m = TransformerLM(5, 8, 2, np.random.default_rng(1), n_layers=1, dropout=0.5)
+def test_dropout_is_new_at_each_call_and_off_at_inference():
+    m = TransformerLM(5, 8, 2, rng=np.random.default_rng(1), n_layers=1, dropout=0.5)
     x, t = np.zeros((4, 2), int), np.ones((4, 2), int)
-    step = m.compile_training(lambda loss, p: gradient_descent(loss, p, 1e-12), QUICK)
-    whole = m.compile_evaluation(QUICK)
+    step = m.compile_training(lambda loss, p: gradient_descent(loss, p, 1e-12), mode=QUICK)
+    whole = m.compile_evaluation(mode=QUICK)
     losses = [float(step(x, t)) for _ in range(3)]
     assert len({round(loss, 6) for loss in losses}) == 3
     assert whole(x, t) == whole(x, t)
@@ -402,7 +413,9 @@ def test_dropout_is_new_at_each_call_and_not_there_in_use():
 
 def test_all_is_in_the_dtype_of_the_weights():
     with pytensor.config.change_flags(floatX="float32"):
-        m = Transformer(5, 4, 8, 2, np.random.default_rng(1), 1, activation="gelu", dropout=0.1)
+        m = Transformer(
+            5, 4, 8, 2, rng=np.random.default_rng(1), n_layers=1, activation="gelu", dropout=0.1
+        )
         loss = m.loss(*pair_variables(), training=True)
         gradients = pytensor.grad(loss, m.params)
     assert {loss.dtype, *(g.dtype for g in gradients)} == {"float32"}
@@ -411,11 +424,11 @@ def test_all_is_in_the_dtype_of_the_weights():
 def test_all_stays_in_the_dtype_of_the_weights_where_floats_are_others():
     with pytensor.config.change_flags(floatX="float32"):
         rng = np.random.default_rng(1)
-        m = Transformer(5, 4, N, 2, rng, 1)
+        m = Transformer(5, 4, N, 2, rng=rng, n_layers=1)
         layer, attention = TransformerLayer(N, 2, 8, rng=rng), MultiHeadAttention(N, 2, rng=rng)
     double = np.ones((3, 2, N))
     assert pytensor.config.floatX == "float64"
-    made = [m.source(SOURCE), m.encode(SOURCE, SOURCE_MASK).memory, m.loss(*pair_variables())]
+    made = [m.embed_source(SOURCE), m.encode(SOURCE, SOURCE_MASK).memory, m.loss(*pair_variables())]
     made += [*layer(double)[:2], *layer(double, past=np.ones((1, 2, 2 * N)))[:2]]
     made += [*attention(double, keys_values=np.ones((3, 2, 2 * N)))]
     assert {v.dtype for v in made} == {"float32"}
@@ -438,10 +451,10 @@ def test_options_that_do_not_fit_are_refused():
         ({"n_layers": 0}, "n_layers is 0, but must be a whole number"),
         ({"n_hidden": -1}, "every size must be at least 1"),
         ({"n_hidden": 0}, "every size must be at least 1"),
-        ({"positions": True}, "learnt is True, but must be a whole number"),
-        ({"norm": "none"}, "norm is 'none', but must be 'pre' or 'post'"),
-        ({"activation": "tanh"}, "activation is 'tanh', but must be one of relu, gelu"),
-        ({"positions": 0}, "learnt is 0, but must be a whole number"),
+        ({"n_positions": True}, "n_learned is True, but must be a whole number"),
+        ({"norm": "none"}, "norm is 'none', but must be one of 'pre', 'post'"),
+        ({"activation": "tanh"}, "activation is 'tanh', but must be one of 'relu', 'gelu'"),
+        ({"n_positions": 0}, "n_learned is 0, but must be a whole number"),
         ({"dropout": 1.0}, r"rate is 1.0, but must be in \[0, 1\)"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -473,21 +486,23 @@ def test_arrays_that_do_not_fit_are_refused():
         f(x)
     with pytest.raises(ValueError, match="memory and keys_values are the same thing"):
         attention(x, x, keys_values=np.ones((3, 2, 2 * N)))
-    layer, decoder = (TransformerLayer(N, 2, 8, rng=rng, memory=memory) for memory in (False, True))
-    with pytest.raises(ValueError, match="looks at no memory"):
+    layer, decoder = (
+        TransformerLayer(N, 2, 8, rng=rng, cross_attention=memory) for memory in (False, True)
+    )
+    with pytest.raises(ValueError, match="attends to no memory"):
         layer(x, memory=x)
-    with pytest.raises(ValueError, match="was made with memory=True and needs one"):
+    with pytest.raises(ValueError, match="was made with cross_attention=True and needs a memory"):
         decoder(x)
-    with pytest.raises(ValueError, match="mask and past cannot be had together"):
+    with pytest.raises(ValueError, match="mask and past cannot be given together"):
         layer(x, mask=np.ones((3, 2)), past=x)
 
 
 def test_tokens_that_do_not_fit_are_refused_when_called():
-    m = Transformer(5, 4, 4, 2, np.random.default_rng(1), n_layers=1, positions=4)
-    loss = m.compile_loss(QUICK)
+    m = Transformer(5, 4, 4, 2, rng=np.random.default_rng(1), n_layers=1, n_positions=4)
+    loss = m.compile_loss(mode=QUICK)
     for source, target, message in (
-        (SOURCE + 5, TARGET, "a token is below 0, or not below n_tokens"),
-        (SOURCE, TARGET + 5, "a token is below 0|a target is below 0"),
+        (SOURCE + 5, TARGET, "a token id is below 0, or not below n_tokens"),
+        (SOURCE, TARGET + 5, "a token id is below 0|a target is below 0"),
         (SOURCE, TARGET * 0 + m.start, "a target is below 0, or not below the number of classes"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -495,13 +510,13 @@ def test_tokens_that_do_not_fit_are_refused_when_called():
     with pytest.raises(ValueError, match="the mask's shape"):
         loss(SOURCE, SOURCE_MASK[1:], TARGET, TARGET_MASK)
     twice = np.concatenate([SOURCE, SOURCE])
-    with pytest.raises(ValueError, match="longer than the 4 positions"):
+    with pytest.raises(ValueError, match="longer than the 4 learned positions"):
         loss(twice, twice >= 0, TARGET, TARGET_MASK)
     with pytest.raises(ValueError, match=r"tokens have 1 axes, but must have two, \(time, batch\)"):
         m.encode(SOURCE[0], SOURCE_MASK[0])
 
 
-FIT = "must have the same batch, none may be empty, and causal needs at least as many places"
+FIT = "must have the same batch, none may be empty, and causal needs at least as many positions"
 
 
 @pytest.fixture(scope="module")
@@ -522,7 +537,7 @@ def of_any_shape():
         ("itself", [(0, 2, N)]),
         ("itself", [(3, 0, N)]),
         ("memory", [(3, 2, N), (4, 3, N)]),
-        ("memory", [(3, 2, N), (4, 1, N)]),  # would be stretched
+        ("memory", [(3, 2, N), (4, 1, N)]),  # would be broadcast
         ("memory", [(3, 2, N), (0, 2, N)]),
         ("memory", [(0, 2, N), (4, 2, N)]),
         ("causal", [(3, 2, N), (2, 2, N)]),
@@ -549,7 +564,7 @@ def test_a_past_that_does_not_fit_is_refused_and_one_without_steps_fits():
 
 
 def test_pairs_of_another_batch_and_empty_ones_are_refused_when_called():
-    loss = Transformer(5, 4, 4, 2, np.random.default_rng(1), n_layers=1).compile_loss()
+    loss = Transformer(5, 4, 4, 2, rng=np.random.default_rng(1), n_layers=1).compile_loss()
     for places, sources, steps, targets in ((3, 2, 4, 3), (0, 2, 4, 2), (3, 2, 0, 2), (3, 0, 4, 0)):
         source, target = np.zeros((places, sources), int), np.zeros((steps, targets), int)
         with pytest.raises(ValueError, match=FIT):
@@ -561,20 +576,20 @@ def test_pairs_of_another_batch_and_empty_ones_are_refused_when_called():
 
 @pytest.fixture(scope="module")
 def of_six_positions():
-    """A Translator and a Writer whose models, without a mode, have six positions and no end."""
+    """A Translator and a TextGenerator, without a mode, whose models have six positions, no end."""
     both, vocabulary = PairVocabularies.build([("ab", "ba")]), Vocabulary("ab\n")
-    rng, options = np.random.default_rng(1), {"n_layers": 1, "positions": 6}
-    m = Transformer(len(both.source), len(both.target), 8, 2, rng, **options)
+    rng, options = np.random.default_rng(1), {"n_layers": 1, "n_positions": 6}
+    m = Transformer(len(both.source), len(both.target), 8, 2, rng=rng, **options)
     m.output.b.set_value(np.where(np.arange(len(both.target)) == both.target.eos, -99.0, 0))
-    of_text = TransformerLM(3, 8, 2, rng, **options)
-    return Translator(m, both), Writer(of_text, vocabulary, Characters())
+    of_text = TransformerLM(3, 8, 2, rng=rng, **options)
+    return Translator(m, both), TextGenerator(of_text, vocabulary, Characters())
 
 
 def test_an_answer_is_cut_off_where_positions_end(of_six_positions):
     translator, _ = of_six_positions
     assert (translator.longest, translator.longest_source) == (6, 6)
     (answer,) = translator.translate(["ababab"])
-    assert len(answer.tokens) == len(translator.beam_search("ab", 2)[0].tokens) == 6
+    assert len(answer.tokens) == len(translator.beam_search("ab", width=2)[0].tokens) == 6
     assert translator.accuracy([("ab", "a")]) == 0
     for call in (translator.translate, lambda texts: translator.accuracy([(texts[0], "a")])):
         with pytest.raises(ValueError, match=r"7 tokens, but at most 6 .*with more positions"):
@@ -590,10 +605,12 @@ def test_a_text_that_goes_beyond_the_positions_is_refused_before_it_is_written(o
     assert len(writer.next_words("babab", 1)) == 1
     for call in (
         lambda: writer.stream("ab", 5),
-        lambda: writer.beam_search("ab", 5, 2),
+        lambda: writer.beam_search("ab", 5, width=2),
         lambda: writer.next_words("ababab", 1),
     ):
-        with pytest.raises(ValueError, match="too many for the model, which has learnt 6 position"):
+        with pytest.raises(
+            ValueError, match="too many for the model, which has learned 6 position"
+        ):
             call()
 
 
@@ -605,7 +622,7 @@ def test_without_a_mode_nothing_is_compiled_by_numba(of_six_positions):
 
 def test_a_model_of_the_other_kind_is_told_where_it_goes(of_six_positions):
     translator, writer = of_six_positions
-    with pytest.raises(TypeError, match=r"is a TransformerLM, but must .*generation\.Writer"):
+    with pytest.raises(TypeError, match=r"is a TransformerLM, but must .*symrnn\.TextGenerator"):
         Translator(writer.model, translator.vocabularies)
-    with pytest.raises(TypeError, match=r"is a Transformer, but must .*translation\.Translator"):
-        Writer(translator.model, writer.vocabulary, Characters())
+    with pytest.raises(TypeError, match=r"is a Transformer, but must .*symrnn\.Translator"):
+        TextGenerator(translator.model, writer.vocabulary, Characters())

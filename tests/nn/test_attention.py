@@ -13,18 +13,18 @@ from symrnn.nn.attention import SCORES, Attention, masked_softmax
 
 TORCH = json.loads((FIXTURES / "torch_seq2seq.json").read_text(encoding="utf-8"))["attention"]
 KERAS = json.loads((FIXTURES / "keras_attention.json").read_text(encoding="utf-8"))
-STEPS, BATCH, PLACES, N = 2, 3, 5, 4
+STEPS, BATCH, POSITIONS, N = 2, 3, 5, 4
 RNG = np.random.default_rng(1)
 QUERY, D_CONTEXT = RNG.normal(size=(2, STEPS, BATCH, N))
-MEMORY = RNG.normal(size=(PLACES, BATCH, N))
-MASK = np.arange(PLACES)[:, None] < np.array([5, 2, 3])
+MEMORY = RNG.normal(size=(POSITIONS, BATCH, N))
+MASK = np.arange(POSITIONS)[:, None] < np.array([5, 2, 3])
 
 
 def compiled(attention):
     """Contexts, weights, and the gradients of sum(contexts * d): of query, memory and params."""
     q, m, d = pt.tensor3("q"), pt.tensor3("m"), pt.tensor3("d")
     mask = pt.matrix("mask", dtype="bool")
-    context, weights = attention(q, m, mask)
+    context, weights = attention(q, m, mask=mask)
     gradients = pytensor.grad((context * d).sum(), [q, m, *attention.params])
     return pytensor.function([q, m, mask, d], [context, weights, *gradients], mode=QUICK)
 
@@ -47,12 +47,12 @@ def score_by_hand(attention, q, m):
 
 
 def by_hand(attention, query, memory, mask):
-    context, weights = np.zeros((STEPS, BATCH, N)), np.zeros((STEPS, BATCH, PLACES))
+    context, weights = np.zeros((STEPS, BATCH, N)), np.zeros((STEPS, BATCH, POSITIONS))
     for t in range(STEPS):
         for b in range(BATCH):
-            places = [j for j in range(PLACES) if mask[j, b]]
-            e = np.exp([score_by_hand(attention, query[t, b], memory[j, b]) for j in places])
-            for j, part in zip(places, e / sum(e), strict=True):
+            valid = [j for j in range(POSITIONS) if mask[j, b]]
+            e = np.exp([score_by_hand(attention, query[t, b], memory[j, b]) for j in valid])
+            for j, part in zip(valid, e / sum(e), strict=True):
                 weights[t, b, j] = part
                 context[t, b] += part * memory[j, b]
     return context, weights
@@ -75,12 +75,12 @@ def test_gradients_equal_finite_differences(made):
     values = [query, memory, *(p.get_value(borrow=True) for p in attention.params)]
     for value, gradient in zip(values, gradients, strict=True):
         assert gradient.shape == value.shape
-        for place in np.ndindex(value.shape):
-            was, of = value[place], []
-            for value[place] in (was + 1e-5, was - 1e-5):
+        for index in np.ndindex(value.shape):
+            was, of = value[index], []
+            for value[index] in (was + 1e-5, was - 1e-5):
                 of.append((by_hand(attention, query, memory, MASK)[0] * D_CONTEXT).sum())
-            value[place] = was
-            assert gradient[place] == pytest.approx((of[0] - of[1]) / 2e-5, rel=1e-6, abs=1e-8)
+            value[index] = was
+            assert gradient[index] == pytest.approx((of[0] - of[1]) / 2e-5, rel=1e-6, abs=1e-8)
 
 
 def test_what_padding_holds_even_nan_changes_no_number(made):
@@ -94,7 +94,7 @@ def test_what_padding_holds_even_nan_changes_no_number(made):
         np.testing.assert_array_equal(got, expected)
 
 
-def test_a_row_without_any_place_has_zeros_and_no_gradient(made):
+def test_a_sample_without_valid_positions_has_zeros_and_no_gradient(made):
     _, call = made
     mask, memory = MASK.copy(), MEMORY.copy()
     mask[:, 1], memory[:, 1] = False, np.nan
@@ -117,7 +117,7 @@ def test_large_scores_overflow_nothing(made):
     np.testing.assert_allclose(arrays[1].sum(axis=2), 1, rtol=1e-14)
 
 
-def test_keys_can_be_computed_before_and_no_mask_means_that_all_are_there(made):
+def test_keys_can_be_computed_before_and_no_mask_means_that_all_are_valid(made):
     attention, call = made
     m = pt.constant(MEMORY)
     context, weights = attention(QUERY, m, keys=attention.keys(m))
@@ -173,36 +173,36 @@ def test_query_and_memory_may_differ_in_size(score):
     attention = Attention(score, 3, N, rng=np.random.default_rng(1), n_hidden=6)
     shapes = {p.name: p.get_value().shape for p in attention.params}
     if score == "general":
-        assert shapes == {"look.W": (3, 4)}
+        assert shapes == {"W": (3, 4)}
     else:
-        assert shapes == {"look.W_q": (3, 6), "look.W_m": (4, 6), "look.b": (6,), "look.v": (6,)}
+        assert shapes == {"W_q": (3, 6), "W_m": (4, 6), "b": (6,), "v": (6,)}
         bound = np.sqrt(3 / 6)  # so that v . tanh(...) is at most about as large as 1
         assert (np.abs(attention.v.get_value()) <= bound).all()
         assert (attention.b.get_value() == 0).all()
-    context, weights = attention(QUERY[:, :, :3], MEMORY, MASK)
+    context, weights = attention(QUERY[:, :, :3], MEMORY, mask=MASK)
     got = pytensor.function([], [context, weights], mode=QUICK)()
-    assert [a.shape for a in got] == [(STEPS, BATCH, N), (STEPS, BATCH, PLACES)]
+    assert [a.shape for a in got] == [(STEPS, BATCH, N), (STEPS, BATCH, POSITIONS)]
 
 
-def test_softmax_of_what_is_there_is_the_softmax_of_it_alone():
+def test_softmax_of_the_valid_scores_is_the_softmax_of_them_alone():
     scores, row = pt.tensor3("scores"), pt.vector("row", dtype="bool")
-    softmax_of = masked_softmax(scores, row[None, None])  # the mask is stretched to all rows
+    softmax_of = masked_softmax(scores, mask=row[None, None])  # the mask is broadcast to all rows
     call = pytensor.function([scores, row], softmax_of, mode=QUICK)
-    z, there = np.random.default_rng(4).normal(0, 9, size=(2, 3, 5)), np.arange(5) % 3 > 0
+    z, valid = np.random.default_rng(4).normal(0, 9, size=(2, 3, 5)), np.arange(5) % 3 > 0
     z[0, 0, 0] = np.nan
-    got = call(z, there)
-    assert (got[..., ~there] == 0).all()
-    np.testing.assert_allclose(got[..., there], softmax(z[..., there], axis=-1), rtol=1e-14)
+    got = call(z, valid)
+    assert (got[..., ~valid] == 0).all()
+    np.testing.assert_allclose(got[..., valid], softmax(z[..., valid], axis=-1), rtol=1e-14)
 
 
 @pytest.mark.parametrize("score", SCORES)
 def test_the_dtype_is_that_of_the_weights(score):
     with pytensor.config.change_flags(floatX="float32"):
         attention = Attention(score, N, N, rng=np.random.default_rng(1))
-    context, weights = attention(QUERY.astype("float32"), MEMORY.astype("float32"), MASK)
+    context, weights = attention(QUERY.astype("float32"), MEMORY.astype("float32"), mask=MASK)
     assert (context.dtype, weights.dtype) == ("float32", "float32")
     if attention.params:
-        context, weights = attention(QUERY, MEMORY, MASK)
+        context, weights = attention(QUERY, MEMORY, mask=MASK)
         assert (context.dtype, weights.dtype) == ("float32", "float32")
 
 
@@ -249,14 +249,15 @@ def test_keys_of_another_memory_are_refused_when_called(of_any_shape):
 
 def test_what_does_not_fit_is_refused():
     rng = np.random.default_rng(1)
-    with pytest.raises(ValueError, match="score is 'cosine', but must be one of dot, scaled"):
+    with pytest.raises(ValueError, match="score is 'cosine', but must be one of 'dot', 'scaled'"):
         Attention("cosine", N, N)
     for score in ("dot", "scaled"):
-        with pytest.raises(ValueError, match="n_query is 3 and n_memory 4: 'general'"):
+        with pytest.raises(ValueError, match="n_query is 3 and n_memory 4, but .*equal: 'general'"):
             Attention(score, 3, N)
-    for sizes in ((0, N), (N, 0), (N, N, rng, 0), (N, 2.5)):
+    for sizes in ((0, N), (N, 0), (N, N, 0), (N, 2.5)):
+        n_query, n_memory, n_hidden = (*sizes, None)[:3]
         with pytest.raises(ValueError, match=r"n_(query|memory|hidden) is .*whole number"):
-            Attention("additive", *sizes)
+            Attention("additive", n_query, n_memory, rng=rng, n_hidden=n_hidden)
     with pytest.raises(ValueError, match="W: an initializer draws random numbers"):
         Attention("general", N, N)
     attention = Attention("dot", N, N)
@@ -273,8 +274,8 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(TypeError, match="scores has dtype int64"):
         masked_softmax(np.ones((1, 3), dtype=int))
     with pytest.raises(ValueError, match="the mask has 3 axes and x 3"):
-        attention(QUERY, MEMORY, MEMORY)
+        attention(QUERY, MEMORY, mask=MEMORY)
     with pytest.raises(ValueError, match=r"the mask has shape \(3, 5\)"):
-        attention(QUERY, MEMORY, MASK.T)
+        attention(QUERY, MEMORY, mask=MASK.T)
     with pytest.raises(ValueError, match="something else than 0 and 1"):
-        attention(QUERY, MEMORY, 2 * MASK)[1].eval(mode=QUICK)
+        attention(QUERY, MEMORY, mask=2 * MASK)[1].eval(mode=QUICK)

@@ -41,12 +41,12 @@ def test_the_scaled_score_has_the_logarithms_of_dot_divided(quick):
 
 def test_the_scan_by_hand_says_and_looks_at_the_same_as_step_by_step():
     rng = np.random.default_rng(5)
-    model = Seq2Seq(7, 5, 3, 8, rng, attention="scaled", feeding="input")
+    model = Seq2Seq(7, 5, 3, 8, rng=rng, attention="scaled", context_to="input")
     source, target = rng.integers(7, size=(6, 2)), rng.integers(5, size=(3, 2))
     mask = np.arange(6)[:, None] < [3, 6]
     by_hand = lesson.decoder_by_hand(model, model.encode(source, mask), pt.constant(target))
     logits, weights = pytensor.function([], list(by_hand), mode=QUICK)()
-    encoder, step = model.compile_encoder(QUICK), model.compile_step(QUICK)
+    encoder, step = model.compile_encoder(mode=QUICK), model.compile_step(mode=QUICK)
     memory, there, *states = encoder(source, mask)
     tokens = np.full(2, model.start)
     for t in range(3):

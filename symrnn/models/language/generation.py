@@ -270,7 +270,7 @@ class TextGenerator:
                 f"the prompt {prompt!r} has no token, and the vocabulary neither {EOS} nor a line "
                 "end to begin after: give a prompt"
             )
-        most = self.model.positions if isinstance(self.model, TransformerLM) else None
+        most = self.model.n_positions if isinstance(self.model, TransformerLM) else None
         if most is not None and len(ids) + length - 1 > most:  # the last token is not read again
             raise ValueError(
                 f"the prompt has {len(ids)} tokens (with the start), and {length} more are too "

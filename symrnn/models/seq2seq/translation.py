@@ -1,4 +1,4 @@
-"""Answers of a sequence to sequence model: greedy, drawn, or by beam search."""
+"""Answers of a sequence-to-sequence model: greedy, sampled, or by beam search."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,34 +9,34 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from pytensor.compile.mode import JAX, get_mode
 
-from symrnn._validate import check_whole
+from symrnn._validate import check_positive, check_whole
+from symrnn.compiling.modes import as_mode
 from symrnn.models.sampling import check_drawing, draw, largest, probabilities
-from symrnn.models.seq2seq.model import Seq2Seq
-from symrnn.models.seq2seq.transformer import Transformer
+from symrnn.models.seq2seq.encoder_decoder import EncoderDecoder
 from symrnn.text import Pair, PairVocabularies, padded
 
-TOGETHER = 256
-"""So many texts are read side by side."""
+BATCH_SIZE = 256
+"""So many texts at most are answered at once."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model says to a text.
+    """A model's answer to a text.
 
     Attributes
     ----------
     text
         The answer.
     source, tokens
-        The tokens that were read, and those that were said; the last one is ``<eos>``, unless the
+        The tokens that were read, and those of the answer; the last one is ``<eos>``, unless the
         answer was cut off as too long.
     log_p
         Log probability of these tokens.
     score
-        What beam search has sorted by; else the same as `log_p`.
+        What beam search has ranked by; otherwise the same as `log_p`.
     weights
-        What each token was said looking at, shape ``(tokens, source)``, as
-        `symrnn.plots.attention_map` takes it; None without attention.
+        Attention weights of the source positions for each token of the answer, shape
+        ``(tokens, source)``, as `symrnn.plots.attention_map` takes them; None without attention.
     """
 
     text: str
@@ -47,70 +47,80 @@ class Answer:
     weights: NDArray[Any] | None
 
 
+@dataclass(frozen=True)
+class Hypothesis:
+    """The beginning of an answer."""
+
+    ids: list[int]
+    log_p: float
+    weights: list[NDArray[Any]]
+
+    def extended(
+        self, token: int, log_p: float, weights: NDArray[Any] | None, row: int
+    ) -> "Hypothesis":
+        """Return the hypothesis with one more token; `log_p` is that of all of them."""
+        more = [] if weights is None else [weights[row]]
+        return Hypothesis([*self.ids, token], log_p, [*self.weights, *more])
+
+
 class Translator:
-    """Lets a `Seq2Seq` or a `Transformer` answer, one compiled step at a time.
+    """Answers of a `symrnn.Seq2Seq` or a `symrnn.Transformer`, one compiled step at a time.
 
     Parameters
     ----------
     model
-        A `Seq2Seq` or a `Transformer`; its weights may change later, as in training.
+        The model; its weights may change later, as in training.
     vocabularies
         Those that it was trained with.
     mode
-        As for `pytensor.function`. Default: that of the model's `compile_step`. Mode JAX compiles
-        anew for each size of what is read together, and of a beam; a `Transformer` does not take
+        As for `symrnn.function`. Mode JAX compiles anew for each number and length of the texts
+        that are answered together, and for each number of hypotheses; a `Transformer` does not take
         it.
     longest
-        An answer is cut off after so many tokens; where a `Transformer` has learnt its positions,
-        at the latest after as many.
+        An answer is cut off after so many tokens; at the latest where a model's learned positions
+        end.
     longest_source
-        Longer texts are refused, and those that are longer than learnt positions. Default: none
-        else is.
+        Texts with more tokens are rejected. Default: those that go beyond a model's learned
+        positions.
 
     Attributes
     ----------
     encoder, step
-        The compiled functions, see `Seq2Seq.compile_encoder` and `Seq2Seq.compile_step`.
-    readable
-        How many tokens the model can read: its learnt positions, or None.
-
-    Raises
-    ------
-    ValueError
-        If the vocabularies do not have as many tokens as the model, or a length is below 1.
-    TypeError
-        If the model is another one, such as a language model.
+        The compiled functions, see `compile_encoder` and `compile_step` of the model.
 
     Examples
     --------
-    >>> from symrnn.compiling.modes import QUICK
+    >>> from symrnn.models.seq2seq.model import Seq2Seq
     >>> from symrnn.text import pair_batches
     >>> from symrnn.training.optimizers import adam
     >>> pairs = [("ab", "ba"), ("ba", "ab"), ("aa", "aa"), ("bb", "bb")]
     >>> both = PairVocabularies.build(pairs)
-    >>> model = Seq2Seq(len(both.source), len(both.target), 4, 16, np.random.default_rng(1))
-    >>> step = model.compile_training(lambda loss, params: adam(loss, params, 0.03), mode=QUICK)
+    >>> model = Seq2Seq(len(both.source), len(both.target), 4, 16, rng=np.random.default_rng(1))
+    >>> step = model.compile_training(lambda loss, params: adam(loss, params, 0.03))
     >>> batches = pair_batches(*both.encode(pairs), batch_size=4, eos=both.target.eos)
     >>> losses = [step(*batches[0]) for _ in range(60)]
-    >>> translator = Translator(model, both, mode=QUICK)
+    >>> translator = Translator(model, both)
     >>> [answer.text for answer in translator.translate(["ab", "ba"])]
     ['ba', 'ab']
+    >>> translator.beam_search("ab", width=3)[0].text
+    'ba'
     >>> translator.accuracy(pairs)
     1.0
     """
 
     def __init__(
         self,
-        model: Seq2Seq | Transformer,
+        model: EncoderDecoder,
         vocabularies: PairVocabularies,
+        *,
         mode: Any = None,
         longest: int = 100,
         longest_source: int | None = None,
     ) -> None:
-        if not isinstance(model, Seq2Seq | Transformer):
+        if not isinstance(model, EncoderDecoder):
             raise TypeError(
                 f"the model is a {type(model).__name__}, but must be a Seq2Seq or a Transformer: "
-                "for a LanguageModel or a TransformerLM there is symrnn.models.language.generation.Writer"
+                "for a LanguageModel or a TransformerLM there is symrnn.TextGenerator"
             )
         sizes = len(vocabularies.source), len(vocabularies.target)
         if sizes != (model.n_source, model.n_target):
@@ -121,248 +131,256 @@ class Translator:
         check_whole("longest", longest)
         if longest_source is not None:
             check_whole("longest_source", longest_source)
+        if model.n_positions is not None:
+            longest = min(longest, model.n_positions)
+            longest_source = min(longest_source or model.n_positions, model.n_positions)
         self.model, self.vocabularies = model, vocabularies
-        self.readable = model.positions if isinstance(model, Transformer) else None
-        if self.readable is not None:
-            longest = min(longest, self.readable)
-            longest_source = min(longest_source or self.readable, self.readable)
         self.longest, self.longest_source = longest, longest_source
         self._banned = [] if vocabularies.target.unk is None else [vocabularies.target.unk]
-        self.encoder: Any
-        self.step: Any
-        if isinstance(model, Seq2Seq) and get_mode(mode) is JAX:  # which needs to know all shapes
-            places = 0 if model.attention is None else model.known.index("mask")
-            self.encoder = _by_shape(
-                lambda shape: model.compile_encoder(mode, shape), lambda arrays: arrays[0].shape
-            )
-            self.step = _by_shape(
-                lambda shape: model.compile_step(mode, shape),
-                lambda arrays: (len(arrays[1 + places]) if places else 1, len(arrays[0])),
-            )
-        else:
-            given = {} if mode is None else {"mode": mode}
-            self.encoder, self.step = model.compile_encoder(**given), model.compile_step(**given)
+        self.encoder, self.step = _compiled(model, as_mode(mode))
 
     def translate(
         self,
         texts: Sequence[str],
+        *,
         rng: Generator | None = None,
         temperature: float = 1.0,
         top_k: int | None = None,
         top_p: float | None = None,
     ) -> list[Answer]:
-        """Answer some texts.
+        """Answer texts: greedy, or sampled where there is a generator of random numbers.
 
         Parameters
         ----------
         texts
             Sources, a list of strings.
         rng
-            Source of random numbers, to draw each token. Default: greedy, at each step the most
-            probable one.
-        temperature, top_k, top_p
-            How to draw, see `symrnn.models.sampling`. They need `rng`.
+            Source of random numbers. Default: greedy, at each step the most probable token.
+        temperature
+            Divides the log probabilities before sampling: below 1 the probable becomes more
+            probable, above 1 less. Needs `rng`, as the next two do.
+        top_k
+            Sample from the k most probable tokens only.
+        top_p
+            Sample from the most probable tokens only, the fewest whose probabilities sum to
+            `top_p` (nucleus sampling). See `symrnn.models.sampling.sampling_probabilities`.
 
         Returns
         -------
         list of Answer
-            One for each text, in order: ``answer.text`` is what is said.
+            One for each text, in order; ``answer.text`` is its text.
 
         Raises
         ------
-        TypeError, ValueError
-            If something is not as said; a text is empty, or too long.
         UnknownTokenError
-            If a token of a text is unknown, and the vocabulary has no ``<unk>``.
+            If a token of a text is unknown and the vocabulary has no ``<unk>``.
+        ValueError
+            If a text is empty or too long; none is answered then.
         """
         if isinstance(texts, str):
             raise TypeError(f"texts is a string, but must be a list of them: [{texts[:20]!r}]")
         check_drawing(rng, len(self.vocabularies.target), temperature, top_k, top_p)
         sources = [self.encode(text) for text in texts]  # all are checked before any is answered
+        if rng is None:
+            return self._answers(sources, _greedy)
 
-        def choose(log_p: NDArray[Any]) -> NDArray[np.int64]:
-            if rng is None:
-                return np.asarray(log_p.argmax(axis=1))
+        def sampled(log_p: NDArray[Any]) -> NDArray[np.int64]:
             rows = log_p.astype(np.float64)
             return np.array([draw(probabilities(r, temperature, top_k, top_p), rng) for r in rows])
 
-        return self._answers(sources, choose)
+        return self._answers(sources, sampled)
 
     def wrong_answers(self, pairs: Sequence[Pair]) -> list[tuple[str, str, str]]:
-        """Return what is answered wrong: source, greedy answer, and what is right.
+        """Return what is answered wrongly: source, greedy answer, and the right one.
 
-        Sources may be of any length that the model can read. What is right is what the tokeniser
-        makes of a target: in small letters where all are, for example.
-
-        Raises
-        ------
-        ValueError, UnknownTokenError
-            As `translate`, but for `longest_source`.
+        Parameters
+        ----------
+        pairs
+            Sources, of any length that the model can read, and right answers. What counts as right
+            is what the tokenizer makes of an answer: in lowercase where it lowers all letters, for
+            example.
         """
         tokenizer = self.vocabularies.tokenizer
-        sources = [self.encode(source, of_any_length=True) for source, _ in pairs]
-        answers = self._answers(sources, lambda log_p: np.asarray(log_p.argmax(axis=1)))
+        sources = [self.encode(source, any_length=True) for source, _ in pairs]
+        answers = self._answers(sources, _greedy)
         right = [tokenizer.detokenize(tokenizer.tokenize(target)) for _, target in pairs]
         found = zip(pairs, answers, right, strict=True)
         return [(source, a.text, r) for (source, _), a, r in found if a.text != r]
 
     def accuracy(self, pairs: Sequence[Pair]) -> float:
-        """Return which share of the sources gets the right answer, all of it.
+        """Return the exact-match accuracy: the fraction of sources whose whole answer is right.
 
-        Raises
-        ------
-        ValueError, UnknownTokenError
-            As `translate`, but for `longest_source`; or if there is no pair.
+        Parameters
+        ----------
+        pairs
+            Sources and right answers, at least one pair; see `wrong_answers`.
         """
         if not pairs:
-            raise ValueError("there are no pairs, but a share needs at least one")
+            raise ValueError("there are no pairs, but accuracy needs at least one")
         return 1 - len(self.wrong_answers(pairs)) / len(pairs)
 
     def beam_search(
-        self, text: str, width: int, n_best: int | None = None, length_power: float = 0.0
+        self, text: str, *, width: int, n_best: int | None = None, length_power: float = 0.0
     ) -> list[Answer]:
-        """Look for the most probable answers.
+        """Search for the most probable answers.
 
-        At each step all beginnings that are kept, at most `width`, are continued in all ways, and
-        the most probable are kept; what ends is put aside. A width of 1 is greedy.
+        At each step each of the hypotheses that are kept, at most `width`, is extended by every
+        token, and the most probable ones are kept; those that end are put aside. With a width of 1
+        this is greedy.
 
         Parameters
         ----------
         text
             The source.
         width
-            How many beginnings are kept, at least 1.
+            The beam width: how many hypotheses are kept, at least 1.
         n_best
             How many answers to return, at most `width`. Default: `width`.
         length_power
-            Answers are sorted by ``log_p / n**length_power``, n being the number of tokens: 0
-            sorts by their probability, which is lower for a longer answer; 1 by the mean for a
-            token (length normalisation: Wu et al., 2016, have a similar one).
+            Answers are ranked by ``log_p / n**length_power``, n being the number of tokens: 0 ranks
+            by their probability, which is lower for a longer answer; 1 by the mean per token
+            (length normalisation: Wu et al., 2016, have a similar one).
 
         Returns
         -------
         list of Answer
             The best first. Answers that were cut off as too long, whose last token is not
             ``<eos>``, come after all that have ended, and only if these are too few. There may be
-            less than `n_best` where nothing else can be said.
-
-        Raises
-        ------
-        TypeError, ValueError, UnknownTokenError
-            As `translate`; or if a number is out of range.
+            fewer than `n_best` where there are no others.
         """
         check_whole("width", width)
         check_whole("n_best", n_best := width if n_best is None else n_best)
         if n_best > width:
             raise ValueError(f"n_best is {n_best}, but must be at most width, which is {width}")
-        if not 0 <= length_power < np.inf:
-            raise ValueError(
-                f"length_power is {length_power}, but must be 0 or more, and finite; 1 is usual"
-            )
+        check_positive("length_power", length_power, or_zero=True)
         source, eos = self.encode(text), self.vocabularies.target.eos
-        known, states = self._read([source])
-        going = [Beginning([], 0.0, [])]
-        ended: list[Beginning] = []
+        inputs, states = self._encoded([source])
+        beam, ended = [Hypothesis([], 0.0, [])], []
 
-        def score(beginning: Beginning, n: int | None = None) -> float:
-            return float(beginning.log_p / (n or len(beginning.ids)) ** length_power)
+        def score(h: Hypothesis, n: int | None = None) -> float:
+            return float(h.log_p / (n or len(h.ids)) ** length_power)
 
         for _ in range(self.longest):
-            last = np.array([b.ids[-1] if b.ids else self.model.start for b in going])
-            log_p, weights, states = self._next(last, known, states)
-            scores = log_p.astype(np.float64) + [[b.log_p] for b in going]
-            rows, before, going = [], going, []
+            previous = np.array([h.ids[-1] if h.ids else self.model.start for h in beam])
+            log_p, weights, states = self._next(previous, inputs, states)
+            scores = log_p.astype(np.float64) + [[h.log_p] for h in beam]
+            rows, before, beam = [], beam, []
             for i in largest(scores.ravel(), width).tolist():
                 row, token = divmod(i, log_p.shape[1])
-                b = before[row]
-                looked = [*b.weights, weights[row]] if weights is not None else []
-                longer = Beginning([*b.ids, token], float(scores[row, token]), looked)
+                longer = before[row].extended(token, float(scores[row, token]), weights, row)
                 if token == eos:
                     ended.append(longer)
                 else:
-                    going.append(longer)
+                    beam.append(longer)
                     rows.append(row)
             ended = sorted(ended, key=score, reverse=True)[:n_best]
-            # a beginning only becomes less probable, and its score is best at full length
+            # a hypothesis only becomes less probable, and its score is best at full length
             if len(ended) == n_best and all(
-                score(b, self.longest) <= score(ended[-1]) for b in going
+                score(h, self.longest) <= score(ended[-1]) for h in beam
             ):
-                going = []
-            if not going:
+                beam = []
+            if not beam:
                 break
-            known, states = self._rows(known, rows), [s[rows] for s in states]
+            inputs, states = self._rows(inputs, rows), [s[rows] for s in states]
         # what was cut off is no answer yet: it comes last, and only where too few have ended
-        found = [*ended, *sorted(going, key=score, reverse=True)][:n_best]
-        return [self._answer(source, b, score(b)) for b in found]
+        found = [*ended, *sorted(beam, key=score, reverse=True)][:n_best]
+        return [self._answer(source, h, score(h)) for h in found]
 
-    def _answers(self, sources: list[NDArray[np.int64]], choose: Any) -> list[Answer]:
-        answers: list[Answer] = []
-        for k in range(0, len(sources), TOGETHER):
-            answers += self._side_by_side(sources[k : k + TOGETHER], choose)
-        return answers
+    def encode(self, text: str, *, any_length: bool = False) -> NDArray[np.int64]:
+        """Return the token ids of a source, shape ``(time,)``; raises as `translate` does.
 
-    def _side_by_side(self, sources: list[NDArray[np.int64]], choose: Any) -> list[Answer]:
-        """Answer some sources, each step for all of them."""
-        known, states = self._read(sources)
-        said = [Beginning([], 0.0, []) for _ in sources]
-        tokens, going = np.full(len(sources), self.model.start), list(range(len(sources)))
-        for _ in range(self.longest):
-            log_p, weights, states = self._next(tokens, known, states)
-            tokens = choose(log_p)
-            for k in going:
-                b, looked = said[k], [] if weights is None else [weights[k]]
-                new = [*b.ids, int(tokens[k])], b.log_p + float(log_p[k, tokens[k]])
-                said[k] = Beginning(*new, [*b.weights, *looked])
-            going = [k for k in going if tokens[k] != self.vocabularies.target.eos]
-            if not going:
-                break
-        return [self._answer(s, b, b.log_p) for s, b in zip(sources, said, strict=True)]
-
-    def encode(self, text: str, of_any_length: bool = False) -> NDArray[np.int64]:
-        """Return the token numbers of a source, shape ``(time,)``, or raise as `translate` does."""
+        Parameters
+        ----------
+        text
+            The source.
+        any_length
+            True accepts any length that the model can read, whatever `longest_source` is.
+        """
         ids = self.vocabularies.encode_source(text)
         if not ids.size:
-            raise ValueError(f"the source {text!r} is empty, but there must be something to read")
-        most = self.readable if of_any_length else self.longest_source
+            raise ValueError(f"the source {text!r} is empty, but must have at least one token")
+        most = self.model.n_positions if any_length else self.longest_source
         if most is not None and len(ids) > most:
-            more = "raise longest_source (--longest)"
-            if most == self.readable:
-                more = "train a model with more positions"
+            remedy = "raise longest_source (--longest)"
+            if most == self.model.n_positions:
+                remedy = "train a model with more positions"
             raise ValueError(
                 f"the source {text!r} has {len(ids)} tokens, but at most {most} are "
-                f"allowed: cut it into parts, or {more}"
+                f"allowed: cut it into parts, or {remedy}"
             )
         return ids
 
-    def _read(self, sources: list[NDArray[np.int64]]) -> tuple[dict[str, Any], list[Any]]:
-        """Let the encoder read; return what the decoder needs at all steps, and its states."""
-        arrays = self.encoder(*padded(sources))
-        n = len(self.model.known)
-        return dict(zip(self.model.known, arrays[:n], strict=True)), arrays[n:]
+    def _answers(self, sources: list[NDArray[np.int64]], choose: Any) -> list[Answer]:
+        answers: list[Answer] = []
+        for k in range(0, len(sources), BATCH_SIZE):
+            answers += self._batch_of_answers(sources[k : k + BATCH_SIZE], choose)
+        return answers
+
+    def _batch_of_answers(self, sources: list[NDArray[np.int64]], choose: Any) -> list[Answer]:
+        """Answer some sources, each step for all of them."""
+        inputs, states = self._encoded(sources)
+        found = [Hypothesis([], 0.0, []) for _ in sources]
+        tokens, unfinished = np.full(len(sources), self.model.start), list(range(len(sources)))
+        for _ in range(self.longest):
+            log_p, weights, states = self._next(tokens, inputs, states)
+            tokens = choose(log_p)
+            for k in unfinished:
+                total = found[k].log_p + float(log_p[k, tokens[k]])
+                found[k] = found[k].extended(int(tokens[k]), total, weights, k)
+            unfinished = [k for k in unfinished if tokens[k] != self.vocabularies.target.eos]
+            if not unfinished:
+                break
+        return [self._answer(s, h, h.log_p) for s, h in zip(sources, found, strict=True)]
+
+    def _encoded(self, sources: list[NDArray[np.int64]]) -> tuple[dict[str, Any], list[Any]]:
+        """Read sources; return the decoder's inputs by name, and its initial states."""
+        arrays, names = self.encoder(*padded(sources)), self.model.decoder_inputs
+        return dict(zip(names, arrays, strict=False)), arrays[len(names) :]
 
     @staticmethod
-    def _rows(known: dict[str, Any], rows: list[int]) -> dict[str, Any]:
-        """Of what the decoder knows, some rows of the batch."""
-        return {name: v[rows] if name == "vector" else v[:, rows] for name, v in known.items()}
+    def _rows(inputs: dict[str, Any], rows: list[int]) -> dict[str, Any]:
+        """Some samples of the batch."""
+        return {name: v[rows] if name == "vector" else v[:, rows] for name, v in inputs.items()}
 
     def _next(
-        self, tokens: NDArray[np.int64], known: dict[str, Any], states: list[Any]
+        self, tokens: NDArray[np.int64], inputs: dict[str, Any], states: list[Any]
     ) -> tuple[NDArray[Any], NDArray[Any] | None, list[Any]]:
-        """Let the decoder take a step."""
-        log_p, *rest = self.step(tokens, *known.values(), *states)
+        """Make one step of the decoder; return log_p, attention weights and the next states."""
+        log_p, *rest = self.step(tokens, *inputs.values(), *states)
         if np.isnan(log_p).any():
             raise ValueError("the model's probabilities are NaN: its training has gone wrong")
         log_p[:, self._banned] = -np.inf
-        weights = rest.pop(0) if self.model.attention is not None else None
+        weights = rest.pop(0) if self.model.has_attention else None
         return log_p, weights, rest
 
-    def _answer(self, source: NDArray[np.int64], said: "Beginning", score: float) -> Answer:
-        weights = np.array(said.weights)[:, : len(source)] if said.weights else None
+    def _answer(self, source: NDArray[np.int64], found: Hypothesis, score: float) -> Answer:
+        weights = np.array(found.weights)[:, : len(source)] if found.weights else None
         both = self.vocabularies
         return Answer(
-            both.answer(said.ids), both.source.decode(source), both.target.decode(said.ids),
-            said.log_p, score, weights,
+            both.answer(found.ids), both.source.decode(source), both.target.decode(found.ids),
+            found.log_p, score, weights,
         )  # fmt: skip
+
+
+def _greedy(log_p: NDArray[Any]) -> NDArray[np.int64]:
+    return np.asarray(log_p.argmax(axis=1))
+
+
+def _compiled(model: EncoderDecoder, mode: Any) -> tuple[Any, Any]:
+    """Return the model's encoder and step; in mode JAX compiled for each shape that comes."""
+    if get_mode(mode) is not JAX:
+        return model.compile_encoder(mode=mode), model.compile_step(mode=mode)
+    names = model.decoder_inputs
+    mask = 1 + names.index("mask") if "mask" in names else None
+    encoder = _by_shape(
+        lambda shape: model.compile_encoder(mode=mode, source_shape=shape),
+        lambda arrays: arrays[0].shape,
+    )
+    step = _by_shape(
+        lambda shape: model.compile_step(mode=mode, source_shape=shape),
+        lambda arrays: (1 if mask is None else len(arrays[mask]), len(arrays[0])),
+    )
+    return encoder, step
 
 
 def _by_shape(compile: Callable[[Any], Any], shape_of: Callable[[Any], Any]) -> Any:
@@ -376,12 +394,3 @@ def _by_shape(compile: Callable[[Any], Any], shape_of: Callable[[Any], Any]) -> 
         return [np.array(v) for v in compiled[shape](*arrays)]
 
     return call
-
-
-@dataclass(frozen=True)
-class Beginning:
-    """The beginning of an answer: tokens, their log probability, what was looked at for each."""
-
-    ids: list[int]
-    log_p: float
-    weights: list[NDArray[Any]]
