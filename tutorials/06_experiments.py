@@ -354,7 +354,7 @@ def mend(laboratory: Laboratory) -> dict[str, Any]:
             rows.append(right)
             each = "  ".join(f"{r:5.1f}" for r in right)
             print(
-                f"  {activation:<5} {remedy:<18} accuracy, %, by seed: {each}   "
+                f"  {activation:<5} {remedy:<18} accuracy in % by seed: {each}   "
                 f"lowest mean cost {cost.min():.3f}",
                 flush=True,
             )

@@ -34,8 +34,7 @@ import pytensor
 import pytensor.tensor as pt
 
 import symrnn as sr
-from symrnn import explain
-from symrnn.nn.initializers import normal, orthogonal
+from symrnn import explain, initializers
 
 # %% [markdown]
 # ## 1. A long product
@@ -45,7 +44,7 @@ from symrnn.nn.initializers import normal, orthogonal
 #
 #     dL/dh_{t-1} = (dL/dh_t * phi'(z_t)) W_h^T
 #
-# Each step back multiplies with the slopes phi' and with W_h^T. How much longer or shorter a
+# Each step back multiplies with the derivatives phi' and with W_h^T. How much longer or shorter a
 # product with a matrix can make a vector, its singular values tell: the largest and the smallest of
 # them are the limits. A rotation has all of them equal to 1. If all singular values of W_h are s,
 # as for s times a rotation, then the product with W_h^T makes every vector s times as long. With
@@ -73,7 +72,7 @@ def singular_values(
     rng: np.random.Generator, n_steps: int, activations: Any
 ) -> dict[str, dict[str, Any]]:
     """The flow for activations and sizes of W_h; for the linear net beside the formula."""
-    rotation = orthogonal(rng, (16, 16))
+    rotation = initializers.orthogonal(rng, (16, 16))
     found: dict[str, dict[str, Any]] = {}
     for activation in activations:
         found[activation] = {
@@ -95,7 +94,7 @@ def singular_values(
 # %% [markdown]
 # ## 2. Squashing makes it smaller
 #
-# The slope of tanh is 1 at zero and less elsewhere, that of sigmoid at most 1/4. So tanh nets
+# The derivative of tanh is 1 at zero and less elsewhere, that of sigmoid at most 1/4. So tanh nets
 # vanish even with s = 1, and whether one with s = 1.25 vanishes or explodes depends on how far its
 # units are from zero. For sigmoid all three vanish at once: that is one reason why tanh is the
 # usual choice. ReLU passes the gradient of those units unchanged that are above zero, and nothing
@@ -110,7 +109,7 @@ def singular_values(
 def random_matrix(rng: np.random.Generator, n_steps: int) -> Any:
     """The flow of a linear net with a random W_h; prints what its size tells."""
     n = 100
-    W_h = normal(rng, (n, n), std=1 / np.sqrt(n))
+    W_h = initializers.normal(rng, (n, n), std=1 / np.sqrt(n))
     radius = abs(np.linalg.eigvals(W_h)).max()
     singular = np.linalg.svd(W_h, compute_uv=False)
     flow = elman_flow("identity", W_h, n_steps)
@@ -155,7 +154,7 @@ def draw_flows(found: dict[str, dict[str, Any]], state: str = "h", title: str = 
 
 
 # %%
-START, RATE, LIMIT = (5.5, -2.2), 0.1, 1.0
+START, LEARNING_RATE, LIMIT = (5.5, -2.2), 0.1, 1.0
 
 
 def cliff(n_steps: int) -> dict[str, Any]:
@@ -178,12 +177,8 @@ def cliff(n_steps: int) -> dict[str, Any]:
     }
     paths = {}
     for name, clipped in clips.items():
-        step = pytensor.function(
-            [],
-            [loss, *gradients],
-            updates={p: p - RATE * g for p, g in zip((w, b), clipped, strict=True)},
-            mode=sr.QUICK,
-        )
+        updates = sr.gradient_descent(clipped, [w, b], LEARNING_RATE)
+        step = pytensor.function([], [loss, *gradients], updates=updates, mode=sr.QUICK)
         for p, value in zip((w, b), START, strict=True):
             p.set_value(value)
         path, longest = [START], 0.0
@@ -270,10 +265,10 @@ def draw_clipping(paths: dict[str, Any], arrows: dict[str, Any]) -> Any:
 #
 #     dL/dc_{t-1} = dL/dc_t * f_t + what comes through h_{t-1} and the gates
 #
-# The first term has no W_h and no slope in it. Without a forget gate (the cell of 1997) it is
-# dL/dc_t itself, unchanged over any number of steps: the constant error carousel. With a forget
-# gate it is multiplied by f_t. With bias 0 the gate starts at 1/2, worse than tanh; with bias 1,
-# the usual start, at 0.73; with bias 3 at 0.95.
+# The first term has no W_h and no derivative of tanh in it. Without a forget gate (the cell of
+# 1997) it is dL/dc_t itself, unchanged over any number of steps: the constant error carousel. With
+# a forget gate it is multiplied by f_t. With bias 0 the gate starts at 1/2, worse than tanh; with
+# bias 1, the usual start, at 0.73; with bias 3 at 0.95.
 #
 # Left: W_h = 0, so that only the first term is there. Right: the whole, with W_h as cells start.
 # What comes through the gates is added. It can make gradients grow: the carousel keeps them from
@@ -350,22 +345,22 @@ def recall_data(rng: np.random.Generator, n_steps: int, batch: int = 32) -> tupl
     return x, t.astype(float)
 
 
-class Recaller:
+class Recaller(sr.Module):
     """A cell with an output, compiled once; its weights are set anew for each run."""
 
     def __init__(self, cell: sr.Cell, mode: Any) -> None:
         x, t = pt.dtensor3("x"), pt.dmatrix("t")
         rng = np.random.default_rng(0)
-        self.cell, output = cell, sr.Dense(16, 1, rng=rng)
-        self.params = [*cell.params, *output.params]
+        self.cell, self.output = cell, sr.Dense(16, 1, rng=rng)
         _, self.state = sr.unroll(cell, x)
         self.x = x
-        logits = output(self.state.h)  # sigmoid makes probabilities of them
+        logits = self.output(self.state.h)  # sigmoid makes probabilities of them
         loss = sr.binary_cross_entropy(logits, t)
         right = pt.eq(logits > 0, t > 0.5).mean()
         gradients = sr.clip_by_global_norm(pytensor.grad(loss, self.params), 1.0)
         updates = sr.adam(gradients, self.params, 0.01)
-        self.memory = [v for v in updates if v not in self.params]
+        # the underscore keeps the optimizer's state out of the weights of the Module
+        self._optimizer_state = [v for v in updates if v not in self.params]
         self.start = [p.get_value() for p in self.params]
         self.step = pytensor.function([x, t], [loss, right], updates=updates, mode=mode)
 
@@ -374,11 +369,13 @@ class Recaller:
         for p, value in zip(self.params, self.start, strict=True):
             if p is self.cell.W_h:
                 blocks = range(value.shape[1] // len(value))
-                value = np.concatenate([orthogonal(rng, (16, 16)) for _ in blocks], axis=1)
+                value = np.concatenate(
+                    [initializers.orthogonal(rng, (16, 16)) for _ in blocks], axis=1
+                )
             elif value.ndim == 2:
                 value = rng.normal(size=value.shape) / np.sqrt(value.shape[0])
             p.set_value(value)
-        for v in self.memory:
+        for v in self._optimizer_state:
             v.set_value(0 * v.get_value())
         if isinstance(self.cell, sr.LSTMCell):
             set_forget_bias(self.cell, setting)
@@ -393,41 +390,41 @@ class Recaller:
 
 
 def recall(waits: Any, n_steps: int, seed: int, seeds: int, mode: Any) -> dict[str, Any]:
-    """Share of right answers in the last tenth of the steps, (waits, seeds), by start."""
+    """Accuracy in the last tenth of the steps, (waits, seeds), by start."""
     elman = Recaller(sr.ElmanCell(1, 16, rng=np.random.default_rng(0)), mode)
     gated = Recaller(sr.LSTMCell(1, 16, rng=np.random.default_rng(0)), mode)
-    print(f"  {'':<20} factor  % right after {waits} steps of waiting: mean (worst-best)")
+    print(f"  {'':<20} factor  accuracy in % after {waits} steps of waiting: mean (worst-best)")
     starts: dict[str, tuple[Recaller, float]] = {
         **{f"Elman, s = {s}": (elman, s) for s in SCALES},
         **{f"LSTM, forget bias {b:.0f}": (gated, b) for b in (0.0, 1.0, 3.0)},
     }
     found = {}
     for name, (net, setting) in starts.items():
-        shares, factors = np.zeros((len(waits), seeds)), []
-        for i, j in np.ndindex(shares.shape):
+        accuracies, factors = np.zeros((len(waits), seeds)), []
+        for i, j in np.ndindex(accuracies.shape):
             rng = np.random.default_rng([seed, j])
             net.restart(rng, setting)
             if i == len(waits) - 1:
                 factors.append(net.factor(recall_data(rng, waits[i])[0]))
             right = [net.step(*recall_data(rng, waits[i]))[1] for _ in range(n_steps)]
-            shares[i, j] = np.mean(right[-max(1, n_steps // 10) :])
-        found[name] = shares
+            accuracies[i, j] = np.mean(right[-max(1, n_steps // 10) :])
+        found[name] = accuracies
         told = "  ".join(
-            f"{100 * r.mean():5.1f} ({100 * r.min():3.0f}-{100 * r.max():3.0f})" for r in shares
+            f"{100 * r.mean():5.1f} ({100 * r.min():3.0f}-{100 * r.max():3.0f})" for r in accuracies
         )
         print(f"  {name:<20} {np.mean(factors):5.2f}   {told}", flush=True)
     return found
 
 
 def draw_recall(found: dict[str, Any], waits: Any) -> Any:
-    """One point for each run: the share of right answers over the time of waiting."""
+    """One point for each run: the accuracy over the time of waiting."""
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
     for ax, kind in zip(axes, ("Elman", "LSTM"), strict=True):
-        chosen = {name: shares for name, shares in found.items() if name.startswith(kind)}
-        for k, (name, shares) in enumerate(chosen.items()):
+        chosen = {name: runs for name, runs in found.items() if name.startswith(kind)}
+        for k, (name, accuracies) in enumerate(chosen.items()):
             at = np.array(waits) * 1.06 ** (k - 1)  # side by side
-            ax.plot(at, 100 * shares.mean(axis=1), color=f"C{k}", alpha=0.5)
-            for j, run in enumerate(shares.T):  # a little apart, or equal ones look like one
+            ax.plot(at, 100 * accuracies.mean(axis=1), color=f"C{k}", alpha=0.5)
+            for j, run in enumerate(accuracies.T):  # a little apart, or equal ones look like one
                 ax.plot(at * 1.015 ** (j - 1), 100 * run, "o", color=f"C{k}", markersize=5)
             ax.plot([], [], "o-", color=f"C{k}", label=name.split(", ")[1])
         ax.axhline(50, color="grey", linestyle=":", label="chance")
@@ -435,7 +432,7 @@ def draw_recall(found: dict[str, Any], waits: Any) -> Any:
         ax.set_xticklabels(waits)
         ax.minorticks_off()
         ax.legend(loc="lower left")
-    axes[0].set(ylabel="% right at the end", ylim=(0, 105))
+    axes[0].set(ylabel="accuracy at the end, %", ylim=(0, 105))
     return figure
 
 

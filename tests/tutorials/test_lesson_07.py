@@ -23,7 +23,7 @@ def test_the_flow_of_a_tanh_net_equals_a_product_of_jacobians():
     rng = np.random.default_rng(3)
     W_h = rng.normal(size=(4, 4))
     flow = lesson.elman_flow("tanh", W_h, 6)
-    W_x = lesson.ElmanCell(
+    W_x = lesson.sr.ElmanCell(
         1, 4, rng=np.random.default_rng(0), activation="tanh", W_h=W_h
     ).W_x.get_value()
     x = np.random.default_rng(1).normal(size=(6, 4, 1))
@@ -53,19 +53,20 @@ def test_clipping_by_norm_keeps_the_direction_and_by_value_does_not(quick):
 def test_the_loss_with_the_cliff_equals_that_in_numpy(quick):
     path = quick[0]["paths"]["not clipped"]
     for start, end in itertools.pairwise(path[:30]):
-        slopes = []
+        gradient = []
         for e in np.eye(2) * 1e-6:
-            plus, minus = lesson.loss_in_numpy(*(start + e)), lesson.loss_in_numpy(*(start - e))
-            slopes.append((plus - minus) / 2e-6)
-        np.testing.assert_allclose(end, start - lesson.RATE * np.array(slopes), atol=1e-8)
+            plus, minus = (lesson.loss_in_numpy(*(start + s * e)) for s in (1, -1))
+            gradient.append((plus - minus) / 2e-6)
+        step = lesson.LEARNING_RATE * np.array(gradient)
+        np.testing.assert_allclose(end, start - step, atol=1e-8)
 
 
 @pytest.mark.slow
 def test_whose_gradient_arrives_learns_to_recall(tmp_path):
     found, printed = run_lesson(lesson, tmp_path)
-    for name, shares in found["recall"].items():
-        assert (shares[0] > 0.95).all(), name  # ten steps of waiting: all
-    hundred = {name: shares[-1] for name, shares in found["recall"].items()}
+    for name, accuracies in found["recall"].items():
+        assert (accuracies[0] > 0.95).all(), name  # ten steps of waiting: all
+    hundred = {name: accuracies[-1] for name, accuracies in found["recall"].items()}
     assert (hundred["LSTM, forget bias 3"] > 0.95).all()
     assert (hundred["LSTM, forget bias 0"] < 0.6).all()
     assert hundred["Elman, s = 0.8"].mean() < hundred["Elman, s = 1.25"].mean()
