@@ -41,7 +41,6 @@ import pytensor.tensor as pt
 import symrnn as sr
 from symrnn import explain
 from symrnn.tasks.adding import adding
-from symrnn.training.loop import train
 
 BLUE, ORANGE, GREEN, GREY = "#2b6cb0", "#b7500f", "#2f7a4f", "#718096"
 Rng = np.random.Generator
@@ -93,7 +92,7 @@ class Kind(NamedTuple):
     cell: Callable[[Rng], Any]
 
 
-N_HIDDEN, BATCH, RATE = 16, 32, 0.02
+N_HIDDEN, BATCH, LEARNING_RATE = 16, 32, 0.02
 
 
 def lstm(**options: Any) -> Callable[[Rng], Any]:
@@ -102,9 +101,8 @@ def lstm(**options: Any) -> Callable[[Rng], Any]:
 
 
 KINDS = {
-    "elman": Kind(
-        "Elman", lambda rng: sr.ElmanCell(2, 33, rng=rng)
-    ),  # 33: as many weights as an LSTM
+    # 33 units: as many weights as an LSTM
+    "elman": Kind("Elman", lambda rng: sr.ElmanCell(2, 33, rng=rng)),
     "carousel": Kind("carousel", lstm(gates="")),
     "i": Kind("+ input gate", lstm(gates="i")),
     "io": Kind("+ output gate", lstm(gates="io")),
@@ -113,39 +111,38 @@ KINDS = {
 }
 
 
-class Net:
-    """A cell and a linear output as a graph, a compiled step of training, and one for use."""
+class Net(sr.Module):
+    """A cell and a linear output as a graph, with functions for training and inference."""
 
     def __init__(self, kind: Kind, mode: Any) -> None:
         self.kind = kind
-        self.x, t, counts = pt.tensor3("x"), pt.tensor3("t"), pt.matrix("counts")
-        self.params, cell, output = self.new(np.random.default_rng(0))
-        self.h, state = sr.unroll(cell, self.x)
-        y = output(self.h)  # (time, batch, 1)
+        self.x, t, counts = pt.tensor3("x"), pt.matrix("t"), pt.matrix("counts")
+        self.cell, self.output = self.new(np.random.default_rng(0))
+        self.h, state = sr.unroll(self.cell, self.x)
+        y = self.output(self.h)  # (time, batch)
         loss = sr.mean_squared_error(y, t, mask=counts)  # counts: (time, batch), 1 or 0
         gradients = sr.clip_by_global_norm(pytensor.grad(loss, self.params), 1.0)
-        self.updates = sr.adam(gradients, self.params, RATE)
-        self.step = pytensor.function([self.x, t, counts], loss, updates=self.updates, mode=mode)
-        self.use = pytensor.function(
-            [self.x], [y, state[-1]], mode=sr.QUICK
-        )  # state[-1]: the last c
+        self._updates = sr.adam(gradients, self.params, LEARNING_RATE)
+        self.step = pytensor.function([self.x, t, counts], loss, updates=self._updates, mode=mode)
+        # state[-1]: the last c
+        self.predict = pytensor.function([self.x], [y, state[-1]], mode=sr.QUICK)
 
-    def new(self, rng: Rng) -> tuple[list[Any], Any, sr.Dense]:
-        """Return the weights of a new cell and output, and both."""
+    def new(self, rng: Rng) -> tuple[Any, sr.Dense]:
+        """Return a new cell and output."""
         cell = self.kind.cell(rng)
-        output = sr.Dense(cell.n_hidden, 1, rng=rng)
-        return [*cell.params, *output.params], cell, output
+        return cell, sr.Dense(cell.n_hidden, 1, rng=rng, squeeze=True)
 
     def start(self, rng: Rng, input_bias: float) -> None:
         """Begin anew: new weights, the input gate's bias as given, and Adam's averages at 0."""
-        fresh, cell, _ = self.new(rng)
+        cell, output = self.new(rng)
         if input_bias:
             b = cell.b.get_value()
             b[:N_HIDDEN] = input_bias  # the gates stand in the order i, f, g, o
             cell.b.set_value(b)
-        for memory in self.updates:
-            memory.set_value(np.zeros_like(memory.get_value()))
-        for w, new in zip(self.params, fresh, strict=True):
+        for v in self._updates:
+            v.set_value(np.zeros_like(v.get_value()))
+        fresh = sr.Module(cell=cell, output=output)
+        for w, new in zip(self.params, fresh.params, strict=True):
             w.set_value(new.get_value())
 
     def train(self, make: Callable[..., Any], rng: Rng, n_steps: int, n_updates: int) -> Any:
@@ -155,14 +152,15 @@ class Net:
             while True:
                 yield make(rng, BATCH, n_steps)
 
-        return np.array(train(self.step, batches, steps=n_updates, label=self.kind.label).loss)
+        history = sr.train(self.step, batches, steps=n_updates, label=self.kind.label)
+        return np.array(history.loss)
 
 
 def sums(rng: Rng, n_samples: int, n_steps: int) -> tuple[Any, Any, Any]:
     """Return x, t and counts of the adding problem: only the last step counts."""
     x, total = adding(n_samples, n_steps, rng=rng)
-    t, counts = np.zeros((n_steps, n_samples, 1)), np.zeros((n_steps, n_samples))
-    t[-1], counts[-1] = total, 1
+    t, counts = np.zeros((2, n_steps, n_samples))
+    t[-1], counts[-1] = total[:, 0], 1
     return x.astype("float32"), t.astype("float32"), counts.astype("float32")
 
 
@@ -195,17 +193,16 @@ def smooth(losses: Any) -> Any:
 
 def report(label: str, net: Net, runs: list[Run]) -> None:
     """Print a line of the table."""
-    weights = sum(w.get_value().size for w in net.params)
     errors = "".join(f"{r.error:8.4f}" for r in runs)
     steps = "".join(f"{r.solved or '-':>6}" for r in runs)
-    print(f"  {label:<28}{weights:>7}  {errors}  {steps}", flush=True)
+    print(f"  {label:<28}{net.n_params:>7}  {errors}  {steps}", flush=True)
 
 
 # %% [markdown]
 # *What to notice.* Elman and the carousel stay at the cost of not reading. In the Elman net the
-# error of the last answer does not get back to the marks. (A smaller rate does not help: we tried
-# 0.005 and 0.001 for 3000 steps.) In the carousel it does get back, but there is no way to leave a
-# number out: all 100 are added up. With an input gate, or with input and output gate, some
+# error of the last answer does not get back to the marks. (A smaller learning rate does not help:
+# we tried 0.005 and 0.001 for 3000 steps.) In the carousel it does get back, but there is no way to
+# leave a number out: all 100 are added up. With an input gate, or with input and output gate, some
 # starts lead to a solution and some do not. Which ones may hang on the last digit: code that was
 # compiled just now can round otherwise than the same code from the disk in the next run. With the
 # forget gate each start does, after 500 to 700 steps. (Of the seeds 1 to 15 one needs more than
@@ -216,7 +213,7 @@ def report(label: str, net: Net, runs: list[Run]) -> None:
 # It looks as if the forget gate had made the difference. But why do the nets before it fail? Look
 # at what is in their memories before any training. With i near 1/2 each step adds something to c,
 # and 100 steps add up. The carousel's c is then far out, where tanh is flat: what part 3 prints as
-# the slope of tanh is the part of the error that gets into the memory at all. In the LSTM the
+# the derivative of tanh is the part of the error that gets into the memory at all. In the LSTM the
 # forget gate starts at sigmoid(1) = 0.73, so that old numbers fade.
 #
 # There is another remedy. Let the input gate start nearly shut: its bias at -3, so that i is near
@@ -228,10 +225,10 @@ SHUT = -3.0
 
 
 def at_the_start(net: Net, input_bias: float, n_steps: int) -> tuple[float, float]:
-    """Return the mean of abs(c) after the last step, untrained, and of the slope of tanh there."""
+    """Return the mean of abs(c) after the last step, untrained, and of tanh' there."""
     net.start(np.random.default_rng(1), input_bias)
     x, _, _ = sums(np.random.default_rng(0), 100, n_steps)
-    _, c = net.use(x)
+    _, c = net.predict(x)
     return float(np.abs(c).mean()), float((1 - np.tanh(c) ** 2).mean())
 
 
@@ -288,8 +285,8 @@ def gates_over_time(net: Net, rng: Rng, n_steps: int) -> dict[str, Any]:
     x[[n_steps // 4, 7 * n_steps // 10], 0] = [[0.9, 1], [0.6, 1]]
     trace = explain.trace(net.h, {net.x: x})
     found = {name: trace[name][:, 0] for name in "ifoc"}  # (time, n_hidden)
-    y, _ = net.use(x)
-    return found | {"number": x[:, 0, 0], "mark": x[:, 0, 1], "answer": y[:, 0, 0]}
+    y, _ = net.predict(x)
+    return found | {"number": x[:, 0, 0], "mark": x[:, 0, 1], "answer": y[:, 0]}
 
 
 def colour_picture(ax: Any, values: Any, name: str, least: int) -> None:
@@ -351,7 +348,7 @@ def stream(rng: Rng, n_samples: int, n_steps: int) -> tuple[Any, Any, Any]:
     mark = rng.choice([1.0, -1.0, 0.0], size=number.shape, p=[0.1, 0.05, 0.85])
     total = (number * (mark == 1)).cumsum(axis=0)
     begun = np.maximum.accumulate(np.where(mark == -1, total, 0.0), axis=0)  # total at the last -1
-    x, t = np.stack([number, mark], axis=2), (total - begun)[:, :, None]
+    x, t = np.stack([number, mark], axis=2), total - begun
     return x.astype("float32"), t.astype("float32"), np.ones((n_steps, n_samples), "float32")
 
 
@@ -361,9 +358,9 @@ def long_stream(net: Net, seed: int, n_steps: int, n_updates: int) -> dict[str, 
     net.start(rng, SHUT)
     net.train(stream, rng, n_steps, n_updates)
     x, t, _ = stream(np.random.default_rng(0), 100, 10 * n_steps)
-    y, late = net.use(x)
-    _, early = net.use(x[:n_steps])
-    error = ((y - t) ** 2).mean(axis=(1, 2)).reshape(10, -1).mean(axis=1)  # of tenths
+    y, late = net.predict(x)
+    _, early = net.predict(x[:n_steps])
+    error = ((y - t) ** 2).mean(axis=1).reshape(10, -1).mean(axis=1)  # of tenths
     size = [float(np.abs(c).mean()) for c in (early, late)]
     return {"error": error, "size": size, "variance": float(t.var())}
 
@@ -453,14 +450,14 @@ def lesson(
             picture = gates_over_time(net, np.random.default_rng(seeds[0]), n_steps)
 
     print("\n3. What matters is also where one starts")
-    print(f"  before training, after {n_steps} steps:    mean |c|   slope of tanh(c)")
+    print(f"  before training, after {n_steps} steps:    mean |c|   derivative of tanh(c)")
     starts = {}
     gated = [name for name in ("i", "io", "ifo") if name in nets]
     untrained = [name for name in ("carousel", *gated) if name in nets]
     for name, bias in [*((n, 0.0) for n in untrained), *((n, SHUT) for n in gated)]:
         starts[name, bias] = at_the_start(nets[name], bias, n_steps)
         label = KINDS[name].label + (", shut" if bias else "")
-        print(f"  {label:<37}{starts[name, bias][0]:8.2f}{starts[name, bias][1]:19.3f}")
+        print(f"  {label:<37}{starts[name, bias][0]:8.2f}{starts[name, bias][1]:24.3f}")
     print("  trained with the input gate shut at the start:")
     for name in gated:
         shut[name] = [run(nets[name], seed, n_steps, n_updates, SHUT) for seed in seeds]

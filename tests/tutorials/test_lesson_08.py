@@ -46,9 +46,9 @@ def test_the_memory_at_the_start_is_that_of_the_equations(net):
         i, f, o = (1 / (1 + np.exp(-gate)) for gate in (i, f, o))
         c = f * c + i * np.tanh(g)
         h = o * np.tanh(c)
-    size, slope = lesson.at_the_start(net, lesson.SHUT, 10)
+    size, derivative = lesson.at_the_start(net, lesson.SHUT, 10)
     assert size == pytest.approx(np.abs(c).mean(), rel=1e-4)
-    assert slope == pytest.approx((1 - np.tanh(c) ** 2).mean(), rel=1e-4)
+    assert derivative == pytest.approx((1 - np.tanh(c) ** 2).mean(), rel=1e-4)
 
 
 def test_the_same_seed_gives_the_same_losses_also_after_another_training(net):
@@ -68,7 +68,7 @@ def test_a_stream_has_the_sum_since_the_last_reset():
         for step in range(200):
             number, mark = x[step, k]
             total = 0.0 if mark == -1 else total + number * mark
-            assert t[step, k, 0] == pytest.approx(total, abs=1e-5)
+            assert t[step, k] == pytest.approx(total, abs=1e-5)
 
 
 def test_options_that_cannot_be_used_are_named(tmp_path):
