@@ -29,6 +29,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: small produc
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,33 +41,31 @@ import pytensor.tensor as pt
 
 import symrnn as sr
 from symrnn.tasks.adding import adding
-from symrnn.training.loop import train
 
 BLUE, ORANGE, GREEN, GREY = "#2b6cb0", "#b7500f", "#2f7a4f", "#718096"
 Rng = np.random.Generator
 
 
-class Net:
-    """Cells and an output, a compiled step of training, and a function for use."""
+class Net(sr.Module):
+    """Cells and an output, with functions for training and inference."""
 
     def __init__(
         self, new_parts: Callable[[Rng], list[Any]], graph: Callable[..., Any], mode: Any
     ) -> None:
         self.new_parts = new_parts  # rng -> cells and output
-        parts = new_parts(np.random.default_rng(0))
-        self.params = [w for part in parts for w in part.params]
-        inputs, target, y, loss = graph(*parts)
+        self.parts = new_parts(np.random.default_rng(0))
+        inputs, target, y, loss = graph(*self.parts)
         gradients = sr.clip_by_global_norm(pytensor.grad(loss, self.params), 1.0)
-        self.updates = sr.adam(gradients, self.params, 0.02)
-        self.step = pytensor.function([*inputs, target], loss, updates=self.updates, mode=mode)
-        self.use = pytensor.function(inputs, y, mode=sr.QUICK)
+        self._updates = sr.adam(gradients, self.params, 0.02)
+        self.step = pytensor.function([*inputs, target], loss, updates=self._updates, mode=mode)
+        self.predict = pytensor.function(inputs, y, mode=sr.QUICK)
 
     def start(self, rng: Rng) -> None:
         """Begin anew: new weights, and Adam's averages at 0."""
-        for memory in self.updates:
-            memory.set_value(np.zeros_like(memory.get_value()))
-        fresh = [w for part in self.new_parts(rng) for w in part.params]
-        for w, new in zip(self.params, fresh, strict=True):
+        for v in self._updates:
+            v.set_value(np.zeros_like(v.get_value()))
+        fresh = sr.Module(parts=self.new_parts(rng))
+        for w, new in zip(self.params, fresh.params, strict=True):
             w.set_value(new.get_value())
 
     def train(self, rng: Rng, make: Callable[..., Any], n_updates: int, label: str) -> Any:
@@ -77,11 +76,7 @@ class Net:
             while True:
                 yield make(rng)
 
-        return np.array(train(self.step, batches, steps=n_updates, label=label).loss)
-
-    def n_weights(self) -> int:
-        """Return how many numbers it has learnt."""
-        return sum(w.get_value().size for w in self.params)
+        return np.array(sr.train(self.step, batches, steps=n_updates, label=label).loss)
 
 
 def float32(*arrays: Any) -> tuple[Any, ...]:
@@ -105,7 +100,7 @@ def float32(*arrays: Any) -> tuple[Any, ...]:
 #
 # There are two kinds of GRU. In that of the paper (Cho et al., 2014) the reset gate multiplies h
 # before the product with W_hn; then no product can serve all three sums, and `unroll` has to take
-# the automatic way back. The usual one, in cuDNN too, multiplies after the product.
+# the scan's own gradient. The usual one, in cuDNN too, multiplies after the product.
 
 
 # %%
@@ -121,7 +116,7 @@ CELLS = {
     "Elman": sr.ElmanCell,
     "LSTM": sr.LSTMCell,
     "GRU": sr.GRUCell,
-    "GRU, reset before": lambda *sizes: sr.GRUCell(*sizes, reset="before"),
+    "GRU, reset before": partial(sr.GRUCell, reset="before"),
 }
 
 
@@ -129,7 +124,7 @@ def sum_net(name: str, mode: Any) -> Net:
     """Return a net for the adding problem."""
 
     def parts(rng: Rng) -> list[Any]:
-        return [CELLS[name](2, 16, rng), sr.Dense(16, 1, rng=rng)]
+        return [CELLS[name](2, 16, rng=rng), sr.Dense(16, 1, rng=rng)]
 
     return Net(parts, sum_graph, mode)
 
@@ -138,7 +133,7 @@ def times(nets: dict[str, Net], batch: Any, rounds: int) -> dict[str, float]:
     """Return the time of a step of training in ms: the nets take turns of five steps each.
 
     Of each turn the fastest step counts, and of all turns the median. The weights are new. (In a
-    trained Elman net errors can shrink on their way back to denormal numbers, below 1e-38, which
+    trained Elman net errors can shrink in the backward pass to denormal numbers, below 1e-38, which
     processors are slow with: its steps then take up to three times as long.)
     """
     taken: dict[str, list[float]] = {name: [] for name in nets}
@@ -180,7 +175,7 @@ def side_by_side(
         found[name] = {"losses": losses, "error": errors, "solved": solved}
     rounds = 2 if n_updates < 100 else 10
     for name, ms in times(nets, make(np.random.default_rng(0)), rounds).items():
-        found[name] |= {"ms": ms, "weights": nets[name].n_weights()}
+        found[name] |= {"ms": ms, "weights": nets[name].n_params}
     wide = 8 * len(seeds)
     print(f"  {'':<20}weights  ms a step  {'mean squared error':<{wide}}  below .01 after")
     for name, row in found.items():
@@ -272,37 +267,37 @@ def best_in_one_direction(n_steps: int) -> tuple[float, float]:
 
 
 def once(rng: Rng, n_samples: int, n_steps: int) -> tuple[Any, Any, Any]:
-    """Return letters as x (time, samples, 10), a mask of ones, labels (time, samples, 1)."""
+    """Return letters as x (time, samples, 10), a mask of ones, labels (time, samples)."""
     x = np.eye(N_LETTERS)[rng.integers(N_LETTERS, size=(n_steps, n_samples))]
     return float32(x, np.ones((n_steps, n_samples)), labels(x))
 
 
 def labels(x: Any) -> Any:
     """Return 1 where a letter occurs once only."""
-    return (x * (x.sum(axis=0) == 1)).sum(axis=2, keepdims=True)
+    return (x * (x.sum(axis=0) == 1)).sum(axis=2)
 
 
 def once_graph(*parts: Any, reverse: bool = False) -> Any:
     """Return inputs, target, answer and loss: an answer at each step."""
-    x, mask, t = pt.tensor3("x"), pt.matrix("mask"), pt.tensor3("t")
+    x, mask, t = pt.tensor3("x"), pt.matrix("mask"), pt.matrix("t")
     *cells, output = parts
     if len(cells) == 2:
         h, _ = sr.bidirectional(*cells, x, mask=mask)
     else:
         h, _ = sr.unroll(cells[0], x, mask=mask, reverse=reverse)
-    z = output(h)  # (time, batch, 1)
+    z = output(h)  # (time, batch)
     return [x, mask], t, pt.sigmoid(z), sr.binary_cross_entropy(z, t, mask=mask)
 
 
 def one_way(rng: Rng) -> list[Any]:
     """Return a GRU of 36 units, which has as many weights as two of 24, and an output."""
-    return [sr.GRUCell(N_LETTERS, 36, rng=rng), sr.Dense(36, 1, rng=rng)]
+    return [sr.GRUCell(N_LETTERS, 36, rng=rng), sr.Dense(36, 1, rng=rng, squeeze=True)]
 
 
 def both_ways(rng: Rng) -> list[Any]:
     """Return two GRUs of 24 units and an output."""
-    cells = [sr.GRUCell(N_LETTERS, 24, rng=rng) for name in ("ahead", "back")]
-    return [*cells, sr.Dense(48, 1, rng=rng)]
+    cells = [sr.GRUCell(N_LETTERS, 24, rng=rng) for _ in range(2)]
+    return [*cells, sr.Dense(48, 1, rng=rng, squeeze=True)]
 
 
 WAYS: dict[str, tuple[Any, Any]] = {
@@ -330,11 +325,11 @@ def needs_the_future(
     for name, net in nets.items():
         losses = net.train(np.random.default_rng(seed), make, n_updates, name)
         x, mask, t = once(np.random.default_rng(0), 2000, n_steps)
-        p = np.clip(net.use(x, mask).astype(float), 1e-9, 1 - 1e-9)
+        p = np.clip(net.predict(x, mask).astype(float), 1e-9, 1 - 1e-9)
         nats = float(-(t * np.log(p) + (1 - t) * np.log(1 - p)).mean())
         share = float(wrong(p, t).mean())
         found[name] = {"nats": nats, "wrong": share, "losses": losses}
-        print(f"  {name:<20}{net.n_weights():>7}{nats:>15.4f}{share:>14.4f}", flush=True)
+        print(f"  {name:<20}{net.n_params:>7}{nats:>15.4f}{share:>14.4f}", flush=True)
     return found
 
 
@@ -360,7 +355,7 @@ def one_hot(text: str) -> Any:
 def draw_once(nets: dict[str, Net], text: str) -> Any:
     """Return a figure: what each net says of each letter of a text."""
     x = one_hot(text)
-    t = labels(x)[:, 0, 0]
+    t = labels(x)[:, 0]
     steps = np.arange(len(text))
     chance = (1 - 1 / N_LETTERS) ** steps[::-1]
     seen = np.array([letter in text[:k] for k, letter in enumerate(text)])
@@ -375,7 +370,7 @@ def draw_once(nets: dict[str, Net], text: str) -> Any:
     )
     axes = axes[:, 0]
     for ax, (name, net) in zip(axes, nets.items(), strict=True):
-        p = net.use(x, np.ones(x.shape[:2], "float32"))[:, 0, 0]
+        p = net.predict(x, np.ones(x.shape[:2], "float32"))[:, 0]
         ax.bar(steps, p, 0.7, color=np.where(t == 1, ORANGE, "#a0aec0"))
         ax.plot(steps, best[name], "k_", markersize=16, markeredgewidth=1.5)
         ax.set(ylim=(0, 1.08), yticks=(0, 0.5, 1), ylabel="probability")
@@ -405,20 +400,20 @@ def different_lengths(net: Net, n_steps: int) -> dict[str, Any]:
     """Print and return wrong labels with and without a mask."""
     rng = np.random.default_rng(2)
     lengths = rng.integers(n_steps // 2, n_steps + 1, size=1000)
-    there = (np.arange(n_steps)[:, None] < lengths).astype("float32")  # (time, samples)
+    valid = (np.arange(n_steps)[:, None] < lengths).astype("float32")  # (time, samples)
     x, ones, _ = once(rng, 1000, n_steps)
-    t = labels(x * there[:, :, None])
-    x[there == 0] = np.eye(N_LETTERS)[0]
+    t = labels(x * valid[:, :, None])
+    x[valid == 0] = np.eye(N_LETTERS)[0]
     found: dict[str, Any] = {}
     is_a = x[:, :, 0] == 1
-    for name, mask in (("with mask", there), ("without mask", ones)):
-        p = net.use(x, mask)
-        missed = wrong(p, t)[:, :, 0]
-        share = [float(missed[(there == 1) & letter].mean()) for letter in (is_a, ~is_a)]
+    for name, mask in (("with mask", valid), ("without mask", ones)):
+        p = net.predict(x, mask)
+        missed = wrong(p, t)
+        share = [float(missed[(valid == 1) & letter].mean()) for letter in (is_a, ~is_a)]
         found[name] = share
         print(f"  {name:<14} wrong labels of the letter a {share[0]:.4f}, of others {share[1]:.4f}")
-    p = net.use(x, there)
-    alone = [net.use(x[:n, [k]], ones[:n, [k]])[:, 0] for k, n in enumerate(lengths[:20])]
+    p = net.predict(x, valid)
+    alone = [net.predict(x[:n, [k]], ones[:n, [k]])[:, 0] for k, n in enumerate(lengths[:20])]
     pairs = [(p[: len(a), k], a) for k, a in enumerate(alone)]
     found["difference"] = max(float(np.abs(a - b).max()) for a, b in pairs)
     print(f"  with mask, and each sequence alone: they differ by {found['difference']:.1e} at most")
