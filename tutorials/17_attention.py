@@ -39,10 +39,9 @@ import pytensor
 import pytensor.tensor as pt
 
 import symrnn as sr
-from symrnn import text
+from symrnn import plots, text
 from symrnn.models.seq2seq.translation import Answer
 from symrnn.nn.attention import SCORES
-from symrnn.plots import attention_map, attention_strip
 from symrnn.tasks.dates import FORMATS, dates
 
 ORANGE = "#b7500f"
@@ -57,20 +56,20 @@ SAFE: dict[str, Any] = {"return_updates": False, "strict": True, "return_list": 
 #
 # In lesson 16 all that the decoder gets of the source is the encoder's last state. It has as many
 # numbers for a source of 60 tokens as for one of 6. Yet the encoder has an output m_j for every
-# place j of the source. Attention (Bahdanau et al., 2015) keeps them all, and lets the decoder take
-# at each step t a mean of them, with weights of its own:
+# source position j. Attention (Bahdanau et al., 2015) keeps them all, and lets the decoder take at
+# each step t a mean of them, with weights of its own:
 #
-#     s_tj = score(q_t, m_j)                         how well place j fits the query q_t
+#     s_tj = score(q_t, m_j)                         how well position j fits the query q_t
 #     a_tj = exp(s_tj) / sum_k exp(s_tk)             weights: positive, and their sum is 1
 #     context_t = sum_j a_tj m_j                     the mean with these weights
 #
-# The query is a state of the decoder. With the score "dot" it is compared to a place by a product:
-# q . m_j is large where both point into the same direction. The cell below has one query and three
-# places of two numbers, in NumPy and as a graph. With a mask the third place is only padding: it
-# gets no weight, and the others share it.
+# The query is a state of the decoder. With the score "dot" it is compared to a position by a
+# product: q . m_j is large where both point into the same direction. The cell below has one query
+# and three positions of two numbers, in NumPy and as a graph. With a mask the third position is
+# only padding: it gets no weight, and the others share it.
 
 QUERY = np.array([2.0, -1.0])
-MEMORY = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])  # (places, features)
+MEMORY = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])  # (positions, features)
 
 
 # %%
@@ -81,13 +80,13 @@ def softmax(scores: Array) -> Array:
 
 
 @pytensor.config.change_flags(floatX="float64")
-def three_places() -> dict[str, Array]:
+def three_positions() -> dict[str, Array]:
     """Compute weights and context of the example by hand and as a graph."""
     scores = MEMORY @ QUERY
     weights = softmax(scores)
     context = weights @ MEMORY
     attention = sr.Attention("dot", 2, 2)
-    query, memory = QUERY[None, None], MEMORY[:, None]  # (steps, batch, 2), (places, batch, 2)
+    query, memory = QUERY[None, None], MEMORY[:, None]  # (steps, batch, 2), (positions, batch, 2)
     graph = attention(query, memory)
     masked = attention(query, memory, mask=np.array([[1], [1], [0]]))
     c, a, c_masked, a_masked = pytensor.function([], [*graph, *masked], mode=sr.QUICK)()
@@ -97,7 +96,7 @@ def three_places() -> dict[str, Array]:
     print(f"  scores                {as_text(scores)}")
     print(f"  weights               {as_text(weights)}   the graph's are the same")
     print(f"  context               {as_text(context)}")
-    print(f"  third place masked    {as_text(a_masked[0, 0])}   context {as_text(c_masked[0, 0])}")
+    print(f"  third masked          {as_text(a_masked[0, 0])}   context {as_text(c_masked[0, 0])}")
     return {"weights": a[0, 0], "context": c[0, 0], "masked": a_masked[0, 0]}
 
 
@@ -110,8 +109,9 @@ def as_text(numbers: Any) -> str:
 # There are four usual scores. "dot" has no weights of its own, so encoder and decoder must learn to
 # speak one language, and their outputs must be equally long. "scaled" divides by the square root of
 # that length (Vaswani et al., 2017): the product of two long random vectors is large, and then the
-# softmax gives nearly all to one place. "general" (Luong et al., 2015) puts a matrix between both,
-# "additive" (Bahdanau et al., 2015) a layer of tanh. Both take a query of another length than m_j.
+# softmax gives nearly all to one position. "general" (Luong et al., 2015) puts a matrix between
+# both, "additive" (Bahdanau et al., 2015) a layer of tanh. Both take a query of another length than
+# m_j.
 
 BY_HAND: dict[str, Callable[..., Array]] = {
     "dot": lambda q, m: m @ q,
@@ -135,9 +135,9 @@ def four_scores(seed: int) -> dict[str, Array]:
         by_hand = softmax(BY_HAND[score](QUERY, MEMORY, *own))
         np.testing.assert_allclose(found[score], by_hand, atol=1e-15)
         names = ", ".join(w.name for w in attention.params) or "none"
-        large = sr.Attention(score, 256, 256, rng=np.random.default_rng(seed)).params
-        numbers = sum(w.get_value().size for w in large)
-        print(f"  {score:<10} {equation:<29} {names:<15} {numbers:>16,} {as_text(found[score])}")
+        large = sr.Attention(score, 256, 256, rng=np.random.default_rng(seed))
+        n = large.n_params
+        print(f"  {score:<10} {equation:<29} {names:<15} {n:>16,} {as_text(found[score])}")
     return found
 
 
@@ -165,8 +165,8 @@ def four_scores(seed: int) -> dict[str, Array]:
 
 # %%
 def decoder_by_hand(model: sr.Seq2Seq, encoded: Any, target: Any) -> tuple[Any, Any]:
-    """Return logits (steps, batch, tokens) and weights (steps, batch, places)."""
-    given = pt.concatenate([pt.full_like(target[:1], model.start), target[:-1]])
+    """Return logits (steps, batch, tokens) and weights (steps, batch, positions)."""
+    previous = pt.concatenate([pt.full_like(target[:1], model.start), target[:-1]])
     attention, cell, n = model.decoder.attention, model.decoder.layers[0], model.n_hidden
 
     def step(x_t, h, c, memory, mask, W_x, W_h, b):
@@ -178,7 +178,7 @@ def decoder_by_hand(model: sr.Seq2Seq, encoded: Any, target: Any) -> tuple[Any, 
 
     h, _, weights = pytensor.scan(
         step,
-        sequences=[model.embed_target(given)],
+        sequences=[model.embed_target(previous)],
         outputs_info=[*encoded.states[0], None],  # weights are not fed back
         non_sequences=[encoded.memory, encoded.mask, *cell.params],
         **SAFE,
@@ -206,7 +206,7 @@ def two_ways(seed: int) -> dict[str, float]:
     compare = pytensor.function([h, m, mask, source, target], largest, mode=sr.QUICK)
     values = compare(
         rng.normal(size=(4, 2, 8)), rng.normal(size=(6, 2, 8)),
-        np.arange(6)[:, None] < [6, 4],  # the second sample has four places
+        np.arange(6)[:, None] < [6, 4],  # the second sample has four positions
         rng.integers(7, size=(6, 2)), rng.integers(5, size=(4, 2)),
     )  # fmt: skip
     found = dict(zip(differences, values, strict=True))
@@ -225,10 +225,10 @@ def two_ways(seed: int) -> dict[str, float]:
 #
 # The net is `Seq2Seq` with characters as tokens: 16 numbers for each, LSTMs, dot attention on the
 # output. The encoder reads from the end (`reverse=True`), so the last that it reads is the
-# beginning. The rule is Adam with gradients clipped at a norm of 5; in the second half of training
-# its rate falls to 0 in a straight line. Batches hold sources of similar length. After each epoch
-# the net answers dates that it has never seen, all tokens by itself, and an answer counts only if
-# all of it is right.
+# beginning. The optimizer is Adam with gradients clipped at a norm of 5; in the second half of
+# training its learning rate falls to 0 in a straight line. Batches hold sources of similar length.
+# After each epoch the net answers dates that it has never seen, all tokens by itself, and an answer
+# counts only if all of it is right (exact-match accuracy).
 #
 # By default there are 15,000 dates and 128 units, so that it takes less than a minute. `--full`
 # has what is usually published for this task: 45,000 dates, 256 units, batches of 128.
@@ -250,7 +250,7 @@ class Plan(NamedTuple):
     n_hidden: int
     batch_size: int
     epochs: int
-    rate: float
+    learning_rate: float
 
 
 PLANS = {
@@ -262,16 +262,16 @@ N_EMBED = 16
 
 
 class Trained(NamedTuple):
-    """A net, what it was trained for, and the share of right answers after each epoch."""
+    """A net, what it was trained for, and its exact-match accuracy after each epoch."""
 
     model: sr.Seq2Seq
     vocabularies: text.PairVocabularies
     translator: sr.Translator
-    right: list[float]
+    accuracy: list[float]
 
 
 def train_on(training: Pairs, test: Pairs, plan: Plan, rng: Any, mode: Any) -> Trained:
-    """Train a net; after each epoch print and note which share of 1000 of the test is right."""
+    """Train a net; after each epoch print and note the accuracy on 1000 dates of the test."""
     both = text.PairVocabularies.build(training + test)  # all characters are known
     encoded = both.encode(training)
     batches = text.pair_batches(
@@ -281,31 +281,32 @@ def train_on(training: Pairs, test: Pairs, plan: Plan, rng: Any, mode: Any) -> T
         len(both.source), len(both.target), N_EMBED, plan.n_hidden, rng=rng,
         reverse=True, attention="dot",
     )  # fmt: skip
-    rate = pytensor.shared(np.float32(plan.rate), name="rate")
+    learning_rate = pytensor.shared(np.float32(plan.learning_rate), name="learning_rate")
 
     def optimizer(loss: Any, params: list[Any]) -> dict[Any, Any]:
-        return sr.adam(sr.clip_by_global_norm(pytensor.grad(loss, params), 5.0), params, rate)
+        gradients = sr.clip_by_global_norm(pytensor.grad(loss, params), 5.0)
+        return sr.adam(gradients, params, learning_rate)
 
     step = model.compile_training(optimizer, mode=mode)
-    translator = sr.Translator(model, both, mode=sr.QUICK, longest=20)
-    n_steps, right = plan.epochs * len(batches), []
+    translator = sr.Translator(model, both, longest=20)
+    n_steps, accuracy = plan.epochs * len(batches), []
 
     def each_step(k: int, _: float) -> None:
-        rate.set_value(np.float32(plan.rate * min(1, 2 - 2 * k / n_steps)))
+        learning_rate.set_value(np.float32(plan.learning_rate * min(1, 2 - 2 * k / n_steps)))
 
     def each_epoch(epoch: int, loss: float) -> None:
-        right.append(translator.accuracy(test[:1000]))
-        print(f"  {epoch:5}  {loss:13.4f}  {100 * right[-1]:24.1f} %", flush=True)
+        accuracy.append(translator.accuracy(test[:1000]))
+        print(f"  {epoch:5}  {loss:13.4f}  {100 * accuracy[-1]:28.1f} %", flush=True)
 
-    weights = sum(w.get_value().size for w in model.params)
-    print(f"  {len(training):,} dates, {weights:,} weights, {n_steps} steps of {plan.batch_size}")
-    print("  epoch  training loss  right of 1000 unseen dates", flush=True)
+    print(f"  {len(training):,} dates, {model.n_params:,} weights, {n_steps} steps of ", end="")
+    print(plan.batch_size)
+    print("  epoch  training loss  accuracy, 1000 unseen dates", flush=True)
     history = sr.train(
         step, batches, epochs=plan.epochs, label="dates", each_step=each_step, each_epoch=each_epoch
     )
     if history.interrupted:
         raise KeyboardInterrupt
-    return Trained(model, both, translator, right)
+    return Trained(model, both, translator, accuracy)
 
 
 # %% [markdown]
@@ -317,20 +318,21 @@ def train_on(training: Pairs, test: Pairs, plan: Plan, rng: Any, mode: Any) -> T
 # step by step.
 #
 # A picture of one date may be a lucky one, so we count. A regular expression for each format finds
-# the places of year, month and day in a source. Of the attention that the four digits of the year
-# have, which part is on the year in the source? And so for month and day, and a mean over all dates
-# of the test. If attention were spread evenly, it would be as much as the place has of the length.
+# the positions of year, month and day in a source. Of the attention that the four digits of the
+# year have, which part is on the year in the source? And so for month and day, and a mean over all
+# dates of the test. If attention were spread evenly, it would be as much as the part has of the
+# length.
 #
 # *What to notice.* The digits of the year have 0.72 of their attention on the year, where an even
 # spread would be 0.30. Those of the month have 0.88 (0.27), those of the day 0.89 (0.14). What is
-# missing is not spread over the rest: together with the place to the left of it, it is 0.99, 0.95
-# and 0.97. That place is no neighbour by chance. The encoder reads from the end, so m_j knows what
+# missing is not spread over the rest: with the position to the left of it, it is 0.99, 0.95 and
+# 0.97. That position is no neighbour by chance. The encoder reads from the end, so m_j knows what
 # stands at j and to the right of it, and nothing of what is on the left. The space before 1942 is
-# the first place at which the whole year has been read. The map of 12/1/98 shows it best. Whether
-# the year begins with 19 or 20 is not written there at all: it follows from 98, and the net looks
-# at the slash before it. So a weight is not on a character, but on what the encoder knew there. In
-# 17_strip.png the 0 of the day 06 is written looking at the space before the 6, where it is known
-# that the day has one digit. For the hyphens it looks here and there: they need nothing.
+# the first position at which the whole year has been read. The map of 12/1/98 shows it best.
+# Whether the year begins with 19 or 20 is not written there at all: it follows from 98, and the net
+# looks at the slash before it. So a weight is not on a character, but on what the encoder knew
+# there. In 17_strip.png the 0 of the day 06 is written looking at the space before the 6, where it
+# is known that the day has one digit. For the hyphens it looks here and there: they need nothing.
 
 PARTS = {"year": slice(0, 4), "month": slice(5, 7), "day": slice(8, 10)}  # in 1994-09-27
 NAMES = {"year": ("yyyy", "yy"), "month": ("m", "mm", "mon", "month"), "day": ("d", "dd")}
@@ -356,7 +358,7 @@ def pattern(template: str) -> "re.Pattern[str]":
 PATTERNS = [pattern(template) for template in FORMATS]
 
 
-def places(source: str) -> tuple[int, Spans]:
+def positions(source: str) -> tuple[int, Spans]:
     """Return which format a date is written in, and where its year, month and day are."""
     ((k, match),) = ((k, m) for k, p in enumerate(PATTERNS) if (m := p.fullmatch(source)))
     spans = {name.lower(): match.span(name) for name in match.groupdict()}
@@ -369,13 +371,13 @@ def places(source: str) -> tuple[int, Spans]:
 def shares(answers: list[Answer], test: Pairs) -> Array:
     """Return shares of attention, (formats and all together, parts, kinds); NaN if there is none.
 
-    Kinds: on its own place, on it or one to the left of it, and if attention were spread evenly.
+    Kinds: at its own position, there or one to the left, and if attention were spread evenly.
     """
     total, counts = np.zeros((len(FORMATS), 3, 3)), np.zeros((len(FORMATS), 1, 1))
     for answer, (source, target) in zip(answers, test, strict=True):
         if len(answer.text) != len(target):  # the answer has no year, month and day
             continue
-        k, spans = places(source)
+        k, spans = positions(source)
         counts[k] += 1
         for row, (part, (start, end)) in enumerate(spans.items()):
             a = answer.weights[PARTS[part]]
@@ -390,7 +392,7 @@ def shares(answers: list[Answer], test: Pairs) -> Array:
 
 def print_shares(found: Array) -> None:
     """Print the table."""
-    print(f"  {'':32}{'on its own place':^21}{'or one to the left':^21}{'spread evenly':^21}")
+    print(f"  {'':32}{'at its own position':^21}{'or one to the left':^21}{'spread evenly':^21}")
     print(f"  {'format':<32}" + 3 * f"{'year':>7}{'month':>7}{'day':>7}")
     for template, table in zip([*FORMATS, "all"], found, strict=True):
         if np.isnan(table).all():
@@ -404,7 +406,7 @@ SHOWN = (0, 5, 9, 10, 13, 14)
 def draw_maps(answers: list[Answer], test: Pairs) -> Any:
     """Return a figure of the weights of one right answer in each of six formats."""
     figure, axes = plt.subplots(2, 3, figsize=(13, 7.4), layout="constrained")
-    rows = [(*places(source), answer) for answer, (source, _) in zip(answers, test, strict=True)]
+    rows = [(*positions(source), answer) for answer, (source, _) in zip(answers, test, strict=True)]
     right = [a.text == t for a, (_, t) in zip(answers, test, strict=True)]
     for ax, k in zip(axes.flat, SHOWN, strict=True):
         candidates = [(not ok, i) for i, ok in enumerate(right) if rows[i][0] == k]
@@ -412,7 +414,7 @@ def draw_maps(answers: list[Answer], test: Pairs) -> Any:
             ax.set_axis_off()
             continue
         _, spans, answer = rows[min(candidates)[1]]  # the first that is right, else the first
-        attention_map(answer.weights, answer.source, answer.tokens, ax=ax, colorbar=False)
+        plots.attention_map(answer.weights, answer.source, answer.tokens, ax=ax, colorbar=False)
         for part, (start, end) in spans.items():
             if len(answer.tokens) < PARTS[part].stop:  # too short an answer, before training
                 continue
@@ -436,8 +438,8 @@ def draw_maps(answers: list[Answer], test: Pairs) -> Any:
 # A picture of weights is no proof that they matter: the decoder starts in the encoder's last state,
 # and might know the date from there. (Jain and Wallace, 2019, found nets in which quite other
 # weights gave nearly the same answers.) But here we can take something away. The mask says which
-# places there are. The encoder gets the right one, and reads all. Then attention is told that the
-# places of the month, and the one to the left of it, are not there. So the decoder begins in the
+# positions are valid. The encoder gets the right one, and reads all. Then attention is told that
+# the positions of the month, and the one to the left of it, are not. So the decoder begins in the
 # same state as before, and only cannot look at the month.
 #
 # *What to notice.* The line "nothing" is the net as it is. Without the year, one year in a hundred
@@ -445,7 +447,7 @@ def draw_maps(answers: list[Answer], test: Pairs) -> Any:
 # right, and without the day one day in 31: what guessing gives. So this net has not stored the date
 # in the state between encoder and decoder. It could have (a net without attention must, lesson 16),
 # but it was easier to learn to look. (Why do 4 % of the years go with the month? In 20850817 the
-# place to the left of the month is the last digit of the year.)
+# position to the left of the month is the last digit of the year.)
 
 
 # %%
@@ -454,19 +456,19 @@ def answers_in_part_hidden(trained: Trained, test: Pairs) -> Array:
     encoder, step = trained.translator.encoder, trained.translator.step
     both = trained.vocabularies
     source, mask = text.padded(both.encode(test)[0])
-    memory, there, *first = encoder(source, mask)
-    spans = [places(s)[1] for s, _ in test]
+    memory, valid, *first = encoder(source, mask)
+    spans = [positions(s)[1] for s, _ in test]
     found = []
     for hidden in (None, *PARTS):
-        seen, states, said = there.copy(), first, [np.full(len(test), trained.model.start)]
+        seen, states, tokens = valid.copy(), first, [np.full(len(test), trained.model.start)]
         for sample, span in enumerate(spans):
             if hidden:
                 start, end = span[hidden]
                 seen[max(start - 1, 0) : end, sample] = False
         for _ in range(10):
-            log_p, _, *states = step(said[-1], memory, seen, *states)
-            said.append(log_p.argmax(axis=1))
-        answers = [both.answer(column) for column in np.array(said[1:]).T]
+            log_p, _, *states = step(tokens[-1], memory, seen, *states)
+            tokens.append(log_p.argmax(axis=1))
+        answers = [both.answer(column) for column in np.array(tokens[1:]).T]
         found.append(
             [np.mean([a[p] == t[p] for a, (_, t) in zip(answers, test, strict=True)])
              for p in PARTS.values()]
@@ -513,7 +515,7 @@ def wrong_answers(answers: list[Answer], test: Pairs) -> list[tuple[str, str, st
     p = np.exp([answer.log_p for answer in answers])
     wrong = np.array([a.text != t for a, (_, t) in zip(answers, test, strict=True)])
     print(f"  {wrong.sum()} of {len(test)} are wrong; by format:")
-    counts = Counter(FORMATS[places(test[k][0])[0]] for k in np.flatnonzero(wrong))
+    counts = Counter(FORMATS[positions(test[k][0])[0]] for k in np.flatnonzero(wrong))
     for template, n in counts.most_common(4):
         print(f"    {n:4}  {template}")
     unsure = np.argsort(p)[: max(1, len(test) // 50)]
@@ -561,7 +563,7 @@ def main(
     rng = np.random.default_rng(seed)
 
     print("1. A mean whose weights are computed")
-    example = three_places()
+    example = three_positions()
     scores = four_scores(seed)
 
     print("\n2. After the decoder, or in it")
@@ -582,7 +584,7 @@ def main(
     print_shares(share)
     _lesson.save_figure(draw_maps(answers, test), folder, "17_maps")
     strip = next((a for a in answers if a.source[0] == "w"), answers[0])  # wednesday, ...
-    attention_strip(strip.weights, strip.source, strip.tokens)
+    plots.attention_strip(strip.weights, strip.source, strip.tokens)
     _lesson.save_figure(plt.gcf(), folder, "17_strip")
 
     print("\n5. Does it need what it looks at?")
@@ -599,7 +601,7 @@ def main(
     _lesson.show_figures()
     return {
         "example": example, "scores": scores, "differences": differences, "trained": trained,
-        "test": test, "answers": answers, "right": n_right / len(test), "shares": share,
+        "test": test, "answers": answers, "accuracy": n_right / len(test), "shares": share,
         "hidden": hidden, "wrong": wrong, "best": best,
     }  # fmt: skip
 

@@ -22,7 +22,7 @@ def test_the_quick_run_draws_and_prints_all_parts(quick):
     for part in range(1, 7):
         assert f"\n{part}. " in "\n" + printed
     assert max(map(len, printed.splitlines())) < 120
-    assert len(found["trained"].right) == 1
+    assert len(found["trained"].accuracy) == 1
 
 
 def test_weights_of_the_example_are_shares_of_exponentials(quick):
@@ -47,20 +47,20 @@ def test_the_scan_by_hand_says_and_looks_at_the_same_as_step_by_step():
     by_hand = lesson.decoder_by_hand(model, model.encode(source, mask), pt.constant(target))
     logits, weights = pytensor.function([], list(by_hand), mode=QUICK)()
     encoder, step = model.compile_encoder(mode=QUICK), model.compile_step(mode=QUICK)
-    memory, there, *states = encoder(source, mask)
+    memory, valid, *states = encoder(source, mask)
     tokens = np.full(2, model.start)
     for t in range(3):
-        log_p, looked, *states = step(tokens, memory, there, *states)
+        log_p, looked, *states = step(tokens, memory, valid, *states)
         np.testing.assert_allclose(np.diff(logits[t]), np.diff(log_p), atol=1e-12)
         np.testing.assert_allclose(weights[t], looked, atol=1e-14)
         tokens = target[t]
 
 
 @pytest.mark.parametrize("k", range(len(FORMATS)), ids=FORMATS)
-def test_places_are_where_year_month_and_day_are_written(k):
+def test_positions_are_where_year_month_and_day_are_written(k):
     for day in (date(1994, 9, 27), date(2003, 5, 1), date(2011, 11, 11), date(1970, 10, 30)):
         source = write_date(day, FORMATS[k])
-        template, spans = lesson.places(source)
+        template, spans = lesson.positions(source)
         assert template == k
         year, month, d = (source[slice(*spans[part])] for part in ("year", "month", "day"))
         assert int(year) in (day.year, day.year % 100)
@@ -71,7 +71,7 @@ def test_places_are_where_year_month_and_day_are_written(k):
 
 def test_every_date_is_in_exactly_one_format():
     _, test = dates(10, 3000, rng=np.random.default_rng(2))
-    counts = Counter(lesson.places(source)[0] for source, _ in test)
+    counts = Counter(lesson.positions(source)[0] for source, _ in test)
     assert sum(counts.values()) == 3000
     assert set(counts) == set(range(len(FORMATS)))
 
@@ -80,14 +80,14 @@ def answer(source, weights):
     return Answer("2003-08-21", list(source), [*"2003-08-21", "<eos>"], 0.0, 0.0, weights)
 
 
-def test_shares_count_the_attention_on_its_own_place():
+def test_shares_count_the_attention_at_its_own_position():
     source = "21.8.2003"  # day at 0 and 1, month at 3, year from 5
     k = FORMATS.index("{d}.{m}.{yyyy}")
     own, left = np.zeros((11, 9)), np.zeros((11, 9))
-    for rows, place in ((slice(0, 4), 6), (slice(5, 7), 3), (slice(8, 10), 1)):
-        own[rows, place] = 1
-    for rows, place in ((slice(0, 4), 4), (slice(5, 7), 2), (slice(8, 10), 2)):
-        left[rows, place] = 1
+    for rows, position in ((slice(0, 4), 6), (slice(5, 7), 3), (slice(8, 10), 1)):
+        own[rows, position] = 1
+    for rows, position in ((slice(0, 4), 4), (slice(5, 7), 2), (slice(8, 10), 2)):
+        left[rows, position] = 1
     even = np.full((11, 9), 1 / 9)
     pairs = [(source, "2003-08-21")]
     for weights, on, or_left in (
@@ -143,7 +143,7 @@ def looks_and_needs_to(found):
 def test_more_than_99_per_cent_of_unseen_dates_are_right_by_default(tmp_path):
     found, _ = run_lesson(lesson, tmp_path)
     assert len(found["answers"]) == 5000
-    assert found["right"] >= 0.99
+    assert found["accuracy"] >= 0.99
     looks_and_needs_to(found)
     clear, unclear = found["best"].values()
     assert clear[0][2] > 0.95
@@ -158,7 +158,7 @@ def test_more_than_99_per_cent_of_unseen_dates_are_right_by_default(tmp_path):
 @pytest.mark.numba
 def test_of_5000_unseen_dates_99_9_per_cent_are_right_after_three_epochs_of_45000(tmp_path):
     found, _ = run_lesson(lesson, tmp_path, full=True)
-    assert len(found["trained"].right) == 3
+    assert len(found["trained"].accuracy) == 3
     assert len(found["answers"]) == 5000
-    assert found["right"] >= 0.999
+    assert found["accuracy"] >= 0.999
     looks_and_needs_to(found)
