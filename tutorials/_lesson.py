@@ -1,4 +1,4 @@
-"""What every lesson needs around its graph: a command line, and figures on disk."""
+"""What the lessons share: a command line for their main function, and figures on disk."""
 
 import argparse
 import inspect
@@ -20,33 +20,32 @@ if TYPE_CHECKING:
 
 
 class OptionError(ValueError):
-    """An option of a lesson has a value that cannot be used."""
+    """An option of a lesson has an invalid value."""
 
 
 MODES = ("FAST_COMPILE", "CVM", "NUMBA")
 
 
 def run(main: Callable[..., Any], help: dict[str, str] | None = None) -> None:
-    """Call `main` with the command line's options, which are its keyword arguments.
+    """Call `main` with the options of the command line as keyword arguments.
 
-    A ``bool`` becomes a flag, a ``Literal`` a choice, ``str``, ``int`` and ``float`` take a
-    value of that type, and `mode` is one of PyTensor's modes in `MODES`. The defaults on the
-    command line are the function's defaults.
+    Each parameter of `main` becomes an option with the same default: a ``bool`` a flag, a
+    ``Literal`` a choice, ``str``, ``int`` and ``float`` an option that takes a value of that type.
+    The option ``--mode`` takes one of `MODES`. In a notebook `main` is called with its defaults.
 
     Parameters
     ----------
     main
-        A lesson's main function. Every parameter has a default and is annotated with one of the
-        types above, or with one of them ``| None``.
+        The main function of a lesson. Every parameter has a default and is annotated with one of
+        the types above, or with one of them ``| None``.
     help
         One line for each option, by parameter name.
 
     Notes
     -----
-    An `OptionError` of the lesson, and a loss that became NaN or infinite, end the program with
-    their message and exit status 2, without a traceback: they are about what was asked for. All
-    other errors are about the code and keep their traceback.
-    Ctrl-C ends it with status 130. In a notebook `main` is called with its defaults.
+    An `OptionError`, or a loss that is NaN or infinite, ends the program with its message and exit
+    status 2, without a traceback: the cause is a value that the user chose. All other errors keep
+    their traceback. Ctrl-C ends the program with status 130.
     """
     if "ipykernel" in sys.modules:  # in a notebook the command line is the kernel's
         main()
@@ -60,7 +59,7 @@ def run(main: Callable[..., Any], help: dict[str, str] | None = None) -> None:
         flag, text = "--" + name.replace("_", "-"), (help or {}).get(name, "")
         options: dict[str, Any]
         kind = parameter.annotation
-        if get_origin(kind) in (Union, UnionType):  # "float | None": the lesson itself chooses
+        if get_origin(kind) in (Union, UnionType):  # "float | None": the default depends
             kind = get_args(kind)[0]
         if name == "mode":
             options = {"choices": MODES, "type": str.upper}
@@ -76,7 +75,7 @@ def run(main: Callable[..., Any], help: dict[str, str] | None = None) -> None:
         default = "" if parameter.default in (None, False) else f"(default: {parameter.default})"
         parser.add_argument(flag, default=parameter.default, help=f"{text} {default}", **options)
     arguments = vars(parser.parse_args())
-    # Lessons multiply tiny matrices: that the C compiler finds no fast BLAS is no matter to them.
+    # the matrices of lessons are small: a missing BLAS library makes no difference
     warnings.filterwarnings("ignore", message="PyTensor could not link to a BLAS")
     logging.getLogger("pytensor.tensor.blas").setLevel(logging.ERROR)
     if arguments.get("seed", 0) < 0:
@@ -90,7 +89,7 @@ def run(main: Callable[..., Any], help: dict[str, str] | None = None) -> None:
 
 
 def positive_option(flag: str, value: float) -> None:
-    """Raise OptionError if `value`, given as `flag`, is no finite number above 0."""
+    """Raise OptionError if `value`, given as `flag`, is not a positive finite number."""
     try:
         check_positive(flag, value)
     except ValueError as error:
@@ -98,14 +97,14 @@ def positive_option(flag: str, value: float) -> None:
 
 
 def figure_folder(folder: str | Path, quick: bool = False) -> Path:
-    """Make `folder` and make sure that figures can be written there, before the long work begins.
+    """Create `folder` and check that it is writable, before the computation begins.
 
-    A quick run gets the folder ``quick`` inside it, and leaves the figures of the full one alone.
+    A quick run writes to its subfolder ``quick``, and keeps the figures of the full run.
 
     Raises
     ------
     OptionError
-        If the folder cannot be made or written; the message says what to do.
+        If the folder cannot be created or written; the message says how to choose another one.
     """
     path = Path(folder, "quick") if quick else Path(folder)
     try:
@@ -122,7 +121,7 @@ def figure_folder(folder: str | Path, quick: bool = False) -> Path:
 
 
 def save_figure(figure: "Figure", folder: Path, name: str) -> Path:
-    """Save `figure` as ``folder/name.png``, whole or not at all, and say where it is."""
+    """Save `figure` atomically as ``folder/name.png``; print and return the path."""
     path = folder / f"{name}.png"
     with replacing(path) as stream:
         figure.savefig(stream, format="png", dpi=110)
@@ -131,7 +130,7 @@ def save_figure(figure: "Figure", folder: Path, name: str) -> Path:
 
 
 def show_figures() -> None:
-    """Open the figures in windows if a person sits in front of a screen; else do nothing."""
+    """Show the figures in windows if the session is interactive, and close them."""
     import matplotlib.pyplot as plt
     from matplotlib.backends.registry import BackendFilter, backend_registry
 

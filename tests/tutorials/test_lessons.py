@@ -26,14 +26,14 @@ def test_options_are_the_arguments_of_main(monkeypatch):
     def main(
         epochs: int = 10,
         learning_rate: float | None = None,
-        rule: Literal["one", "two"] | None = None,
+        optimizer: Literal["one", "two"] | None = None,
         mode: str = "FAST_COMPILE",
         quick: bool = False,
     ):
-        seen.append((epochs, learning_rate, rule, mode, quick))
+        seen.append((epochs, learning_rate, optimizer, mode, quick))
 
     call(monkeypatch, main)
-    call(monkeypatch, main, "--epochs", "3", "--learning-rate", "1e-3", "--rule", "two")
+    call(monkeypatch, main, "--epochs", "3", "--learning-rate", "1e-3", "--optimizer", "two")
     call(monkeypatch, main, "--mode", "numba", "--quick")
     assert seen == [
         (10, None, None, "FAST_COMPILE", False),
@@ -102,7 +102,7 @@ def test_a_notebook_runs_a_lesson_with_its_defaults(monkeypatch):
     assert seen == [3]
 
 
-def test_a_figure_is_saved_whole_or_not_at_all(tmp_path, monkeypatch, capsys):
+def test_a_figure_is_saved_atomically(tmp_path, monkeypatch, capsys):
     figure, _ = plt.subplots()
     path = _lesson.save_figure(figure, tmp_path, "picture")
     good = path.read_bytes()
