@@ -150,7 +150,7 @@ def test_learning_twice_from_the_same_start_gives_the_same(net):
     np.testing.assert_array_equal(first, second)
 
 
-def test_the_slopes_change_no_weight(net):
+def test_the_gradients_change_no_weight(net):
     start = lesson.net_start(seed=2)
     lesson.set_weights(net, start)
     net.gradients(lesson.X_ROWS, lesson.TARGETS["XOR"])
