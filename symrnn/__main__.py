@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 import pytensor
 
 from symrnn import __version__
-from symrnn.cli import lm_options, seq2seq_options
+from symrnn.cli.lm.commands import add_commands as add_lm
+from symrnn.cli.seq2seq.commands import add_commands as add_seq2seq
 
 
 class Parser(argparse.ArgumentParser):
@@ -32,8 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = Parser(prog="python -m symrnn", description="Recurrent nets as symbolic graphs.")
     parser.add_argument("--version", action="version", version=f"symrnn {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    lm_options.add_commands(commands)
-    seq2seq_options.add_commands(commands)
+    add_lm(commands)
+    add_seq2seq(commands)
     options = parser.parse_args(arguments)
     logging.getLogger("pytensor.tensor.blas").setLevel(logging.ERROR)
     try:
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.filterwarnings("ignore", message="PyTensor could not link to a BLAS")
             warnings.filterwarnings("ignore", message="(.|\n)*Cannot cache compiled function")
             return int(options.run(options) or 0)
-    except BrokenPipeError:  # who reads has had enough, as `head` has
+    except BrokenPipeError:  # the reader, such as `head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (OSError, ValueError) as error:

@@ -1,1 +1,1 @@
-"""What `python -m symrnn` can do, a file for each command."""
+"""The command line, ``python -m symrnn lm`` and ``seq2seq``: a file for each command."""

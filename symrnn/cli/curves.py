@@ -8,12 +8,12 @@ from symrnn.training.run import TrainingRun
 
 
 def curves(run: TrainingRun, n_batches: int) -> Figure:
-    """Draw losses and perplexity, and the rate below, against epochs."""
+    """Draw losses and perplexity, and the learning rate below, against epochs."""
     epochs = np.array([entry["step"] for entry in run.losses]) / n_batches
     figure = Figure(figsize=(8, 6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     losses = {
-        f"{name}, {run.losses[-1][name]:.3f} at last": [[entry[name] for entry in run.losses]]
+        f"{name}, finally {run.losses[-1][name]:.3f}": [[entry[name] for entry in run.losses]]
         for name in ("training", "validation")
     }
     loss_bands(losses, ax=above, steps=epochs, log=False)
@@ -31,7 +31,9 @@ def curves(run: TrainingRun, n_batches: int) -> Figure:
     perplexity.set(ylim=(np.exp(low), np.exp(high)), yscale="log", ylabel="perplexity")
     perplexity.yaxis.set_major_formatter("{x:.3g}")
     perplexity.yaxis.set_minor_formatter("{x:.3g}")
-    below.plot(epochs, [entry["rate"] for entry in run.losses], color="tab:gray", marker=".")
+    below.plot(
+        epochs, [entry["learning_rate"] for entry in run.losses], color="tab:gray", marker="."
+    )
     below.set(xlabel="epochs", ylabel="learning rate")
     below.set_ylim(bottom=0)
     below.grid(alpha=0.3)

@@ -1,93 +1,76 @@
-"""Options that several commands have, and their help."""
+"""Options that several commands share, and their checks."""
 
 from pathlib import Path
 from typing import Any
 
-from symrnn.training.settings import MODES, RULES, SCHEDULES, TrainingSettings
+from symrnn._validate import check_positive, check_whole
+from symrnn.training.settings import MODES
 
 
-def add_command(commands: Any, name: str, run: Any, text: str, epilog: str | None = None) -> Any:
-    """Add a command that calls `run` with its options."""
+def add_command(commands: Any, name: str, run: Any, *, text: str, epilog: str | None = None) -> Any:
+    """Add a command that calls `run` with its options; return its parser."""
     parser = commands.add_parser(name, help=text, description=text, epilog=epilog)
     parser.set_defaults(run=run)
     return parser
 
 
-def option(
-    group: Any, settings: TrainingSettings, flag: str, name: str, text: str, **options: Any
-) -> None:
-    """Add an option that is one of the settings, whose values are the defaults."""
-    default = getattr(settings, name)
-    if isinstance(default, bool):
-        group.add_argument(flag, dest=name, action="store_true", help=text)
-        return
-    if "choices" not in options:
-        options |= {"metavar": "N" if isinstance(default, int) else "X"}
-    group.add_argument(
-        flag, dest=name, type=type(default), default=default,
-        help=f"{text} (default: {default})".strip(), **options,
-    )  # fmt: skip
+def add_group(commands: Any, name: str, *, text: str, epilog: str, parts: Any) -> None:
+    """Add a command that only has commands: `parts`, modules with a function ``add``."""
+    parser = commands.add_parser(name, help=text, description=text, epilog=epilog)
+    inside = parser.add_subparsers(metavar="COMMAND", required=True)
+    for part in parts:
+        part.add(inside)
 
 
-def add_model(parser: Any, model: str, mode: str | None, default: str) -> None:
-    """Add the options of commands that use a model."""
+def add_model(parser: Any, model: str) -> None:
+    """Add ``--model``, the file to use."""
     parser.add_argument(
         "--model", type=Path, default=Path(model), metavar="FILE", help=f"(default: {model})"
     )
+
+
+def add_out(parser: Any, model: str) -> None:
+    """Add ``--out``, the file to write, and ``--force``."""
     parser.add_argument(
-        "--mode", choices=MODES, default=mode, help=f"of PyTensor (default: {default})"
-    )
-
-
-def add_training(group: Any, settings: TrainingSettings, model: str) -> None:
-    """Add the options that any new training has, but for the batches."""
-    option(group, settings, "--rule", "rule", "", choices=sorted(RULES))
-    option(group, settings, "--rate", "rate", "learning rate")
-    option(
-        group, settings, "--schedule", "schedule",
-        "constant; linear: down to 0 over the second half; cosine: down to 0 from the start; "
-        "plateau: divided by 4 when the validation loss does not fall", choices=SCHEDULES,
+        "-o", "--out", type=Path, default=Path(model), metavar="FILE",
+        help=f"file of the model (default: {model})",
     )  # fmt: skip
-    option(group, settings, "--clip", "clip", "largest norm of the gradients")
-    group.add_argument(
-        "--patience", type=int, metavar="N", help="stop after N validations without a better loss"
+    parser.add_argument("--force", action="store_true", help="overwrite --out")
+
+
+def add_mode(parser: Any, *, default: str | None, meaning: str) -> None:
+    """Add ``--mode`` to a command that uses a model; the help says what the default is."""
+    parser.add_argument(
+        "--mode", choices=MODES, default=default, help=f"mode of PyTensor (default: {meaning})"
     )
-    option(group, settings, "--validate-every", "validate_every", "after so many steps at most")
-    option(group, settings, "--seed", "seed", "for first weights, order and dropout")
-    option(group, settings, "--mode", "mode", "of PyTensor", choices=MODES)
-    add_saving(group)
-    group.add_argument(
-        "--out", type=Path, default=Path(model), metavar="FILE", help=f"(default: {model})"
-    )
-    group.add_argument("--force", action="store_true", help="overwrite --out")
+
+
+def add_encoding(parser: Any) -> None:
+    """Add ``--encoding``."""
+    parser.add_argument("--encoding", default="utf-8", help="of the files (default: utf-8)")
 
 
 def add_saving(parser: Any) -> None:
-    """Add what says when to save, and when to stop."""
+    """Add when to save and when to stop."""
     parser.add_argument(
         "--minutes", type=float, metavar="M",
-        help="save and stop after so long, compiling apart; the schedule follows --epochs",
+        help="save and stop after this time, not counting compilation; the schedule is that of "
+        "--epochs",
     )  # fmt: skip
     parser.add_argument(
         "--save-every", type=float, default=30, metavar="S", help="seconds (default: 30)"
     )
 
 
-def add_changes(parser: Any, model: str) -> None:
-    """Add the options of a training that goes on."""
-    parser.add_argument(
-        "--epochs", type=float, metavar="X", help="so many in all; the schedule is stretched to it"
-    )
-    parser.add_argument("--rate", type=float, metavar="X", help="a new learning rate")
-    parser.add_argument("--patience", type=int, metavar="N", help="a new one, after an early stop")
-    parser.add_argument(
-        "--model", type=Path, default=Path(model), metavar="FILE", help=f"(default: {model})"
-    )
-    add_saving(parser)
+def check_saving(options: Any) -> None:
+    """Check the options of `add_saving`."""
+    if options.minutes is not None:
+        check_positive("--minutes", options.minutes)
+    check_positive("--save-every", options.save_every, or_zero=True)
 
 
-def changes(options: Any) -> dict[str, Any]:
-    """Return what is given of `add_changes`, for `TrainingRun.change`."""
-    names = ("epochs", "patience", "rate")
-    given = {name: getattr(options, name) for name in names}
-    return {name: value for name, value in given.items() if value is not None}
+def check_numbers(*numbers: tuple[str, int | None, int]) -> None:
+    """Check whole numbers, each with its flag and the least possible; None is not given."""
+    for flag, value, least in numbers:
+        if value is not None:
+            check_whole(flag, value, least=least)

@@ -1,4 +1,4 @@
-"""What a person sees of a training: a bar, a line for each validation, and a picture of curves."""
+"""What is seen of a training: a progress bar, a line for each validation, a picture of curves."""
 
 import sys
 import time
@@ -17,21 +17,21 @@ SAY = 30.0  # seconds without a word, at most, where there is no bar
 
 
 class Progress:
-    """Shows how a `TrainingRun` gets on; its methods are what `TrainingRun.train` calls.
+    """Shows the progress of a `TrainingRun`; its methods are what `TrainingRun.train` calls.
 
-    The bar counts tokens, or pairs, of the whole run and is there if stderr is a terminal; else
-    there is a line every half a minute. A line for each validation is there in any case.
+    The bar counts tokens, or pairs, of the whole run and is shown if stderr is a terminal; else
+    there is a line every half a minute. There is a line for each validation in any case.
 
     Parameters
     ----------
     run
-        What is trained.
+        The training.
     n_batches
-        Steps in an epoch.
+        Steps of an epoch.
     picture
         The PNG file.
     n_units, unit
-        How much a step takes, and of what.
+        How much a step reads, and of what.
     describe
         Says a validation in words.
     """
@@ -40,6 +40,7 @@ class Progress:
         self,
         run: TrainingRun,
         n_batches: int,
+        *,
         picture: Path,
         n_units: int,
         unit: str,
@@ -47,7 +48,7 @@ class Progress:
     ) -> None:
         self.run, self.n_batches, self.picture = run, n_batches, picture
         self.n_units, self.unit, self.describe = n_units, unit, describe
-        self.n_steps = run.n_steps(n_batches)
+        self.n_steps = run.total_steps(n_batches)
         self.drawn = -REDRAW
         self.bar: tqdm[Any] | None = None  # made with the first step: compiling is not timed
         self.made = time.perf_counter()
@@ -93,7 +94,7 @@ class Progress:
             self.draw()
 
     def say(self, line: str) -> None:
-        """Write a line beside the bar."""
+        """Write a line above the bar."""
         tqdm.write(line, file=sys.stderr)
         self.said = time.perf_counter()
 
@@ -115,6 +116,11 @@ class Progress:
         if self.bar is not None:
             self.bar.close()
         self.draw()
+
+
+def say(text: str) -> None:
+    """Tell the user something that is not a result."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:

@@ -15,7 +15,7 @@ import pytest
 from symrnn.__main__ import main
 from symrnn.training import checkpoint
 
-SMALL = "--hidden 6 --embed 4 --batch 4 --steps 10 --mode QUICK --validate-every 10".split()  # noqa: SIM905
+SMALL = "--hidden 6 --embed 4 --batch-size 4 --steps 10 --mode QUICK --validate-every 10".split()  # noqa: SIM905
 TEXT = "You say goodbye, and I say hello!\n" * 40
 
 
@@ -38,7 +38,15 @@ def trained(tmp_path_factory):
     """A folder with a text, a model of its characters and one of its words."""
     folder = tmp_path_factory.mktemp("trained")
     (folder / "text.txt").write_text(TEXT)
-    options = ["train", folder / "text.txt", *SMALL, "--rate", "0.02", "--schedule", "constant"]
+    options = [
+        "train",
+        folder / "text.txt",
+        *SMALL,
+        "--learning-rate",
+        "0.02",
+        "--schedule",
+        "constant",
+    ]
     words = ["--level", "word", "--lower", "--line-ends", "eos", "--split", ".6,.2,.2"]
     for name, more in (("char", ["--epochs", "2"]), ("word", ["--epochs", "4", *words])):
         arguments = ["lm", *options, *more, "--out", folder / f"{name}.safetensors"]
@@ -72,7 +80,7 @@ def test_a_stopped_training_is_resumed_where_its_text_is_now(text, capsys):
     assert run(capsys, *options, whole)[0] == 0
     status, _, err = run(capsys, *options, out, "--minutes", 1e-9)
     assert status == 0
-    assert f"stopped at step 1 of 62; to go on: python -m symrnn lm resume --model {out}" in err
+    assert f"stopped at step 1 of 62; to resume: python -m symrnn lm resume --model {out}" in err
     moved = text.rename(text.with_name("moved.txt"))
     status, _, err = run(capsys, "lm", "resume", "--model", out)
     assert (status, err) == (2, f"python -m symrnn: error: there is no file or folder {text}\n")
@@ -126,18 +134,28 @@ def test_a_folder_another_encoding_few_words_two_layers_and_variational_dropout(
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_a_loss_that_is_no_number_names_what_helps_and_leaves_the_file(text, capsys):
+def test_a_loss_that_is_nan_names_what_helps_and_leaves_the_file(text, capsys):
     out = text.with_name("out")
-    options = ["--rate", 1e30, "--schedule", "constant", "--rule", "sgd", "--clip", 1e30]
+    options = [
+        "--learning-rate",
+        1e30,
+        "--schedule",
+        "constant",
+        "--optimizer",
+        "gradient_descent",
+        "--clip",
+        1e30,
+    ]
     status, _, err = run(capsys, "lm", "train", text, *SMALL, *options, "--out", out)
     assert status == 2
     assert re.search(
-        r"error: the loss is (nan|inf) after step \d+: train anew with a lower --rate ", err
+        r"error: the loss is (nan|inf) after step \d+: train anew with a lower --learning-rate ",
+        err,
     )
     assert all(np.isfinite(array).all() for array in checkpoint.load(out).arrays.values())
 
 
-def test_a_picture_that_cannot_be_drawn_ends_no_training(text, capsys, monkeypatch):
+def test_a_picture_that_cannot_be_drawn_does_not_end_a_training(text, capsys, monkeypatch):
     def full(*_):
         raise OSError("no space left on device")
 
@@ -151,17 +169,20 @@ def test_a_picture_that_cannot_be_drawn_ends_no_training(text, capsys, monkeypat
 
 def test_a_training_that_was_stopped_early_goes_on_with_more_patience(text, capsys):
     out = text.with_name("out")
-    options = ["--rate", 3, "--schedule", "constant", "--epochs", 9, "--patience", 1]
+    options = ["--learning-rate", 3, "--schedule", "constant", "--epochs", 9, "--patience", 1]
     assert run(capsys, "lm", "train", text, *SMALL, *options, "--out", out)[0] == 0
     first = int(checkpoint.load(out).arrays["step"])
     assert first < 9 * 31
     status, _, err = run(capsys, "lm", "resume", "--model", out, "--epochs", 20)
     assert status == 0
     assert f"was stopped early at step {first}" in err
-    assert run(capsys, "lm", "resume", "--model", out, "--patience", 3, "--rate", 0.01)[0] == 0
+    assert (
+        run(capsys, "lm", "resume", "--model", out, "--patience", 3, "--learning-rate", 0.01)[0]
+        == 0
+    )
     saved = checkpoint.load(out)
     assert int(saved.arrays["step"]) > first
-    assert saved.data["losses"][-1]["rate"] == pytest.approx(0.01)
+    assert saved.data["losses"][-1]["learning_rate"] == pytest.approx(0.01)
 
 
 @pytest.mark.slow
@@ -222,7 +243,7 @@ def test_killed_and_then_interrupted_it_ends_with_the_weights_of_an_undisturbed_
     said, _ = pressed.communicate()
     assert pressed.returncode == 130, said
     done = int(checkpoint.load(out).arrays["step"])
-    assert f"stopped at step {done} of 186; to go on: python -m symrnn lm resume --mod" in said
+    assert f"stopped at step {done} of 186; to resume: python -m symrnn lm resume --mod" in said
     assert "Traceback" not in said
     assert first < done < 186
     assert run(capsys, "lm", "resume", "--model", out)[0] == 0
@@ -317,7 +338,7 @@ def test_evaluate_says_loss_perplexity_tokens_and_unknown_ones(trained, capsys):
     assert [line.split(":")[0] for line in out.splitlines()] == ["validation", "test"]
 
 
-def test_generate_goes_on_with_a_prompt_and_the_same_seed_writes_the_same(trained, capsys):
+def test_generate_continues_a_prompt_and_the_same_seed_writes_the_same(trained, capsys):
     model = ["--model", trained / "char.safetensors", "--mode", "QUICK"]
 
     def write(*options):
@@ -329,7 +350,7 @@ def test_generate_goes_on_with_a_prompt_and_the_same_seed_writes_the_same(traine
     assert len(write("--length", 30)) == 7 + 30 + 1
     drawn = ["--length", 40, "--temperature", 0.8, "--top-k", 5, "--top-p", 0.9]
     assert write(*drawn, "--seed", 1) == write(*drawn, "--seed", 1) != write(*drawn, "--seed", 2)
-    assert write("--greedy", "--length", 9) == write("--beam", 1, "--length", 9)
+    assert write("--greedy", "-n", 9) == write("--beam", 1, "--length", 9)
     assert len(write("--beam", 3, "--length", 20)) == 7 + 20 + 1
     assert len(write()) == 7 + 500 + 1
     status, out, _ = run(
@@ -372,28 +393,44 @@ BAD = {
     [
         ("train none.txt", "there is no file or folder none.txt"),
         ("train empty.txt", "empty.txt is empty"),
-        ("train binary.bin", "binary.bin is not text in utf-8: byte 3 is zero. It is a binary file"),
+        (
+            "train binary.bin",
+            "binary.bin is not text in utf-8: byte 3 is zero. It is a binary file",
+        ),
         ("train latin.txt", "latin.txt is not written in utf-8: byte 11, which is 0xf6,"),
         ("train text.txt --encoding klingon", "'klingon' is not a text encoding"),
-        ("train short.txt", "tokens in 16 batch streams give 0 steps each, fewer than n_steps"),
-        ("train text.txt --batch 4 --steps 200", "the text for validation is too short: 136 tok"),
-        ("train text.txt --out char.safetensors", "char.safetensors exists: go on with it"),
+        ("train short.txt", "tokens in 16 batch streams give 0 steps each, fewer than --steps, 64"),
+        (
+            "train text.txt --batch-size 4 --steps 200",
+            "the text for validation is too short: 136 tok",
+        ),
+        ("train text.txt --out char.safetensors", "char.safetensors exists: resume it"),
+        ("train text.txt -o text.txt --force", "text.txt is read by this command"),
         ("train text.txt --out text.txt/model", "text.txt/model cannot be written"),
-        ("train text.txt --hidden 0", "n_hidden is 0, but must be a whole number"),
-        ("train text.txt --dropout 1", "dropout is 1.0, but must be in [0, 1)"),
-        ("train text.txt --rate -1", "rate is -1.0, but must be a positive number"),
-        ("train text.txt --epochs 0", "epochs is 0.0, but must be a positive number"),
-        ("train text.txt --tied", "tied weights need as many hidden units"),
+        ("train text.txt --hidden 0", "--hidden is 0, but must be a whole number"),
+        ("train text.txt --dropout 1", "--dropout is 1.0, but must be in [0, 1)"),
+        (
+            "train text.txt --learning-rate -1",
+            "--learning-rate is -1.0, but must be a positive number",
+        ),
+        ("train text.txt --epochs 0", "--epochs is 0.0, but must be a positive number"),
+        ("train text.txt --tied", "--hidden is 256 and --embed 64, but with tied weights"),
         (
             "train --split .5,.6 text.txt",
-            "split is (0.5, 0.6), but must have two or three",
+            "--split is (0.5, 0.6), but must have two or three",
         ),
-        ("train text.txt --split 1", "split is (1.0,), but must have two or three"),
-        ("train text.txt --seed -1", "seed is -1"),
-        ("train text.txt --vocab-size 1", "--vocab-size is 1, but must be 2 or more"),
-        ("train text.txt --level word --min-count 0", "--min-count is 0, but must be 1 or more"),
+        ("train text.txt --split 1", "--split is (1.0,), but must have two or three"),
+        ("train text.txt --seed -1", "--seed is -1"),
+        (
+            "train text.txt --vocab-size 1",
+            "--vocab-size is 1, but must be a whole number, at least 2",
+        ),
+        (
+            "train text.txt --level word --min-count 0",
+            "--min-count is 0, but must be a whole number, at least 1",
+        ),
         ("train text.txt --minutes 0", "--minutes is 0.0, but must be a positive number"),
-        ("train text.txt --patience 0", "patience is 0"),
+        ("train text.txt --patience 0", "--patience is 0"),
         ("resume", "model.safetensors is no file"),
         ("resume --model damaged", "damaged is no safetensors file, or damaged"),
         ("resume greek.txt --model char.safetensors --epochs 9", "are not those that the train"),
@@ -401,18 +438,34 @@ BAD = {
         ("evaluate short.txt --model char.safetensors", "7 tokens in 1 batch streams give 6 steps"),
         ("evaluate --model text.txt", "text.txt is no safetensors file"),
         ("generate Q --model char.safetensors", "token 0 is the character 'Q'"),
+        ("evaluate char.safetensors", "is given as a text; a model is given with --model"),
         ("generate --temperature 0 --model char.safetensors", "temperature is 0.0, but must be"),
         ("generate --temperature -1 --model char.safetensors", "temperature is -1.0, but must be"),
         ("generate --top-p 0 --model char.safetensors", "--top-p is 0.0, but must be above 0"),
         ("generate --top-p 1.5 --model char.safetensors", "--top-p is 1.5, but must be above 0"),
-        ("generate --top-k 99 --model char.safetensors", "--top-k is 99, but must be from 1 to"),
-        ("generate --length 0 --model char.safetensors", "--length is 0, but must be 1 or more"),
-        ("generate --beam 0 --model char.safetensors", "--beam is 0, but must be 1 or more"),
+        (
+            "generate --top-k 99 --model char.safetensors",
+            "--top-k is 99, but must be a whole number, from 1 to",
+        ),
+        (
+            "generate --length 0 --model char.safetensors",
+            "--length is 0, but must be a whole number",
+        ),
+        ("generate --beam 0 --model char.safetensors", "--beam is 0, but must be a whole number"),
         ("generate --seed -1 --model char.safetensors", "seed is -1"),
-        ("generate --greedy --top-k 3 --model char.safetensors", "--greedy and --beam draw nothi"),
-        ("generate --greedy --beam 3 --model char.safetensors", "--greedy and --beam draw nothing"),
-        ("next hello -k 0 --model char.safetensors", "-k is 0, but must be from 1 to 18"),
-        ("next hello -k 19 --model char.safetensors", "-k is 19, but must be from 1 to 18"),
+        ("generate --greedy --top-k 3 --model char.safetensors", "--greedy and --beam do not sam"),
+        (
+            "generate --greedy --beam 3 --model char.safetensors",
+            "--greedy and --beam do not sample",
+        ),
+        (
+            "next hello -k 0 --model char.safetensors",
+            "-k is 0, but must be a whole number, from 1 to 18",
+        ),
+        (
+            "next hello -k 19 --model char.safetensors",
+            "-k is 19, but must be a whole number, from 1 to 18",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_said_in_one_line(trained, capsys, monkeypatch, command, message):
@@ -449,17 +502,26 @@ def test_help_names_every_default_and_has_examples(capsys, command):
     out = capsys.readouterr().out
     assert all(len(line) <= 100 for line in out.splitlines())
     if command == "lm train":
-        for name in ("rate", "hidden", "epochs", "batch", "split", "level", "out", "encoding"):
+        for name in (
+            "learning-rate",
+            "hidden",
+            "epochs",
+            "batch-size",
+            "split",
+            "level",
+            "out",
+            "encoding",
+        ):
             assert re.search(rf"--{name} [^-]*?\(default: ", out, re.DOTALL), name
     if command in ("lm", "lm train"):
         assert 'lm next "some of them looks like"' in out
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-def test_a_second_ctrl_c_stops_at_once_and_says_how_to_go_on(text, capsys, monkeypatch):
+def test_a_second_ctrl_c_stops_at_once_and_says_how_to_resume(text, capsys, monkeypatch):
     out = text.with_name("out")
 
-    def press_twice(self, validation, quick=False):
+    def press_twice(self, validation, *, quick=False):
         if not quick:
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
@@ -468,7 +530,7 @@ def test_a_second_ctrl_c_stops_at_once_and_says_how_to_go_on(text, capsys, monke
     monkeypatch.setattr("symrnn.models.language.run.LanguageRun.validate", press_twice)
     status, _, err = run(capsys, "lm", "train", text, *SMALL, "--epochs", 1, "--out", out)
     assert status == 130
-    assert "stopped at once; what was saved last is whole; to go on: python -m symrnn lm" in err
+    assert "stopped at once; what was saved last is whole; to resume: python -m symrnn lm" in err
     assert int(checkpoint.load(out).arrays["step"]) == 0
 
 

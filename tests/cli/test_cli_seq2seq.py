@@ -11,13 +11,14 @@ import pytest
 from symrnn.__main__ import main
 from symrnn.cli import progress
 from symrnn.models.language.run import LanguageRun
-from symrnn.models.seq2seq.run import Seq2SeqRun, Seq2SeqSettings
+from symrnn.models.seq2seq.run import Seq2SeqRun
+from symrnn.models.seq2seq.settings import Seq2SeqSettings
 from symrnn.tasks.strings import reversal
 from symrnn.text import PairVocabularies
 from symrnn.training import checkpoint
 from symrnn.training.checkpoint import CheckpointError
 
-SMALL = "--hidden 12 --embed 4 --batch 20 --mode QUICK --cell gru --rate 0.02".split()  # noqa: SIM905
+SMALL = "--hidden 12 --embed 4 --batch-size 20 --mode QUICK --cell gru --learning-rate 0.02".split()  # noqa: SIM905
 TRAIN, TEST = reversal(200, 20, rng=np.random.default_rng(1), symbols="abc", lengths=(1, 5))
 
 
@@ -57,8 +58,8 @@ def test_training_says_how_it_goes_and_leaves_a_model_and_a_picture(tmp_path, ca
     assert status == 0
     assert "180 pairs for training, 20 for validation; 3 tokens in sources, 4 in targets;" in err
     said = re.findall(
-        r"^step (\d+) of 18, epoch [\d.]+: training [\d.]+, validation [\d.]+ nats, [\d.]+% right, "
-        r"[\d,]+ pairs/s", err, re.MULTILINE,
+        r"^step (\d+) of 18, epoch [\d.]+: training [\d.]+, validation [\d.]+ nats, "
+        r"accuracy [\d.]+%, [\d,]+ pairs/s", err, re.MULTILINE,
     )  # fmt: skip
     assert said == ["9", "18"]
     assert (tmp_path / "model.png").read_bytes().startswith(b"\x89PNG")
@@ -114,8 +115,10 @@ def test_evaluate_counts_right_answers_and_shows_wrong_ones(trained, capsys):
     status, out, _ = run(capsys, "seq2seq", "evaluate", "--model", trained / "model")
     assert status == 0
     best = min(checkpoint.load(trained / "model").data["losses"], key=lambda e: e["validation"])
-    share = 100 * best["right"]
-    assert out.startswith(f"validation: {best['validation']:.4f} nats, {share:.4g}% of 30 answers ")
+    share = 100 * best["accuracy"]
+    assert out.startswith(
+        f"validation: {best['validation']:.4f} nats, accuracy {share:.4g}% of 30 answers"
+    )
     others = write(trained / "others.txt", TEST)
     _, out, _ = run(
         capsys, "seq2seq", "evaluate", others, "--show", 2, "--model", trained / "model"
@@ -129,7 +132,7 @@ def test_evaluate_counts_right_answers_and_shows_wrong_ones(trained, capsys):
 @pytest.mark.slow
 def test_a_task_needs_no_file(tmp_path, capsys):
     out = tmp_path / "model"
-    few = ["--batch", 500, "--hidden", 4, "--epochs", 0.1, "--mode", "QUICK"]
+    few = ["--batch-size", 500, "--hidden", 4, "--epochs", 0.1, "--mode", "QUICK"]
     assert run(capsys, "seq2seq", "train", "--task", "sorting", *few, "--out", out)[0] == 0
     assert run(capsys, "seq2seq", "resume", "--model", out, "--epochs", 0.2)[0] == 0
     assert int(checkpoint.load(out).arrays["step"]) == 2
@@ -149,13 +152,14 @@ def test_words_in_small_letters_and_rare_ones(tmp_path, capsys):
     assert "<unk>" not in answer
 
 
-@pytest.fixture(scope="module", params=["given", pytest.param("own", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=["given", pytest.param("sampled", marks=pytest.mark.slow)])
 def two(request, tmp_path_factory):
     """Two runs of the same settings, one of them trained to its end; and a file of its start."""
     settings = Seq2SeqSettings(
         n_embed=3, n_hidden=4, batch_size=32, epochs=3, mode="QUICK", cell="elman", dropout=0.2,
-        own=0.5 if request.param == "own" else 0.0, validate_every=4, by_length=True,
-        attention="dot" if request.param == "own" else "none",
+        sampling_probability=0.5 if request.param == "sampled" else 0.0,
+        validate_every=4, by_length=True,
+        attention="dot" if request.param == "sampled" else "none",
     )  # fmt: skip
     start = tmp_path_factory.mktemp("start") / "model"
     both = PairVocabularies.build(TRAIN)
@@ -166,7 +170,7 @@ def two(request, tmp_path_factory):
 
     for which in (expected, other):
         with pytest.raises(InterruptedError):
-            which.train(TRAIN, TEST, start, each_step=stop)
+            which.train(TRAIN, TEST, path=start, each_step=stop)
     expected.restore(checkpoint.load(start))
     expected.train(TRAIN, TEST)
     return expected, other, start
@@ -181,7 +185,7 @@ def bits(run):
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.parametrize("stop", [1, 7, 11])
-def test_a_run_stopped_at_any_step_goes_on_bit_for_bit(two, tmp_path, stop):
+def test_a_run_stopped_at_any_step_resumes_bit_for_bit(two, tmp_path, stop):
     expected, run, start = two
     run.restore(checkpoint.load(start))
     count = [0]
@@ -191,7 +195,7 @@ def test_a_run_stopped_at_any_step_goes_on_bit_for_bit(two, tmp_path, stop):
         if count[0] == stop:
             os.kill(os.getpid(), signal.SIGINT)
 
-    assert run.train(TRAIN, TEST, tmp_path / "model", each_step=press).interrupted
+    assert run.train(TRAIN, TEST, path=tmp_path / "model", each_step=press).interrupted
     run.restore(checkpoint.load(tmp_path / "model"))
     assert run.n_done == stop
     run.train(TRAIN, TEST)
@@ -199,13 +203,15 @@ def test_a_run_stopped_at_any_step_goes_on_bit_for_bit(two, tmp_path, stop):
     assert bits(run) == bits(expected)
 
 
-def test_the_share_of_own_draws_grows_along_a_line(two):
+def test_the_sampling_probability_grows_linearly(two):
     expected, *_ = two
-    assert float(expected.own.get_value()) == pytest.approx(expected.settings.own * 20 / 21)
+    assert float(expected.sampling_probability.get_value()) == pytest.approx(
+        expected.settings.sampling_probability * 20 / 21
+    )
 
 
 def test_a_model_of_another_kind_is_refused(trained):
-    with pytest.raises(CheckpointError, match="it is a 'symrnn sequence to sequence 1'"):
+    with pytest.raises(CheckpointError, match="it is a 'symrnn sequence to sequence 2'"):
         LanguageRun.load(trained / "model")
 
 
@@ -220,28 +226,28 @@ def test_a_model_of_another_kind_is_refused(trained):
         ("train hole.txt", "hole.txt, line 2: 'c\\t' has an empty source or target"),
         ("train empty.txt", "empty.txt is empty"),
         ("train latin.txt", "latin.txt is not written in utf-8: byte 3"),
-        ("train pairs.txt --out model", "model exists: go on with it (seq2seq resume --model mode"),
+        ("train pairs.txt --out model", "model exists: resume it (seq2seq resume --model mode"),
         ("train pairs.txt --held-out 999", "999"),
-        ("train pairs.txt --held-out 0", "--held-out is 0, but must be 1 or more"),
-        ("train pairs.txt --hidden 0", "n_hidden is 0, but must be a whole number"),
+        ("train pairs.txt --held-out 0", "--held-out is 0, but must be a whole number"),
+        ("train pairs.txt --hidden 0", "--hidden is 0, but must be a whole number"),
         ("train pairs.txt --hidden 7 --bidirectional", "--hidden is 7, but must be even"),
-        ("train pairs.txt --own 2", "own is 2.0, but must be from 0 to 1"),
+        ("train pairs.txt --sampling-probability 2", "--sampling-probability is 2.0, but m"),
         ("train pairs.txt --bidirectional --reverse", "a bidirectional encoder reads both ways"),
         ("resume", "seq2seq.safetensors is no file"),
         ("resume others.txt --model model --epochs 9", "are not those that the training began wi"),
         ("translate abq --model model", "token 2 is the character 'q' (U+0071 LATIN SMALL LETTER"),
         ("translate abcabc --model model", "'abcabc' has 6 tokens, but at most 5 are allowed"),
-        ("translate a --beam 0 --model model", "--beam is 0, but must be 1 or more"),
+        ("translate a --beam 0 --model model", "--beam is 0, but must be a whole number"),
         ("translate a --beam 2 --n-best 3 --model model", "--n-best is 3, but --beam keeps only 2"),
         ("translate a --beam 2 --length-power inf --model model", "--length-power is inf"),
         ("translate ab abq --model model", "It is in 'abq'."),
         ("evaluate queer.txt --model model", "It is in 'aqa'."),
-        ("translate a --length-power 2 --model model", "belong to --beam W, which draws"),
-        ("translate a --n-best 2 --seed 1 --model model", "belong to --beam W, which draws"),
-        ("translate a --beam 2 --seed 1 --model model", "--beam draws nothing"),
+        ("translate a --length-power 2 --model model", "belong to --beam W, which does"),
+        ("translate a --n-best 2 --seed 1 --model model", "belong to --beam W, which does"),
+        ("translate a --beam 2 --seed 1 --model model", "--beam does not sample"),
         ("translate a --temperature 0 --model model", "--temperature is 0.0, but must be above 0"),
         ("translate a --top-p 2 --model model", "--top-p is 2.0, but must be above 0"),
-        ("translate a --top-k 9 --model model", "--top-k is 9, but must be from 1 to 4"),
+        ("translate a --top-k 9 --model model", "--top-k is 9, but must be a whole number, from 1 to"),
         ("translate a --model pairs.txt", "pairs.txt is no safetensors file"),
     ],
 )  # fmt: skip
@@ -271,14 +277,14 @@ def test_sources_longer_than_those_of_the_training_are_validated_too(tmp_path, c
     assert (status, "validation" in err) == (0, True)
 
 
-def test_sources_that_are_learnt_from_too_are_counted(tmp_path, capsys):
+def test_validation_sources_that_are_training_sources_too_are_counted(tmp_path, capsys):
     pairs, others = (
         write(tmp_path / "pairs.txt"),
         write(tmp_path / "others.txt", [*TRAIN[:3], *TEST]),
     )
     options = ["--validation", others, "--epochs", 0.2, "--out", tmp_path / "model"]
     _, _, err = run(capsys, "seq2seq", "train", pairs, *SMALL, *options)
-    assert f"3 of 23 sources in {others} are among those to learn from, too" in err
+    assert f"3 of 23 sources in {others} are also in the training pairs" in err
 
 
 def test_a_run_that_was_not_trained_answers_and_learns_its_lengths_later():
@@ -323,5 +329,5 @@ def test_help_fits_and_names_defaults(capsys, command):
     out = capsys.readouterr().out
     assert all(len(line) <= 100 for line in out.splitlines())
     if command == "train":
-        for name in ("cell", "rate", "hidden", "epochs", "batch", "attention", "out"):
+        for name in ("cell", "learning-rate", "hidden", "epochs", "batch-size", "attention", "out"):
             assert re.search(rf"--{name} [^-]*?\(default: ", out, re.DOTALL), name

@@ -1,39 +1,51 @@
-"""What a person chooses when a language model is trained, see `symrnn.models.language.run`."""
+"""Settings of a language model and its training, see `symrnn.LanguageRun`."""
 
 from dataclasses import dataclass
-from typing import Any
 
-from symrnn.nn.cells import ElmanCell, GRUCell, LSTMCell
-from symrnn.training.settings import TrainingSettings
-
-CELLS: dict[str, Any] = {"elman": ElmanCell, "lstm": LSTMCell, "gru": GRUCell}
+from symrnn._validate import check_fraction, check_sizes
+from symrnn.training.settings import RecurrentSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(TrainingSettings):
-    """What a person chooses, besides `TrainingSettings`; all of it lies in the model's file.
+class LanguageSettings(RecurrentSettings):
+    """Settings of a language model and its training; the model's file holds them.
+
+    Those of any training (`optimizer`, `learning_rate`, `schedule`, `clip`, `batch_size`, `epochs`,
+    `patience`, `validate_every`, `seed`, `mode`) are explained in
+    `symrnn.training.settings.TrainingSettings`.
 
     Attributes
     ----------
     cell
         ``"elman"``, ``"lstm"`` or ``"gru"``.
-    n_embed, n_hidden, n_layers, dropout, variational, tied
-        As for `LanguageModel`.
+    n_embed
+        Embedding size.
+    n_hidden
+        Hidden units of each layer.
+    n_layers
+        Number of recurrent layers.
+    dropout
+        Fraction of features dropped in training, within [0, 1).
+    variational
+        Variational dropout: one mask for all steps of a segment, also in the product with W_h.
+    tied
+        Weight tying: the embedding's weights are those of the output too; `n_hidden` must be
+        `n_embed`.
     n_steps
-        How many tokens of each row a batch has: so far back goes the gradient.
+        Length of a segment: how many tokens of each batch stream a batch has, and how far back the
+        gradient goes (truncated backpropagation through time).
     reset
-        Share of the rows that begin anew, with a state of zeros, before each batch: so the net
-        learns how to begin too, as it must after a prompt.
+        Probability with which each batch stream starts anew, with a state of zeros, before each
+        batch, within [0, 1). Thus the net also learns how to begin, as it must after a prompt;
+        without resets it only knows carried states.
     validation_tokens
-        How many tokens of the validation text to take, from its start, at most.
+        How many tokens of the validation text to use, from its start, at most.
     split
-        Parts of the text for training, validation and, if there are three, test.
+        Fractions of the text for training, validation and, if there are three, test.
     """
 
-    cell: str = "lstm"
     n_embed: int = 64
     n_hidden: int = 256
-    n_layers: int = 1
     dropout: float = 0.2
     variational: bool = False
     tied: bool = False
@@ -44,16 +56,12 @@ class Settings(TrainingSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_choice(cell=CELLS)
-        self.check_whole("n_embed", "n_hidden", "n_layers", "n_steps", "validation_tokens")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is {self.dropout}, but must be in [0, 1)")
-        parts = tuple(self.split)
-        if len(parts) not in (2, 3) or min(parts) <= 0 or abs(sum(parts) - 1) > 1e-9:
+        check_sizes(n_steps=self.n_steps, validation_tokens=self.validation_tokens)
+        check_fraction("reset", self.reset)
+        fractions = tuple(self.split)
+        if len(fractions) not in (2, 3) or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-9:
             raise ValueError(
-                f"split is {parts}, but must have two or three parts whose sum is 1: training, "
-                "validation and, if you like, test"
+                f"split is {fractions}, but must have two or three fractions whose sum is 1: "
+                "training, validation and, if you like, test"
             )
-        if not 0 <= self.reset < 1:
-            raise ValueError(f"reset is {self.reset}, but must be in [0, 1)")
-        object.__setattr__(self, "split", tuple(self.split))  # JSON makes a list of it
+        object.__setattr__(self, "split", fractions)  # JSON makes a list of it

@@ -1,172 +1,122 @@
-"""A training of a sequence to sequence model that can be saved, resumed and used."""
+"""A training of a sequence-to-sequence model that is saved, resumed and used."""
 
 import json
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 import pytensor
 
-from symrnn.compiling.modes import QUICK
-from symrnn.models.language.settings import CELLS
-from symrnn.models.seq2seq.model import FEEDINGS, Seq2Seq
+from symrnn.models.seq2seq.encoder_decoder import pair_variables
+from symrnn.models.seq2seq.model import Seq2Seq
+from symrnn.models.seq2seq.settings import Seq2SeqSettings
 from symrnn.models.seq2seq.translation import Translator
-from symrnn.nn.attention import SCORES
+from symrnn.nn.cells import CELLS
 from symrnn.text import Pair, PairVocabularies, Vocabulary, pair_batches, tokenizer_from
-from symrnn.training.optimizers import Optimizer
-from symrnn.training.run import TrainingRun
-from symrnn.training.settings import TrainingSettings, compiled_mode
+from symrnn.training.run import Graph, TrainingRun
 
-
-@dataclass(frozen=True, kw_only=True)
-class Seq2SeqSettings(TrainingSettings):
-    """What a person chooses, besides `TrainingSettings`; all of it lies in the model's file.
-
-    Attributes
-    ----------
-    cell
-        ``"elman"``, ``"lstm"`` or ``"gru"``.
-    n_embed, n_hidden, n_layers, bidirectional, reverse, residual, peeky, feeding, dropout
-        As for `Seq2Seq`.
-    attention
-        Also ``"none"``.
-    own
-        Which share of the decoder's inputs are its own draws at the end of training; it grows from
-        0 along a straight line (scheduled sampling).
-    by_length
-        Batches of pairs of similar length, so that there is less padding.
-    """
-
-    cell: str = "lstm"
-    n_embed: int = 32
-    n_hidden: int = 128
-    n_layers: int = 1
-    bidirectional: bool = False
-    reverse: bool = False
-    residual: bool = False
-    peeky: bool = False
-    attention: str = "dot"
-    feeding: str = "output"
-    dropout: float = 0.0
-    own: float = 0.0
-    by_length: bool = False
-    rate: float = 0.003
-    batch_size: int = 128
-    epochs: float = 20.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.check_choice(cell=CELLS, attention=("none", *SCORES), feeding=FEEDINGS)
-        self.check_whole("n_embed", "n_hidden", "n_layers")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is {self.dropout}, but must be in [0, 1)")
-        if not 0 <= self.own <= 1:
-            raise ValueError(f"own is {self.own}, but must be from 0 to 1")
+FOR_ACCURACY = 1000  # validation pairs, at most, that are answered at each validation
 
 
 class Seq2SeqRun(TrainingRun):
-    """A sequence to sequence model in training: all that is saved, resumed and used.
+    """A sequence-to-sequence model in training: all that is saved, resumed and used.
 
     Training and validation data are lists of pairs, source and target.
 
     Parameters
     ----------
     settings
-        What a person chose.
+        The hyperparameters.
     vocabularies
-        Of the pairs.
+        Those of the pairs.
     source
-        Anything else that shall be in the file, such as where the pairs lie; as JSON can hold it.
+        Anything else to keep in the file, such as where the pairs are; as JSON can hold it.
 
     Attributes
     ----------
-    model
-        The `Seq2Seq`. Its weights are those of the last step; after `use_best` those of the lowest
-        validation loss.
+    model : Seq2Seq
+        Its weights are those of the last step; after `use_best` those of the lowest validation
+        loss.
     longest : tuple of int, or None
-        How many tokens the longest source and the longest target have that it was trained on; None
-        before it was.
+        How many tokens the longest source and the longest target of the training have; None before
+        it.
     losses : list of dict
-        As for `TrainingRun`; besides ``right``, the share of (at most 1000) validation pairs that
-        are answered right, all of the answer.
+        Of each validation: ``step``, ``training`` (the mean loss since the validation before),
+        ``validation``, ``learning_rate``, ``seconds`` and ``accuracy``, the exact-match accuracy on
+        at most 1000 validation pairs. Losses are in nats.
 
     Examples
     --------
     >>> import tempfile, pathlib
     >>> from symrnn.tasks.strings import reversal
-    >>> pairs, others = reversal(200, 20, rng=np.random.default_rng(1), symbols="ab", lengths=(1, 8))
+    >>> rng = np.random.default_rng(1)
+    >>> pairs, others = reversal(200, 20, rng=rng, symbols="ab", lengths=(1, 8))
     >>> settings = Seq2SeqSettings(n_embed=4, n_hidden=16, batch_size=20, epochs=1, mode="QUICK")
     >>> run = Seq2SeqRun(settings, PairVocabularies.build(pairs))
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "model.safetensors"
-    >>> history = run.train(pairs, others, path)
-    >>> run.n_done, [sorted(entry) for entry in run.losses]
-    (10, [['rate', 'right', 'seconds', 'step', 'training', 'validation']])
+    >>> history = run.train(pairs, others, path=path)
+    >>> run.n_done, 0 <= run.losses[-1]["accuracy"] <= 1
+    (10, True)
     >>> again = Seq2SeqRun.load(path)
     >>> again.n_done, again.longest
     (10, (8, 8))
     """
 
-    KIND = "symrnn sequence to sequence 1"
+    KIND = "symrnn sequence to sequence 2"
     SETTINGS = Seq2SeqSettings
+    model: Seq2Seq
 
     def __init__(
         self,
         settings: Seq2SeqSettings,
         vocabularies: PairVocabularies,
+        *,
         source: dict[str, Any] | None = None,
     ) -> None:
         s, both = settings, vocabularies
-        self.vocabularies, self.source = vocabularies, source or {}
-        self.model = Seq2Seq(
+        model = Seq2Seq(
             len(both.source), len(both.target), s.n_embed, s.n_hidden,
-            np.random.default_rng(s.seed), s.n_layers, CELLS[s.cell], s.bidirectional, s.reverse,
-            s.residual, s.peeky, None if s.attention == "none" else s.attention, s.feeding,
-            s.dropout,
+            rng=np.random.default_rng(s.seed), n_layers=s.n_layers, cell=CELLS[s.cell],
+            bidirectional=s.bidirectional, reverse=s.reverse, residual=s.residual, peeky=s.peeky,
+            attention=None if s.attention == "none" else s.attention, context_to=s.context_to,
+            dropout=s.dropout,
         )  # fmt: skip
-        super().__init__(settings, self.model.params)
+        super().__init__(settings, model, source=source)
+        self.vocabularies = vocabularies
         self.longest: tuple[int, int] | None = None
-        self.own = pytensor.shared(np.asarray(0.0, pytensor.config.floatX), name="own")
+        self.sampling_probability = pytensor.shared(
+            np.asarray(0.0, pytensor.config.floatX), name="sampling_probability"
+        )
         self._loss: Any = None  # compiled when it is needed
         self._translator: Translator | None = None
         self._batches: list[tuple[Sequence[Pair], Any]] = []  # of the lists that have been given
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read what `save` has written.
-
-        Raises
-        ------
-        CheckpointError
-            If it is no such file, or damaged, or was written with another ``floatX``.
-        """
-        saved, settings = cls.read(path)
+    def from_data(cls, settings: Any, data: dict[str, Any], path: str) -> Self:
+        """Make a run with its initial weights, from the `data` of a file at `path`."""
         source, target = (
-            Vocabulary.from_json(json.dumps(saved.data[name]), source=str(path))
+            Vocabulary.from_json(json.dumps(data[name]), source=path)
             for name in ("source_vocabulary", "target_vocabulary")
         )
-        both = PairVocabularies(source, target, tokenizer_from(saved.data["tokenizer"]))
-        run = cls(settings, both, saved.data["source"])
-        run.longest = saved.data["longest"] and tuple(saved.data["longest"])
-        run.restore(saved)
+        both = PairVocabularies(source, target, tokenizer_from(data["tokenizer"]))
+        run = cls(settings, both, source=data["source"])
+        run.longest = data["longest"] and tuple(data["longest"])
         return run
 
-    def own_data(self) -> dict[str, Any]:
-        """Return what else belongs into the file: tokeniser, vocabularies and source."""
+    def data(self) -> dict[str, Any]:
+        """Return what else belongs in the file: tokenizer, vocabularies and lengths."""
         return {
             "tokenizer": self.vocabularies.tokenizer.settings(),
             "source_vocabulary": json.loads(self.vocabularies.source.to_json()),
             "target_vocabulary": json.loads(self.vocabularies.target.to_json()),
             "longest": self.longest and list(self.longest),
-            "source": self.source,
         }
 
-    def compile_step(self, optimizer: Optimizer, mode: Any) -> tuple[Any, list[Any]]:
-        """Compile a step; it changes the generators of random numbers besides."""
-        own = self.own if self.settings.own else None
-        step = self.model.compile_training(optimizer, mode, own)
-        return step, [*self.model.noise.updates]
+    def training_graph(self) -> Graph:
+        """Return inputs and loss; there are no updates besides those of the optimizer."""
+        inputs = [*pair_variables()]
+        p = self.sampling_probability if self.settings.sampling_probability else None
+        return inputs, self.model.loss(*inputs, training=True, sampling_probability=p), {}
 
     def batches(self, training: Sequence[Pair], epoch: int) -> Any:
         """Return the batches of an epoch; their order depends on the seed and its number."""
@@ -189,16 +139,17 @@ class Seq2SeqRun(TrainingRun):
         self._batches.append((pairs, batches))
         return batches
 
-    def begin_step(self, place: int) -> None:
-        """Set the share of the decoder's own draws."""
-        if self.settings.own:
-            done = self.n_done / self.n_steps(self._n_batches)
-            self.own.set_value(np.asarray(self.settings.own * done, self.own.dtype))
+    def begin_step(self, position: int) -> None:
+        """Set the probability with which the decoder's inputs are its own draws."""
+        if self.settings.sampling_probability:
+            done = self.n_done / self.total_steps(self._n_batches)
+            p = np.asarray(self.settings.sampling_probability * done, pytensor.config.floatX)
+            self.sampling_probability.set_value(p)
 
-    def validate(self, validation: Sequence[Pair], quick: bool = False) -> float:
-        """Return the mean loss of all tokens of the answers, in nats."""
+    def validate(self, validation: Sequence[Pair], *, quick: bool = False) -> float:
+        """Return the mean loss of all tokens of the targets, in nats."""
         if self._loss is None:
-            self._loss = self.model.compile_loss(compiled_mode(self.settings.mode))
+            self._loss = self.model.compile_loss(mode=self.settings.mode)
         total, n = 0.0, 0
         batches = self._batches_of(validation)
         for batch in batches[:1] if quick else batches:
@@ -207,19 +158,19 @@ class Seq2SeqRun(TrainingRun):
             n += n_tokens
         return total / n
 
-    def more(self, validation: Sequence[Pair]) -> dict[str, float]:
-        """Return the share of right answers."""
-        return {"right": self.translator().accuracy(validation[:1000])}
+    def metrics(self, validation: Sequence[Pair]) -> dict[str, float]:
+        """Return the exact-match accuracy."""
+        return {"accuracy": self.translator().accuracy(validation[:FOR_ACCURACY])}
 
     def translator(self) -> Translator:
-        """Return what lets the model answer.
+        """Return the `symrnn.Translator` of the model.
 
-        It takes sources as long as the longest it was trained on, and cuts off answers at twice
-        the longest there, and ten more; both can be set, until the next call. The weights are the
-        model's: after `use_best` the best ones.
+        It takes sources as long as the longest of the training, and cuts off answers at twice the
+        longest target there, and ten more; both can be set, until the next call. The weights are
+        the model's: after `use_best` the best ones.
         """
         if self._translator is None:
-            self._translator = Translator(self.model, self.vocabularies, QUICK)
+            self._translator = Translator(self.model, self.vocabularies)
         translator = self._translator
         if self.longest is not None:
             translator.longest_source, longest = self.longest

@@ -1,0 +1,1 @@
+"""``python -m symrnn lm``: train a language model on text files, and use it."""
