@@ -10,7 +10,7 @@ from conftest import load_lesson, run_lesson
 
 from symrnn.compiling.modes import QUICK
 from symrnn.tasks.bit_counting import bit_counting
-from symrnn.training import optimizers as updates
+from symrnn.training import optimizers
 
 lesson = load_lesson("10")
 
@@ -21,24 +21,24 @@ def bits():
     return X, t, lesson.bit_counting_surface(X, t, QUICK)
 
 
-def test_every_rule_of_the_library_is_walked():
-    rules = {
+def test_every_optimizer_of_the_library_is_walked():
+    names = {
         name
-        for name, rule in vars(updates).items()
-        if not name.startswith("_") and "learning_rate" in getattr(rule, "__annotations__", {})
+        for name, function in vars(optimizers).items()
+        if not name.startswith("_") and "learning_rate" in getattr(function, "__annotations__", {})
     }
-    assert rules == {rule.__name__ for rule, _, _ in lesson.RULES.values()}
-    assert len(rules) == 8
+    assert names == {optimizer.__name__ for optimizer, _, _ in lesson.OPTIMIZERS.values()}
+    assert len(names) == 8
 
 
-def test_loops_by_hand_equal_the_compiled_rules(quick):
-    assert set(quick[0]["bowl"]["hand"]) == set(lesson.RULES)
+def test_loops_by_hand_equal_the_compiled_optimizers(quick):
+    assert set(quick[0]["bowl"]["hand"]) == set(lesson.OPTIMIZERS)
     assert max(quick[0]["bowl"]["hand"].values()) < 1e-12
 
 
-@pytest.mark.parametrize("name", lesson.RULES)
+@pytest.mark.parametrize("name", lesson.OPTIMIZERS)
 def test_a_loop_over_many_weights_equals_a_loop_over_each(name):
-    _, by_hand, options = lesson.RULES[name]
+    _, by_hand, options = lesson.OPTIMIZERS[name]
     starts = np.random.default_rng(0).normal(size=(3, 2))
 
     def gradient(w):
@@ -52,12 +52,13 @@ def test_a_loop_over_many_weights_equals_a_loop_over_each(name):
 
 def test_tables_and_figures_are_there(quick):
     found, printed, folder = quick
-    for name in lesson.RULES:
+    for name in lesson.OPTIMIZERS:
         assert len(re.findall(rf"^   {re.escape(name)} +[\d.e+-]+ ", printed, re.MULTILINE)) == 2
     for name in lesson.SCHEDULES:
         assert re.search(rf"^   {re.escape(name)} ", printed, re.MULTILINE)
     assert sorted(p.stem for p in folder.iterdir()) == [
-        "10_bit_counting_paths", "10_bowl_paths", "10_bowl_rates", "10_clipping", "10_schedules",
+        "10_bit_counting_paths", "10_bowl_learning_rates", "10_bowl_paths", "10_clipping",
+        "10_schedules",
     ]  # fmt: skip
     assert set(found["noisy"]["f"]) == set(lesson.SCHEDULES)
 
@@ -80,15 +81,15 @@ def test_gradients_of_the_bowl_turned_or_not_equal_finite_differences():
         surface = lesson.bowl(1, QUICK, degrees)
         f, g = surface(w)
         for i, h in enumerate(1e-5 * np.eye(2)):
-            slope = (surface(w + h)[0] - surface(w - h)[0]) / 2e-5
-            assert slope == pytest.approx(float(g[i]), rel=1e-6)
+            quotient = (surface(w + h)[0] - surface(w - h)[0]) / 2e-5
+            assert quotient == pytest.approx(float(g[i]), rel=1e-6)
         if not degrees:
             assert f == pytest.approx(49 / 20 + 4)
     turned = lesson.bowl(1, QUICK, 45)(w @ lesson.turn(45))[0]
     assert turned == pytest.approx(49 / 20 + 4)
 
 
-def test_bit_counting_by_scan_equals_the_closed_form_and_its_slopes(bits):
+def test_bit_counting_by_scan_equals_the_closed_form_and_its_gradient(bits):
     X, t, surface = bits
     for w in ((0.09, 0.0113), (1.0, 1.0), (1.0, 1.4), (0.5, -0.8)):
         cost, g = surface(np.array(w))
@@ -97,11 +98,11 @@ def test_bit_counting_by_scan_equals_the_closed_form_and_its_slopes(bits):
             return lesson.bit_counting_cost(X, t, np.array([w_x]), np.array([w_rec]))[0, 0]
 
         assert closed(*w) == pytest.approx(float(cost), rel=1e-10, abs=1e-10)
-        slopes = [
+        differences = [
             (closed(w[0] + a, w[1] + b) - closed(w[0] - a, w[1] - b)) / 2e-6
             for a, b in ((1e-6, 0), (0, 1e-6))
         ]
-        np.testing.assert_allclose(g, slopes, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(g, differences, rtol=1e-5, atol=1e-5)
 
 
 def test_the_cost_on_a_grid_has_a_row_for_each_w_rec(bits):
@@ -113,15 +114,15 @@ def test_the_cost_on_a_grid_has_a_row_for_each_w_rec(bits):
 
 
 def test_a_walker_forgets_its_last_walk():
-    walker = lesson.Walker(updates.adam, lesson.BOWL_START, QUICK)
+    walker = lesson.Walker(optimizers.adam, lesson.BOWL_START, QUICK)
     surface = lesson.bowl(1, QUICK)
     first = walker.walk(surface, 0.1, 10)[1]
     walker.walk(surface, 3.0, 10, (1.0, 1.0))
     np.testing.assert_array_equal(walker.walk(surface, 0.1, 10)[1], first)
 
 
-def test_a_walk_that_is_thrown_out_ends_and_settles_nowhere():
-    walker = lesson.Walker(updates.gradient_descent, lesson.BOWL_START, QUICK)
+def test_a_walk_that_diverges_ends_and_settles_nowhere():
+    walker = lesson.Walker(optimizers.gradient_descent, lesson.BOWL_START, QUICK)
     costs, path = walker.walk(lesson.bowl(1, QUICK), 100.0, 30)
     assert len(costs) == len(path) < 31
     assert lesson.settled(costs, 30) == np.inf
@@ -131,9 +132,9 @@ def test_what_settles_never_climbs_above_its_start():
     assert lesson.settled(np.array([5.0, 1.0, 3.0, 2.0]), 3) == 2.0
     assert lesson.settled(np.array([5.0, 6.0, 3.0, 2.0]), 3) == np.inf
     ends = np.array([5.0, 0.5, 0.2, np.inf])
-    rates = 10.0 ** np.arange(4)
-    assert lesson.best(rates, ends) == 100
-    assert lesson.powers_of_ten(rates, ends) == pytest.approx(2)
+    learning_rates = 10.0 ** np.arange(4)
+    assert lesson.best(learning_rates, ends) == 100
+    assert lesson.powers_of_ten(learning_rates, ends) == pytest.approx(2)
 
 
 def test_gradient_descent_does_not_notice_that_the_bowl_is_turned(quick):
@@ -142,13 +143,13 @@ def test_gradient_descent_does_not_notice_that_the_bowl_is_turned(quick):
         assert bowl["turned"][name] == pytest.approx(bowl["costs"][name][30], rel=1e-6)
 
 
-def test_a_clipped_stride_is_at_most_rate_times_limit(bits):
-    walker = lesson.Walker(updates.gradient_descent, lesson.WALL, QUICK, clip=100.0)
+def test_a_clipped_stride_is_at_most_learning_rate_times_limit(bits):
+    walker = lesson.Walker(optimizers.gradient_descent, lesson.WALL, QUICK, clip=100.0)
     _, path = walker.walk(bits[2], 1e-4, 5)
     np.testing.assert_allclose(np.linalg.norm(np.diff(path, axis=0), axis=1), 0.01, rtol=1e-9)
 
 
-def test_a_constant_rate_stays_at_the_floor_and_a_schedule_goes_below(quick):
+def test_a_constant_learning_rate_stays_at_the_floor_and_a_schedule_goes_below(quick):
     f = quick[0]["noisy"]["f"]
     assert f["constant 0.5"].shape == (lesson.N_STEPS + 1, 20)
     late = f["constant 0.5"][150:].mean()
@@ -158,14 +159,14 @@ def test_a_constant_rate_stays_at_the_floor_and_a_schedule_goes_below(quick):
 
 
 def test_the_expected_f_follows_from_mean_and_variance_step_by_step():
-    for rate, n_steps in ((0.1, 5), (0.1, 300), (0.5, 300)):
+    for eta, n_steps in ((0.1, 5), (0.1, 300), (0.5, 300)):
         f = 0.0
         for h, mean in ((0.1, -7.0), (2.0, 2.0)):
             v = 0.0
             for _ in range(n_steps):
-                mean, v = (1 - rate * h) * mean, (1 - rate * h) ** 2 * v + rate**2
+                mean, v = (1 - eta * h) * mean, (1 - eta * h) ** 2 * v + eta**2
             f += h / 2 * (mean**2 + v)
-        assert lesson.expected_f(rate, n_steps) == pytest.approx(f, rel=1e-9)
+        assert lesson.expected_f(eta, n_steps) == pytest.approx(f, rel=1e-9)
 
 
 def test_the_lesson_leaves_the_configuration_as_it_was(quick):

@@ -1,13 +1,14 @@
-"""Lesson 10: optimisers - ten ways downhill, on a bowl and on a cliff, and rates that change
+"""Lesson 10: optimizers - ten ways downhill, on a bowl and on a cliff, and learning-rate schedules
 
 What you learn
-    Every rule of `symrnn.training.optimizers`: its equation, what its memory is for, and what its path looks
-    like. Each is written twice, as a loop in NumPy and as a compiled function. How to choose a
-    rate fairly, what clipping does on a cliff, and what a schedule brings when gradients are noisy.
+    Every optimizer of `symrnn.training.optimizers`: its equation, what its state is for, and what
+    its path looks like. Each is written twice, as a loop in NumPy and as a compiled function. How
+    to choose a learning rate fairly, what clipping does on a cliff, and what a schedule brings when
+    gradients are noisy.
 
 What you should see
-    Five numbered parts with their tables, and five figures: 10_bowl_paths.png, 10_bowl_rates.png,
-    10_bit_counting_paths.png, 10_clipping.png and 10_schedules.png.
+    Five numbered parts with their tables, and five figures: 10_bowl_paths.png,
+    10_bowl_learning_rates.png, 10_bit_counting_paths.png, 10_clipping.png and 10_schedules.png.
 
 How long it takes (measured on two cores)
     Half a minute; the first time a minute, because PyTensor compiles to C and keeps the result on
@@ -36,20 +37,19 @@ from matplotlib.colors import LogNorm
 import symrnn as sr
 from symrnn import plots
 from symrnn.tasks.bit_counting import bit_counting
-from symrnn.training import optimizers as updates
 
 Gradient = Callable[[Any], Any]  # weights -> gradient, both arrays of one shape
 
 # %% [markdown]
-# ## 1. Ten rules by hand
+# ## 1. Ten optimizers by hand
 #
 # Each is a loop: it asks for the gradient g at the weights p, and yields the next weights. What it
-# keeps from step to step, its memory, is a local variable. eta is the rate. The letters are those
-# of `symrnn.training.optimizers`, and all products are elementwise.
+# keeps from step to step, its state, is a local variable. eta is the learning rate. The letters are
+# those of `symrnn.training.optimizers`, and all products are elementwise.
 #
-# **Gradient descent** has no memory. Where the ground is steep its strides are long, and where it
-# is flat they are short; one rate has to do for both. In a long valley it jumps from wall to wall
-# and creeps along the floor.
+# **Gradient descent** has no state. Where the ground is steep its strides are long, and where it is
+# flat they are short; one learning rate has to do for both. In a long valley it jumps from wall to
+# wall and creeps along the floor.
 
 
 # %%
@@ -61,7 +61,7 @@ def gradient_descent(gradient: Gradient, p: Any, eta: float) -> Iterator[Any]:
 
 
 # %% [markdown]
-# **Momentum** remembers a velocity v. Gradients that agree from step to step add up, to ten times
+# **Momentum** keeps a velocity v. Gradients that agree from step to step add up, to ten times
 # one gradient with mu = 0.9; those that change sign cancel. The path swings out past the minimum
 # and comes back, like a ball in a bowl.
 
@@ -93,7 +93,7 @@ def nesterov_momentum(gradient: Gradient, p: Any, eta: float, mu: float = 0.9) -
 
 
 # %% [markdown]
-# **AdaGrad** remembers for each weight the sum G of all its squared gradients, and divides by the
+# **AdaGrad** keeps for each weight the sum G of all its squared gradients, and divides by the
 # root of it. The first step is eta long in every direction, steep or flat, so it sets out along
 # the diagonal. G never shrinks, so steps get shorter for ever; no schedule is needed, but one
 # huge gradient is remembered for good.
@@ -111,11 +111,11 @@ def adagrad(gradient: Gradient, p: Any, eta: float, epsilon: float = 1e-10) -> I
 
 
 # %% [markdown]
-# **RMSProp** forgets: n is a running mean of the squared gradients, over some ten steps with
-# rho = 0.9. Steps stay about as long as the rate, also near the minimum, around which it hops
+# **RMSProp** forgets: n is a running mean of the squared gradients, over some ten steps with rho =
+# 0.9. Steps stay about as long as the learning rate, also near the minimum, around which it hops
 # for ever. **Centred**, it divides by the standard deviation, without the mean m: where the
-# gradient hardly changes its strides are longer. With **Nesterov's momentum** the quotient u
-# takes the gradient's place in v.
+# gradient hardly changes its strides are longer. With **Nesterov's momentum** the quotient u takes
+# the gradient's place in v.
 
 
 # %%
@@ -138,8 +138,8 @@ def rmsprop(
 # %% [markdown]
 # **AdaDelta** measures its own steps too: s is the running mean of their squares. A step is as long
 # as the last ones were, times the ratio of g to its usual size. It has the unit of a weight, and
-# needs no rate: eta is 1. But s starts at zero, and the first steps are tiny: it takes long to get
-# going. Here we treat eta like any other rate and see which one serves best.
+# needs no learning rate: eta is 1. But s starts at zero, and the first steps are tiny: it takes
+# long to get going. Here we treat eta like any other learning rate and see which one serves best.
 
 
 # %%
@@ -158,11 +158,11 @@ def adadelta(
 
 
 # %% [markdown]
-# **Adam** has both memories: m, a running mean of the gradients, like momentum, and v, one of their
+# **Adam** keeps both: m, a running mean of the gradients, like momentum, and v, one of their
 # squares, like RMSProp, but over a thousand steps. Both start at zero, which is why they are
-# divided by 1 - beta^t: the first step is as long as the rate. It swings like momentum and sets
-# out along the diagonal like AdaGrad. **AdamW** also shrinks the weights by a part
-# eta * weight_decay in each step. Its paths bend towards zero, wherever the minimum is.
+# divided by 1 - beta^t: the first step is as long as the learning rate. It swings like momentum and
+# sets out along the diagonal like AdaGrad. **AdamW** also shrinks the weights by a part eta *
+# weight_decay in each step. Its paths bend towards zero, wherever the minimum is.
 
 
 # %%
@@ -181,37 +181,41 @@ def adam(
         yield p
 
 
-RULES: dict[str, tuple[Any, Any, dict[str, Any]]] = {  # in the library, by hand, options of both
-    "gradient descent": (updates.gradient_descent, gradient_descent, {}),
-    "momentum": (updates.momentum, momentum, {}),
-    "Nesterov": (updates.nesterov_momentum, nesterov_momentum, {}),
-    "AdaGrad": (updates.adagrad, adagrad, {}),
-    "AdaDelta": (updates.adadelta, adadelta, {}),
-    "RMSProp": (updates.rmsprop, rmsprop, {}),
-    "RMSProp centred": (updates.rmsprop, rmsprop, {"centered": True}),
-    "RMSProp Nesterov": (updates.rmsprop, rmsprop, {"mu": 0.9, "nesterov": True}),
-    "Adam": (updates.adam, adam, {}),
-    "AdamW": (updates.adamw, adam, {"weight_decay": 0.01}),
+OPTIMIZERS: dict[
+    str, tuple[Any, Any, dict[str, Any]]
+] = {  # in the library, by hand, options of both
+    "gradient descent": (sr.gradient_descent, gradient_descent, {}),
+    "momentum": (sr.momentum, momentum, {}),
+    "Nesterov": (sr.nesterov_momentum, nesterov_momentum, {}),
+    "AdaGrad": (sr.adagrad, adagrad, {}),
+    "AdaDelta": (sr.adadelta, adadelta, {}),
+    "RMSProp": (sr.rmsprop, rmsprop, {}),
+    "RMSProp centred": (sr.rmsprop, rmsprop, {"centered": True}),
+    "RMSProp Nesterov": (sr.rmsprop, rmsprop, {"mu": 0.9, "nesterov": True}),
+    "Adam": (sr.adam, adam, {}),
+    "AdamW": (sr.adamw, adam, {"weight_decay": 0.01}),
 }
 
 # %% [markdown]
-# ## 2. A rule and a surface, each compiled once
+# ## 2. An optimizer and a surface, each compiled once
 #
-# A rule wants a gradient, and does not care where it comes from. So the gradient is an input here:
-# one compiled function for each rule and one for each surface, and any rule walks on any surface.
-# (In training both are one function: `rule(loss, params, rate)` instead of `rule([g], ...)`.)
+# An optimizer wants a gradient, and does not care where it comes from. So the gradient is an input
+# here: one compiled function for each optimizer and one for each surface, and any optimizer walks
+# on any surface. (In training both are one function: `optimizer(loss, params, learning_rate)`
+# instead of `optimizer([g], ...)`.)
 #
-# Rate, weights and memory are shared variables. To try another rate we set them, and compile
-# nothing. The memory is what else the rule wants to update: the keys of its dictionary.
+# Learning rate, weights and state are shared variables. To try another learning rate we set them,
+# and compile nothing. The state is what else the optimizer wants to update: the keys of its
+# dictionary.
 
 
 # %%
 class Walker:
-    """A rule as a compiled function, to be sent down a surface with any rate."""
+    """An optimizer as a compiled function, to be sent down a surface with any learning rate."""
 
     def __init__(
         self,
-        rule: Any,
+        optimizer: Any,
         start: Any,
         mode: Any,
         clip: float | None = None,
@@ -222,19 +226,21 @@ class Walker:
         self.eta = pytensor.shared(1.0, name="eta")
         t = sr.schedules.step_counter()
         g = self.w.type("g")
-        gradients = [g] if clip is None else updates.clip_by_global_norm([g], clip)
-        changes = rule(gradients, [self.w], schedule(t, self.eta), **options)
+        gradients = [g] if clip is None else sr.clip_by_global_norm([g], clip)
+        changes = optimizer(gradients, [self.w], schedule(t, self.eta), **options)
         changes |= sr.schedules.advance(t)
         self.at_start = {variable: variable.get_value() for variable in changes}
         self.step = pytensor.function([g], changes[self.w], updates=changes, mode=mode)
 
-    def walk(self, surface: Any, rate: float, n_steps: int, start: Any = None) -> tuple[Any, Any]:
+    def walk(
+        self, surface: Any, learning_rate: float, n_steps: int, start: Any = None
+    ) -> tuple[Any, Any]:
         """Return the costs, from the start to the end, and the weights, (n_steps + 1, 2)."""
         for variable, value in self.at_start.items():
             variable.set_value(value)
         if start is not None:
             self.w.set_value(np.array(start))
-        self.eta.set_value(rate)
+        self.eta.set_value(learning_rate)
         path = [self.w.get_value()]
         cost, g = surface(path[0])
         costs = [cost]
@@ -242,12 +248,12 @@ class Walker:
             path.append(self.step(g))
             cost, g = surface(path[-1])
             costs.append(cost)
-            if not np.all(cost < THROWN_OUT):
+            if not np.all(cost < DIVERGED):
                 break
         return np.array(costs), np.array(path)
 
 
-THROWN_OUT = 1e7  # a cost from which no path comes back
+DIVERGED = 1e7  # a cost from which no path comes back
 
 
 # %% [markdown]
@@ -308,10 +314,11 @@ def bit_counting_cost(X: Any, t: Any, w_x: Any, w_rec: Any) -> Any:
 # %% [markdown]
 # ## 3. The bowl
 #
-# Which rate is fair? Each rule gets its own: the best of a scan with eight rates to a power of ten.
-# A rate settles at the highest f in the last third of the steps, so that a lucky moment counts
-# for nothing, and the best is the one that settles lowest. A path that ever climbs above its start
-# is out: in a bowl it may still come back, on a cliff it would not.
+# Which learning rate is fair? Each optimizer gets its own: the best of a scan with eight learning
+# rates to a power of ten. A learning rate settles at the highest f in the last third of the steps,
+# so that a lucky moment counts for nothing, and the best is the one that settles lowest. A path
+# that ever climbs above its start is out: in a bowl it may still come back, on a cliff it would
+# not.
 
 
 # %%
@@ -322,21 +329,26 @@ def settled(costs: Any, n_steps: int) -> float:
     return float(costs[-(n_steps // 3) :].max())
 
 
-def scan_rates(walker: Walker, surface: Any, rates: Any, n_steps: int, start: Any = None) -> Any:
-    """Return what each rate settles at."""
+def scan_learning_rates(
+    walker: Walker, surface: Any, learning_rates: Any, n_steps: int, start: Any = None
+) -> Any:
+    """Return what each learning rate settles at."""
     return np.array(
-        [settled(walker.walk(surface, rate, n_steps, start)[0], n_steps) for rate in rates]
+        [
+            settled(walker.walk(surface, learning_rate, n_steps, start)[0], n_steps)
+            for learning_rate in learning_rates
+        ]
     )
 
 
-def powers_of_ten(rates: Any, ends: Any) -> float:
-    """Return how many powers of ten the rates span that settle below 1."""
-    return float((ends < 1).sum() * np.log10(rates[1] / rates[0]))
+def powers_of_ten(learning_rates: Any, ends: Any) -> float:
+    """Return how many powers of ten the learning rates span that settle below 1."""
+    return float((ends < 1).sum() * np.log10(learning_rates[1] / learning_rates[0]))
 
 
-def best(rates: Any, ends: Any) -> float:
-    """Return the rate with the lowest end."""
-    return float(rates[np.argmin(ends)])
+def best(learning_rates: Any, ends: Any) -> float:
+    """Return the learning rate with the lowest end."""
+    return float(learning_rates[np.argmin(ends)])
 
 
 def steps_until(costs: Any, level: float) -> str:
@@ -345,36 +357,45 @@ def steps_until(costs: Any, level: float) -> str:
     return str(below[0]) if len(below) else "-"
 
 
-def difference_from_hand(name: str, gradient: Gradient, rate: float, path: Any) -> float:
+def difference_from_hand(name: str, gradient: Gradient, learning_rate: float, path: Any) -> float:
     """Return the largest difference between a walker's path and the loop's of part 1."""
-    _, by_hand, options = RULES[name]
-    own = list(islice(by_hand(gradient, path[0], rate, **options), len(path) - 1))
+    _, by_hand, options = OPTIMIZERS[name]
+    own = list(islice(by_hand(gradient, path[0], learning_rate, **options), len(path) - 1))
     return float(np.abs(path[1:] - np.array(own)).max())
 
 
-def on_the_bowl(walkers: dict[str, Walker], rates: Any, mode: Any) -> dict[str, Any]:
-    """Scan the rates, walk with the best; return ends, rates, costs, paths and differences."""
+def on_the_bowl(walkers: dict[str, Walker], learning_rates: Any, mode: Any) -> dict[str, Any]:
+    """Scan the learning rates, walk with the best; return all that is found."""
     surface, turned = bowl(1, mode), bowl(1, mode, 45)
     started = perf_counter()
-    ends = {name: scan_rates(w, surface, rates, 30, BOWL_START) for name, w in walkers.items()}
+    ends = {
+        name: scan_learning_rates(w, surface, learning_rates, 30, BOWL_START)
+        for name, w in walkers.items()
+    }
     seconds = perf_counter() - started
-    print(f"   {len(rates)} rates for {len(walkers)} rules, 30 steps each: {seconds:.1f} s")
-    chosen = {name: best(rates, e) for name, e in ends.items()}
     print(
-        f"   {'rule':<16}   rate  f after 30  after 100  f < .01 at  good rates   turned  by hand"
+        f"   {len(learning_rates)} learning rates for {len(walkers)} optimizers, 30 steps each: "
+        f"{seconds:.1f} s"
     )
-    found: dict[str, Any] = {"ends": ends, "rates": chosen, "costs": {}, "paths": {}}
+    chosen = {name: best(learning_rates, e) for name, e in ends.items()}
+    print(
+        f"   {'optimizer':<16} learning rate  f after 30  after 100  f < .01 at  "
+        "good learning rates   turned  by hand"
+    )
+    found: dict[str, Any] = {"ends": ends, "learning_rates": chosen, "costs": {}, "paths": {}}
     found |= {"turned": {}, "hand": {}}
     for name, walker in walkers.items():
         costs, path = walker.walk(surface, chosen[name], 100, BOWL_START)
         off = difference_from_hand(name, lambda w: surface(w)[1], chosen[name], path)
         start = BOWL_START @ turn(45)
-        rate = best(rates, scan_rates(walker, turned, rates, 30, start))
-        f_turned = walker.walk(turned, rate, 30, start)[0][30]
+        learning_rate = best(
+            learning_rates, scan_learning_rates(walker, turned, learning_rates, 30, start)
+        )
+        f_turned = walker.walk(turned, learning_rate, 30, start)[0][30]
         print(
-            f"   {name:<16} {chosen[name]:>6.3g} {costs[30]:>11.2g} {costs[100]:>10.2g} "
+            f"   {name:<16} {chosen[name]:>13.3g} {costs[30]:>11.2g} {costs[100]:>10.2g} "
             f"{steps_until(costs, 0.01):>11} "
-            f"{powers_of_ten(rates, ends[name]):>11.2f} {f_turned:>8.2g} {off:>8.0e}"
+            f"{powers_of_ten(learning_rates, ends[name]):>20.2f} {f_turned:>8.2g} {off:>8.0e}"
         )
         for key, value in (("costs", costs), ("paths", path), ("turned", f_turned), ("hand", off)):
             found[key][name] = value
@@ -390,25 +411,26 @@ def on_the_bowl(walkers: dict[str, Walker], rates: Any, mode: Any) -> dict[str, 
 #   swing out again. Adam swings too, and needs 50: after 30 it is behind gradient descent.
 # - AdaGrad, AdaDelta and all kinds of RMSProp need 5 to 12 steps. Their first step is equally long
 #   in both directions, steep or flat. So is Adam's. But its velocity carries it past the minimum,
-#   and with its best rate the first step is only 0.316 long. Most of the others have no velocity
-#   and take longer strides. (RMSProp with Nesterov's momentum has one. It runs past the minimum
-#   too, but is soon back.)
+#   and with its best learning rate the first step is only 0.316 long. Most of the others have no
+#   velocity and take longer strides. (RMSProp with Nesterov's momentum has one. It runs past the
+#   minimum too, but is soon back.)
 # - But look at f after 100 steps. RMSProp's steps do not get shorter, and it hops about at f = 0.1.
-#   AdaDelta even climbs, to 3.1: its steps feed on themselves. Its best rate is 422, far from the
-#   paper's 1, with which it hardly moves within 30 steps. AdaGrad's steps get shorter: it stays.
-# - "good rates": how many powers of ten of rates settle below f = 1. Gradient descent has 0.62;
-#   RMSProp with momentum, Adam and AdamW have 1.62. With ten times its best rate Adam still
-#   settles; gradient descent does not with twice its best. That is one reason why Adam is the
-#   first choice of many, though it is not the fastest here.
+#   AdaDelta even climbs, to 3.1: its steps feed on themselves. Its best learning rate is 422, far
+#   from the paper's 1, with which it hardly moves within 30 steps. AdaGrad's steps get shorter: it
+#   stays.
+# - "good learning rates": how many powers of ten of learning rates settle below f = 1. Gradient
+#   descent has 0.62; RMSProp with momentum, Adam and AdamW have 1.62. With ten times its best
+#   learning rate Adam still settles; gradient descent does not with twice its best. That is one
+#   reason why Adam is the first choice of many, though it is not the fastest here.
 # - AdamW's decay pulls towards zero, where this bowl happens to have its minimum. That is a gift.
 #
-# One more warning. This bowl lies along the axes, and rules that divide each weight's gradient by
-# its own size can undo such a stretch. "turned" is f after 30 steps on the same bowl turned by 45
-# degrees, again with the best rate. Gradient descent and momentum do not notice. AdaGrad is at
-# 0.053 instead of 3e-21, behind gradient descent's 0.023, and RMSProp at 0.0077.
+# One more warning. This bowl lies along the axes, and optimizers that divide each weight's gradient
+# by its own size can undo such a stretch. "turned" is f after 30 steps on the same bowl turned by
+# 45 degrees, again with the best learning rate. Gradient descent and momentum do not notice.
+# AdaGrad is at 0.053 instead of 3e-21, behind gradient descent's 0.023, and RMSProp at 0.0077.
 #
-# "by hand" is the largest difference, over 100 steps, between the compiled rule and the loop of
-# part 1.
+# "by hand" is the largest difference, over 100 steps, between the compiled optimizer and the loop
+# of part 1.
 
 
 # %%
@@ -416,37 +438,39 @@ def draw_walks(
     a: Any, b: Any, cost: Any, walks: dict[str, tuple[float, Any]], names: tuple[str, str],
     minimum: tuple[float, float],
 ) -> Any:  # fmt: skip
-    """Return a figure with one panel for each walk, given as rate and path."""
+    """Return a figure with one panel for each walk, given as learning rate and path."""
     figure, axes = plt.subplots(2, 5, figsize=(14, 5.6), sharex=True, sharey=True)
     figure.subplots_adjust(left=0.06, right=0.99, bottom=0.1, top=0.95, wspace=0.08, hspace=0.16)
     levels = np.geomspace(max(cost.min(), cost.max() * 1e-8), cost.max(), 24)
-    for ax, (name, (rate, path)) in zip(axes.flat, walks.items(), strict=True):
+    for ax, (name, (learning_rate, path)) in zip(axes.flat, walks.items(), strict=True):
         ax.contourf(a, b, cost, levels, norm=LogNorm(), cmap="Blues", extend="min", alpha=0.8)
         ax.plot(*path.T, ".-", color="#b7500f", linewidth=0.8, markersize=3)
         ax.plot(*path[0], "o", color="k", markersize=5)
         ax.plot(*minimum, "*", color="w", markeredgecolor="k", markersize=11)
         ax.set(xlim=(a[0], a[-1]), ylim=(b[0], b[-1]))
-        ax.set_title(f"{name}, rate {rate:.3g}", fontsize=10)
+        ax.set_title(f"{name}, learning rate {learning_rate:.3g}", fontsize=10)
     figure.supxlabel(names[0])
     figure.supylabel(names[1], x=0.005)
     return figure
 
 
-def draw_rates(rates: Any, ends: dict[str, Any]) -> Any:
-    """Return a figure: what each rate settles at, with a dot at the best."""
+def draw_learning_rates(learning_rates: Any, ends: dict[str, Any]) -> Any:
+    """Return a figure: what each learning rate settles at, with a dot at the best."""
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), sharey=True, layout="constrained")
     for i, (name, values) in enumerate(ends.items()):
         ax = axes[i // 5]
         shown = np.where(np.isfinite(values), np.maximum(values, 1e-8), np.nan)
-        (line,) = ax.plot(rates, shown, label=name)
+        (line,) = ax.plot(learning_rates, shown, label=name)
         k = int(np.argmin(values))
-        ax.plot(rates[k], shown[k], "o", color=line.get_color())
+        ax.plot(learning_rates[k], shown[k], "o", color=line.get_color())
     for ax in axes:
-        ax.set(xscale="log", yscale="log", xlabel="rate")
+        ax.set(xscale="log", yscale="log", xlabel="learning rate")
         ax.grid(alpha=0.3)
         ax.legend(loc="lower left", fontsize="small")
     axes[0].set(ylabel="highest f in steps 21 to 30, at least 1e-8")
-    figure.suptitle("lines end where the path climbs above its start; dots are the rates chosen")
+    figure.suptitle(
+        "lines end where the path climbs above its start; dots are the chosen learning rates"
+    )
     return figure
 
 
@@ -456,27 +480,35 @@ def draw_rates(rates: Any, ends: dict[str, Any]) -> Any:
 # Lesson 2 showed why this surface is hard. From the start a gentle slope leads to a curved valley;
 # the gradient's norm is 153. Behind the valley stands a wall, since w_rec is multiplied with itself
 # ten times: at (1, 1.4) the norm is 205762. On the valley's floor, where gradient descent ends, it
-# is 2.2. A rate that suits one place does not suit the others. The scan is as above, over 300
-# epochs.
+# is 2.2. A learning rate that suits one place does not suit the others. The scan is as above, over
+# 300 epochs.
 
 
 # %%
 def on_bit_counting(
-    walkers: dict[str, Walker], surface: Any, start: Any, rates: Any, epochs: int
+    walkers: dict[str, Walker], surface: Any, start: Any, learning_rates: Any, epochs: int
 ) -> dict[str, Any]:
-    """Scan the rates, walk with the best; return ends, rates, costs and paths."""
-    print(f"   {'rule':<16}   rate  cost < 1 at  settles at  good rates  w_x, w_rec at the end")
-    found: dict[str, Any] = {"ends": {}, "rates": {}, "costs": {}, "paths": {}}
+    """Scan the learning rates, walk with the best; return all that is found."""
+    print(
+        f"   {'optimizer':<16} learning rate  cost < 1 at  settles at  good learning rates"
+        "  w_x, w_rec at the end"
+    )
+    found: dict[str, Any] = {"ends": {}, "learning_rates": {}, "costs": {}, "paths": {}}
     for name, walker in walkers.items():
-        ends = scan_rates(walker, surface, rates, epochs, start)
-        rate = best(rates, ends)
-        costs, path = walker.walk(surface, rate, epochs, start)
+        ends = scan_learning_rates(walker, surface, learning_rates, epochs, start)
+        learning_rate = best(learning_rates, ends)
+        costs, path = walker.walk(surface, learning_rate, epochs, start)
         print(
-            f"   {name:<16} {rate:>6.2g} {steps_until(costs, 1):>12} {ends.min():>11.2g} "
-            f"{powers_of_ten(rates, ends):>11.2f} {path[-1][0]:>10.4f} {path[-1][1]:.4f}",
+            f"   {name:<16} {learning_rate:>13.2g} {steps_until(costs, 1):>12} {ends.min():>11.2g} "
+            f"{powers_of_ten(learning_rates, ends):>20.2f} {path[-1][0]:>10.4f} {path[-1][1]:.4f}",
             flush=True,
         )
-        for key, value in (("ends", ends), ("rates", rate), ("costs", costs), ("paths", path)):
+        for key, value in (
+            ("ends", ends),
+            ("learning_rates", learning_rate),
+            ("costs", costs),
+            ("paths", path),
+        ):
             found[key][name] = value
     return found
 
@@ -486,20 +518,21 @@ def on_bit_counting(
 #   floor, and is not there after 300.
 # - Momentum and Adam fly past the minimum, along the valley to w_x = 2 or so, swing between its
 #   walls, and roll back along the floor: there the velocity adds up. They settle lowest, at 3.4e-05
-#   and 5.5e-07. Adam does well over 2.13 powers of ten of rates. Momentum does over 0.38 only, and
-#   its 3.4e-05 is one lucky rate: in part 5 a warm-up turns it into 0.28.
+#   and 5.5e-07. Adam does well over 2.13 powers of ten of learning rates. Momentum does over 0.38
+#   only, and its 3.4e-05 is one lucky learning rate: in part 5 a warm-up turns it into 0.28.
 # - Nesterov's momentum settles at 0.23 only, but it does well over 1.00 powers of ten.
 # - AdaGrad is the first to get below 1, after 10 epochs, and slows down beside the minimum.
 # - RMSProp walks straight to the valley, then hops across it: 0.32, or 0.23 if it is centred. With
-#   Nesterov's momentum it takes about a seventh of the rate, so the hops are shorter: 0.038.
-# - AdaDelta settles below 1 with no rate: its steps are too short at first and, once grown, too
-#   long for the valley.
+#   Nesterov's momentum it takes about a seventh of the learning rate, so the hops are shorter:
+#   0.038.
+# - AdaDelta settles below 1 with no learning rate: its steps are too short at first and, once
+#   grown, too long for the valley.
 # - AdamW keeps up with Adam until its decay tells: it pulls w towards zero, the minimum is at
 #   (1, 1), and it settles at 0.00018.
 #
 # Now clipping. If the gradient's norm is above a limit, the gradient is scaled down to it: the
-# direction stays, and the stride is at most rate times limit. We start gradient descent on the
-# slope as before, and on the wall at (1, 1.4).
+# direction stays, and the stride is at most learning rate times limit. We start gradient descent on
+# the slope as before, and on the wall at (1, 1.4).
 
 
 # %%
@@ -508,66 +541,82 @@ CLIPS = {"plain": None, "clip 100": 100.0, "clip 1": 1.0}
 
 
 def clipping(
-    surface: Any, starts: dict[str, Any], rates: Any, epochs: int, mode: Any
+    surface: Any, starts: dict[str, Any], learning_rates: Any, epochs: int, mode: Any
 ) -> dict[str, dict[str, Any]]:
-    """Scan gradient descent's rates with and without clipping, from each start; return the ends."""
+    """Scan learning rates with and without clipping, from each start; return the ends."""
     found: dict[str, dict[str, Any]] = {}
     for how, norm in CLIPS.items():
-        walker = Walker(updates.gradient_descent, starts["slope"], mode, clip=norm)
+        walker = Walker(sr.gradient_descent, starts["slope"], mode, clip=norm)
         found[how] = {}
         for where, point in starts.items():
-            ends = found[how][where] = scan_rates(walker, surface, rates, epochs, point)
-            good = rates[ends < 1]
+            ends = found[how][where] = scan_learning_rates(
+                walker, surface, learning_rates, epochs, point
+            )
+            good = learning_rates[ends < 1]
             print(
                 f"   {how:<8} from the {where}: {listed(good)} settle below 1; "
-                f"the best, {best(rates, ends):.2g}, at {ends.min():.2g}"
+                f"the best, {best(learning_rates, ends):.2g}, at {ends.min():.2g}"
             )
         if norm is not None:
-            k = np.argmin(abs(rates * norm - 0.0075))
+            k = np.argmin(abs(learning_rates * norm - 0.0075))
             print(
-                f"   {how:<8} with a longest stride of {rates[k] * norm:.2g}: settles at "
+                f"   {how:<8} with a longest stride of {learning_rates[k] * norm:.2g}: settles at "
                 + " and ".join(f"{ends[k]:.2g} from the {w}" for w, ends in found[how].items())
             )
-        both = rates[np.maximum(*found[how].values()) < 1]
+        both = learning_rates[np.maximum(*found[how].values()) < 1]
         print(f"   {how:<8} from both: {listed(both)}")
     return found
 
 
-def listed(rates: Any) -> str:
-    """Return how many rates there are, and the lowest and highest."""
-    if not len(rates):
-        return "no rates"
-    return f"{len(rates)} rates ({rates[0]:.2g} to {rates[-1]:.2g})"
+def listed(learning_rates: Any) -> str:
+    """Return how many learning rates there are, and the lowest and highest."""
+    if not len(learning_rates):
+        return "no learning rates"
+    low, high = learning_rates[0], learning_rates[-1]
+    return f"{len(learning_rates)} learning rates ({low:.2g} to {high:.2g})"
 
 
 def draw_clipping(
-    surface: Any, cost: Any, starts: dict[str, Any], rates: Any, epochs: int, found: Any, mode: Any
+    surface: Any,
+    cost: Any,
+    starts: dict[str, Any],
+    learning_rates: Any,
+    epochs: int,
+    found: Any,
+    mode: Any,
 ) -> Any:
-    """Return a figure: paths from slope and wall at one rate, and what each rate settles at."""
+    """Return a figure: paths from slope and wall, and what each learning rate settles at."""
     figure, axes = plt.subplots(1, 2, figsize=(13, 4.8), layout="constrained")
     colours = dict(zip(CLIPS, ("tab:blue", "tab:orange", "k"), strict=True))
     lines = dict(zip(starts, ("-", ":"), strict=True))
-    rate = best(rates, found["plain"]["slope"])
+    learning_rate = best(learning_rates, found["plain"]["slope"])
     plots.cost_surface(W_X, W_REC, cost, ax=axes[0], names=("w_x", "w_rec"))
     for how, where in (("plain", "slope"), ("plain", "wall"), ("clip 100", "wall")):
-        walker = Walker(updates.gradient_descent, starts["slope"], mode, clip=CLIPS[how])
-        path = walker.walk(surface, rate, epochs, starts[where])[1]
+        walker = Walker(sr.gradient_descent, starts["slope"], mode, clip=CLIPS[how])
+        path = walker.walk(surface, learning_rate, epochs, starts[where])[1]
         axes[0].plot(*path.T, color="w", linewidth=4)
         label = f"{how}, from the {where}"
         axes[0].plot(*path.T, lines[where], color=colours[how], linewidth=2, label=label)
         axes[0].plot(*path[0], "o", color=colours[how], markeredgecolor="w", markersize=7)
         axes[0].plot(*path[-1], "X", color=colours[how], markeredgecolor="w", markersize=9)
     axes[0].plot(1, 1, "*", color="w", markeredgecolor="k", markersize=12, zorder=5)
-    axes[0].set(title=f"gradient descent, rate {rate:.2g}")
+    axes[0].set(title=f"gradient descent, learning rate {learning_rate:.2g}")
     axes[0].set(xlim=(W_X[0], W_X[-1]), ylim=(W_REC[0], W_REC[-1]))
     axes[0].legend(loc="lower right")
     for how, ends in found.items():
         for where, values in ends.items():
             shown = np.where(np.isfinite(values), values, np.nan)
             label, style = f"{how}, from the {where}", "o" + lines[where]
-            axes[1].plot(rates, shown, style, color=colours[how], markersize=3, label=label)
+            axes[1].plot(
+                learning_rates, shown, style, color=colours[how], markersize=3, label=label
+            )
     axes[1].axhline(1, color="k", linewidth=0.5)
-    axes[1].set(xscale="log", yscale="log", xlabel="rate", title="what each rate settles at")
+    axes[1].set(
+        xscale="log",
+        yscale="log",
+        xlabel="learning rate",
+        title="what each learning rate settles at",
+    )
     axes[1].set(ylabel="highest cost in the last third")
     axes[1].grid(alpha=0.3)
     axes[1].set_ylim(bottom=1e-4)
@@ -576,29 +625,30 @@ def draw_clipping(
 
 
 # %% [markdown]
-# Without clipping no rate does for both starts: those that get down the slope in time are 7 to 18
-# times as large as the wall allows, and there the first step throws the weights far below the
-# valley. Clipped at 100, three rates do for both. That has a price. On the slope the norm is 153,
-# so the strides are cut there too, to two thirds. The weights come down later, and from the slope
-# the best rate settles at 0.34; without clipping it was 0.12.
+# Without clipping no learning rate does for both starts: those that get down the slope in time are
+# 7 to 18 times as large as the wall allows, and there the first step throws the weights far below
+# the valley. Clipped at 100, three learning rates do for both. That has a price. On the slope the
+# norm is 153, so the strides are cut there too, to two thirds. The weights come down later, and
+# from the slope the best learning rate settles at 0.34; without clipping it was 0.12.
 #
-# Clipped at 1, rates can be a hundred times as large. That is less of a gain than it sounds: the
-# stride is rate times limit, and it has stayed the same. With a longest stride of 0.0075 both
-# limits settle at 0.42 from the slope: they come down in the same strides, and late. From the wall
-# one settles at 0.057, the other at 0.34, and each with its own best rate at 0.057 and 0.1. On the
-# valley's floor a gradient of 2.2 passes the limit of 100 as it is, and strides get shorter with
-# the gradients. The limit of 1 keeps the strides as they are, and the weights hop across the
-# valley. So put the limit where gradients usually are, and let it cut off the exceptions.
+# Clipped at 1, learning rates can be a hundred times as large. That is less of a gain than it
+# sounds: the stride is learning rate times limit, and it has stayed the same. With a longest stride
+# of 0.0075 both limits settle at 0.42 from the slope: they come down in the same strides, and late.
+# From the wall one settles at 0.057, the other at 0.34, and each with its own best learning rate at
+# 0.057 and 0.1. On the valley's floor a gradient of 2.2 passes the limit of 100 as it is, and
+# strides get shorter with the gradients. The limit of 1 keeps the strides as they are, and the
+# weights hop across the valley. So put the limit where gradients usually are, and let it cut off
+# the exceptions.
 
 # %% [markdown]
 # ## 5. Schedules
 #
 # Minibatches make a gradient noisy. Here we add the noise ourselves, N(0, 1) to each part of the
 # bowl's gradient, and walk 200 times at once: the weights are a matrix with one row for each walk.
-# At a constant rate eta each weight ends in a jitter. If h is the curvature, a step turns its
-# variance v into (1 - eta h)^2 v + eta^2. That is v again if v = eta / (h (2 - eta h)), and its
-# part of f is h v / 2. A smaller rate has a lower floor, and takes longer to get there. A schedule
-# begins with long strides and ends with short ones.
+# At a constant learning rate eta each weight ends in a jitter. If h is the curvature, a step turns
+# its variance v into (1 - eta h)^2 v + eta^2. That is v again if v = eta / (h (2 - eta h)), and its
+# part of f is h v / 2. A smaller learning rate has a lower floor, and takes longer to get there. A
+# schedule begins with long strides and ends with short ones.
 
 # %%
 N_STEPS = 300
@@ -616,18 +666,18 @@ SCHEDULES: dict[str, Any] = {
 }
 
 
-def expected_f(rate: float, n_steps: int) -> float:
-    """Return the mean of f at a constant rate: what is left of the start, and the jitter."""
+def expected_f(learning_rate: float, n_steps: int) -> float:
+    """Mean of f at a constant learning rate: what is left of the start, and the jitter."""
     f = 0.0
     for h, start in zip((0.1, 2.0), BOWL_START, strict=True):
-        left = (1 - rate * h) ** (2 * n_steps)
-        v = rate / (h * (2 - rate * h)) * (1 - left)
+        left = (1 - learning_rate * h) ** (2 * n_steps)
+        v = learning_rate / (h * (2 - learning_rate * h)) * (1 - left)
         f += h / 2 * (left * start**2 + v)
     return f
 
 
 def with_noise(rng: np.random.Generator, n_walks: int, mode: Any) -> dict[str, Any]:
-    """Walk down the noisy bowl with every schedule; return rates and f, (steps + 1, walks)."""
+    """Walk down the noisy bowl with every schedule; return f, (steps + 1, walks), and more."""
     exact = bowl(2, mode)
 
     def noisy(w: Any) -> Any:
@@ -635,19 +685,22 @@ def with_noise(rng: np.random.Generator, n_walks: int, mode: Any) -> dict[str, A
         return f, g + rng.normal(size=g.shape)
 
     t = pt.lscalar("t")
-    all_rates = pytensor.function([t], [make(t) for make in SCHEDULES.values()], mode=mode)
-    rates = np.array([all_rates(step) for step in range(N_STEPS)])
-    found: dict[str, Any] = {"f": {}, "rates": dict(zip(SCHEDULES, rates.T, strict=True))}
-    print(f"   {'schedule':<20}  last rate  median of f at 30  at the end  its quartiles")
+    all_learning_rates = pytensor.function([t], [make(t) for make in SCHEDULES.values()], mode=mode)
+    learning_rates = np.array([all_learning_rates(step) for step in range(N_STEPS)])
+    found: dict[str, Any] = {
+        "f": {},
+        "learning_rates": dict(zip(SCHEDULES, learning_rates.T, strict=True)),
+    }
+    print(f"   {'schedule':<20}  last learning rate  median of f at 30  at the end  its quartiles")
     for name, make in SCHEDULES.items():
         starts = np.tile(BOWL_START, (n_walks, 1))
         walker = Walker(
-            updates.gradient_descent, starts, mode, schedule=lambda t, eta, make=make: make(t)
+            sr.gradient_descent, starts, mode, schedule=lambda t, eta, make=make: make(t)
         )
         f, _ = walker.walk(noisy, 1.0, N_STEPS)
         low, middle, high = np.percentile(f[-1], [25, 50, 75])
         print(
-            f"   {name:<20} {found['rates'][name][-1]:>10.5f} {np.median(f[30]):>18.3f} "
+            f"   {name:<20} {found['learning_rates'][name][-1]:>19.5f} {np.median(f[30]):>18.3f} "
             f"{middle:>11.4f}  {low:.4f} to {high:.4f}"
         )
         found["f"][name] = f
@@ -656,25 +709,27 @@ def with_noise(rng: np.random.Generator, n_walks: int, mode: Any) -> dict[str, A
         f"   constant 0.5: mean of f in the second half {late:.3f}, "
         f"expected {expected_f(0.5, N_STEPS):.3f}"
     )
-    constant = min(np.arange(0.01, 1, 0.01), key=lambda rate: expected_f(rate, N_STEPS))
-    print(f"   the best constant rate for {N_STEPS} steps should be {constant:.2f}")
+    constant = min(
+        np.arange(0.01, 1, 0.01), key=lambda learning_rate: expected_f(learning_rate, N_STEPS)
+    )
+    print(f"   the best constant learning rate for {N_STEPS} steps should be {constant:.2f}")
     return found
 
 
 def draw_schedules(found: dict[str, Any]) -> Any:
-    """Return a figure: all rates, and median and quartiles of f for some of them."""
+    """Return a figure: all learning rates, and median and quartiles of f for some of them."""
     figure, axes = plt.subplots(1, 2, figsize=(12, 4.6), layout="constrained")
     colours = dict(zip(SCHEDULES, plt.colormaps["tab10"].colors, strict=False))
-    for name, rates in found["rates"].items():
+    for name, learning_rates in found["learning_rates"].items():
         line = "--" if name.startswith("warm_up") else "-"
-        axes[0].plot(rates, line, color=colours[name], label=name)
+        axes[0].plot(learning_rates, line, color=colours[name], label=name)
     for name in ("constant 0.5", "constant 0.09", "inverse_time", "cosine"):
         low, middle, high = np.percentile(found["f"][name], [25, 50, 75], axis=1)
         axes[1].fill_between(range(N_STEPS + 1), low, high, color=colours[name], alpha=0.2)
         axes[1].plot(middle, color=colours[name], label=name)
     floor = expected_f(0.5, N_STEPS)
     axes[1].axhline(floor, color="k", linestyle=":", linewidth=1, label="expected mean at 0.5")
-    axes[0].set(title="the schedules", ylabel="rate")
+    axes[0].set(title="the schedules", ylabel="learning rate")
     axes[1].set(title="f with noisy gradients: median, quartiles", yscale="log", ylabel="f")
     for ax in axes:
         ax.set(xlabel="step")
@@ -684,46 +739,47 @@ def draw_schedules(found: dict[str, Any]) -> Any:
 
 
 # %% [markdown]
-# The constant rate 0.5 arrives within 50 steps and stays at its floor. Its mean there is 0.376, and
-# 0.378 was expected. f is skewed: a few walks are far out, so its median lies below its mean, at
-# 0.299 in the end. From here on we compare medians. The best constant rate for 300 steps, 0.09 by
-# the same reckoning, ends at 0.040. All schedules end between 0.014 and 0.022, two to three times
-# lower. They hardly differ from each other: their quartiles overlap widely. What matters is that
-# the rate is large first and small last.
+# The constant learning rate 0.5 arrives within 50 steps and stays at its floor. Its mean there is
+# 0.376, and 0.378 was expected. f is skewed: a few walks are far out, so its median lies below its
+# mean, at 0.299 in the end. From here on we compare medians. The best constant learning rate for
+# 300 steps, 0.09 by the same reckoning, ends at 0.040. All schedules end between 0.014 and 0.022,
+# two to three times lower. They hardly differ from each other: their quartiles overlap widely. What
+# matters is that the learning rate is large first and small last.
 #
-# A warm-up lets the rate grow at first. It is made for nets whose first gradients mislead. Does it
-# help the bit counter, where the first gradients are small and the later ones huge? We scan the
-# rates again, with a warm-up of 30 epochs.
+# A warm-up lets the learning rate grow at first. It is made for nets whose first gradients mislead.
+# Does it help the bit counter, where the first gradients are small and the later ones huge? We scan
+# the learning rates again, with a warm-up of 30 epochs.
 
 
 # %%
 def warming_up(
-    surface: Any, start: Any, rates: Any, epochs: int, without: dict[str, Any], mode: Any
+    surface: Any, start: Any, learning_rates: Any, epochs: int, without: dict[str, Any], mode: Any
 ) -> dict[str, Any]:
-    """Scan the rates again with a warm-up; return what each rate settles at."""
+    """Scan the learning rates again with a warm-up; return what each learning rate settles at."""
     found = {}
     for name in ("momentum", "AdaGrad", "Adam"):
-        rule, _, options = RULES[name]
+        optimizer, _, options = OPTIMIZERS[name]
         walker = Walker(
-            rule,
+            optimizer,
             start,
             mode,
             schedule=lambda t, eta: sr.schedules.warm_up(t, eta, n_steps=30),
             **options,
         )
-        found[name] = scan_rates(walker, surface, rates, epochs)
+        found[name] = scan_learning_rates(walker, surface, learning_rates, epochs)
         for how, ends in (("without", without[name]), ("with", found[name])):
             print(
-                f"   {name:<9} {how:<7} warm-up: {(ends < 1).sum()} of {len(rates)} rates settle "
-                f"below 1, best {best(rates, ends):.2g}: {ends.min():.2g}"
+                f"   {name:<9} {how:<7} warm-up: {(ends < 1).sum()} of {len(learning_rates)} "
+                "learning rates settle below 1, "
+                f"best {best(learning_rates, ends):.2g}: {ends.min():.2g}"
             )
     return found
 
 
 # %% [markdown]
-# It does not. As many rates settle as without, one more or one less. The best results get better
-# for AdaGrad and worse for momentum and Adam, but each comes from a single rate of the scan. What a
-# schedule is worth depends on the problem: measure it.
+# It does not. As many learning rates settle as without, one more or one less. The best results get
+# better for AdaGrad and worse for momentum and Adam, but each comes from a single learning rate of
+# the scan. What a schedule is worth depends on the problem: measure it.
 
 
 # %%
@@ -739,34 +795,41 @@ def lesson(mode: Any, seed: int, figures: str, quick: bool) -> dict[str, Any]:
     """Do what `main` says."""
     folder = _lesson.figure_folder(figures, quick)
 
-    print("1., 2. Ten rules, each compiled once", flush=True)
+    print("1., 2. Ten optimizers, each compiled once", flush=True)
     started = perf_counter()
     walkers = {
-        name: Walker(rule, BOWL_START, mode, **options)
-        for name, (rule, _, options) in RULES.items()
+        name: Walker(optimizer, BOWL_START, mode, **options)
+        for name, (optimizer, _, options) in OPTIMIZERS.items()
     }
     print(f"   {perf_counter() - started:.1f} s")
 
     print("\n3. The bowl", flush=True)
-    rates = 10.0 ** (np.arange(-1, 3) if quick else np.arange(-3, 3.01, 0.125))
-    on_bowl = on_the_bowl(walkers, rates, mode)
+    learning_rates = 10.0 ** (np.arange(-1, 3) if quick else np.arange(-3, 3.01, 0.125))
+    on_bowl = on_the_bowl(walkers, learning_rates, mode)
     x, y = np.linspace(-9, 9, 120), np.linspace(-3, 3, 80)
-    walks = {name: (on_bowl["rates"][name], path[:31]) for name, path in on_bowl["paths"].items()}
+    walks = {
+        name: (on_bowl["learning_rates"][name], path[:31])
+        for name, path in on_bowl["paths"].items()
+    }
     figure = draw_walks(
         x, y, x**2 / 20 + y[:, None] ** 2 + 1e-6, walks, ("x, 30 steps", "y"), (0, 0)
     )
     _lesson.save_figure(figure, folder, "10_bowl_paths")
-    _lesson.save_figure(draw_rates(rates, on_bowl["ends"]), folder, "10_bowl_rates")
+    _lesson.save_figure(
+        draw_learning_rates(learning_rates, on_bowl["ends"]), folder, "10_bowl_learning_rates"
+    )
 
     print("\n4. Bit counting", flush=True)
     legacy = np.random.RandomState(1)  # data and start of lesson 2
     X, t = bit_counting(rng=legacy)
     start = tuple(legacy.uniform(-0.1, 0.1, size=2))
     surface, epochs = bit_counting_surface(X, t, mode), 6 if quick else 300
-    rates = 10.0 ** (np.arange(-5, 0) if quick else np.arange(-6, 1.01, 0.125))
+    learning_rates = 10.0 ** (np.arange(-5, 0) if quick else np.arange(-6, 1.01, 0.125))
     cost = bit_counting_cost(X, t, W_X, W_REC)
-    on_bits = on_bit_counting(walkers, surface, start, rates, epochs)
-    walks = {name: (on_bits["rates"][name], path) for name, path in on_bits["paths"].items()}
+    on_bits = on_bit_counting(walkers, surface, start, learning_rates, epochs)
+    walks = {
+        name: (on_bits["learning_rates"][name], path) for name, path in on_bits["paths"].items()
+    }
     figure = draw_walks(W_X, W_REC, cost, walks, (f"w_x, {epochs} epochs", "w_rec"), (1, 1))
     _lesson.save_figure(figure, folder, "10_bit_counting_paths")
     starts = {"slope": start, "wall": WALL}
@@ -775,14 +838,14 @@ def lesson(mode: Any, seed: int, figures: str, quick: bool) -> dict[str, Any]:
         print(f"   norm of the gradient where it starts on the {where}: {size:.0f}")
     size = np.linalg.norm(surface(on_bits["paths"]["gradient descent"][-1])[1])
     print(f"   norm of the gradient where gradient descent ended: {size:.1f}")
-    clipped = clipping(surface, starts, rates, epochs, mode)
-    figure = draw_clipping(surface, cost, starts, rates, epochs, clipped, mode)
+    clipped = clipping(surface, starts, learning_rates, epochs, mode)
+    figure = draw_clipping(surface, cost, starts, learning_rates, epochs, clipped, mode)
     _lesson.save_figure(figure, folder, "10_clipping")
 
     print("\n5. Schedules", flush=True)
     noisy = with_noise(np.random.default_rng(seed), 20 if quick else 200, mode)
     _lesson.save_figure(draw_schedules(noisy), folder, "10_schedules")
-    warm = warming_up(surface, start, rates, epochs, on_bits["ends"], mode)
+    warm = warming_up(surface, start, learning_rates, epochs, on_bits["ends"], mode)
     _lesson.show_figures()
     return {"bowl": on_bowl, "bits": on_bits, "clipping": clipped, "noisy": noisy, "warm": warm}
 
@@ -794,6 +857,6 @@ if __name__ == "__main__":
             "mode": "how PyTensor compiles (default: CVM; with --quick nothing is compiled to C)",
             "seed": "of the noise",
             "figures": "folder for the figures",
-            "quick": "few rates and few steps",
+            "quick": "few learning rates and few steps",
         },
     )
