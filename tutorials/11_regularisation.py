@@ -1,4 +1,4 @@
-"""Lesson 11: regularisation - a net that learns wrong labels by heart, and what helps against it
+"""Lesson 11: regularisation - a net that memorises wrong labels, and what helps against it
 
 What you learn
     What overfitting looks like in the curves of training and validation, and nine remedies: weight
@@ -37,10 +37,8 @@ import pytensor
 import pytensor.tensor as pt
 
 import symrnn as sr
-from symrnn.nn.random import Noise
-from symrnn.plots import loss_bands
+from symrnn import plots
 from symrnn.tasks.rotation import best_guess, rotation
-from symrnn.training.loop import train
 
 Array = np.ndarray[Any, Any]
 
@@ -49,7 +47,7 @@ Array = np.ndarray[Any, Any]
 #
 # A point goes round a circle once or twice, one way or the other. The net sees ten noisy positions
 # and says which of the four it was. There are 100 sequences to learn from, and a fifth of their
-# labels is wrong. A net with 2000 weights can learn 100 labels by heart, the wrong ones too. What
+# labels is wrong. A net with 2000 weights can memorise 100 labels, the wrong ones too. What
 # it should learn is the rule.
 #
 # The net does not learn from the validation set. It shows, during training, how well the net does
@@ -92,7 +90,7 @@ def make_data(rng: np.random.Generator, n_train: int = 100, wrong: float = WRONG
 # the mean, the numbers that the softmax turns into probabilities. Each remedy is one more line in
 # the graph of training, the loss, or the updates:
 #
-#     weight decay             p <- (1 - rate * decay) p before each step (AdamW; Loshchilov and
+#     weight decay             p <- (1 - eta * decay) p before each step (AdamW; Loshchilov and
 #                              Hutter, 2019): small weights make smooth functions
 #     dropout                  h_t <- m_t * h_t / 0.5, m_t = 0 or 1, drawn anew at each step
 #                              (Srivastava et al., 2014): no unit can rely on another one
@@ -106,9 +104,8 @@ def make_data(rng: np.random.Generator, n_train: int = 100, wrong: float = WRONG
 #     label smoothing          the target is 0.85 for the label and 0.05 for each other class
 #                              (Szegedy et al., 2016), not 1 and 0
 #
-# Dropout and batch normalisation work differently once the net is trained and in use: dropout does
-# nothing, and batch normalisation takes running means. So there are two graphs with the same
-# weights.
+# Dropout and batch normalisation work differently at inference: dropout does nothing, and batch
+# normalisation takes running means. So there are two graphs with the same weights.
 
 REMEDIES = (
     "no remedy",
@@ -125,52 +122,47 @@ N_HIDDEN = 24
 
 
 # %%
-def make_layers(remedy: str, rng: np.random.Generator) -> tuple[Any, Any, Any]:
-    """Return cell, normalisation (or None) and head, their weights drawn from `rng`."""
+def make_layers(remedy: str, rng: np.random.Generator) -> sr.Module:
+    """Return cell, head and normalisation (or None), their weights drawn from `rng`."""
     cell: Any = sr.GRUCell(2, N_HIDDEN, rng=rng)
     if remedy == "layer-normalised cell":
         cell = sr.LayerNormalised(cell)
     norms = {"batch normalisation": sr.BatchNorm, "layer normalisation": sr.LayerNorm}
-    norm = norms[remedy](N_HIDDEN, name="norm") if remedy in norms else None
-    return cell, norm, sr.Dense(N_HIDDEN, 4, rng=rng)
-
-
-def weights(cell: Any, norm: Any, head: Any) -> list[Any]:
-    """Return all that is to be trained."""
-    return [*cell.params, *head.params, *(norm.params if norm else [])]
+    norm = norms[remedy](N_HIDDEN) if remedy in norms else None
+    return sr.Module(cell=cell, head=sr.Dense(N_HIDDEN, 4, rng=rng), norm=norm)
 
 
 class Net:
-    """The net with one remedy: a compiled step of training, and one function for use."""
+    """The net with one remedy: a compiled step of training, and one function for inference."""
 
     def __init__(self, remedy: str, mode: Any) -> None:
         self.remedy = remedy
         rng = np.random.default_rng(0)
-        cell, norm, head = make_layers(remedy, rng)
-        self.params, noise = weights(cell, norm, head), Noise(rng)
+        self.layers: Any = make_layers(remedy, rng)
+        self.params = self.layers.params
 
         def logits(x: Any, training: bool) -> Any:
-            dropped = training and remedy == "variational dropout"
-            h, _ = sr.unroll(sr.VariationalDropout(cell, 0.5, rng=noise) if dropped else cell, x)
-            if remedy == "dropout":  # h: (time, batch, hidden)
-                h = sr.Dropout(0.5, rng=noise)(h, training=training)
+            cell, norm = self.layers.cell, self.layers.norm
+            if training and remedy == "variational dropout":
+                cell = sr.VariationalDropout(cell, 0.5, rng=rng)
+            h, _ = sr.unroll(cell, x)  # h: (time, batch, hidden)
+            if remedy == "dropout":
+                h = sr.Dropout(0.5, rng=rng)(h, training=training)
             elif remedy == "batch normalisation":
                 h = norm(h, training=training)
             elif remedy == "layer normalisation":
                 h = norm(h)
-            return head(h.mean(axis=0))  # (batch, classes)
+            return self.layers.head(h.mean(axis=0))  # (batch, classes)
 
         x, t = pt.tensor3("x"), pt.lvector("t")
         smoothing = 0.2 if remedy == "label smoothing" else 0.0
         decay = 1.0 if remedy == "weight decay" else 0.0  # AdamW without decay is Adam
         loss = sr.categorical_cross_entropy(logits(x, training=True), t, label_smoothing=smoothing)
-        updates = sr.adamw(loss, self.params, 0.01, weight_decay=decay) | noise.updates
-        if remedy == "batch normalisation":
-            updates |= norm.updates
-        self.step = pytensor.function([x, t], loss, updates=updates, mode=mode)
+        updates = sr.adamw(loss, self.params, 0.01, weight_decay=decay)
+        self.step = sr.function([x, t], loss, updates=updates, mode=mode)
         probabilities = pt.special.softmax(logits(x, training=False), axis=-1)
-        self.use = pytensor.function([x], probabilities, mode=mode)
-        self.first = {variable: variable.get_value() for variable in updates}
+        self.predict = sr.function([x], probabilities, mode=mode)
+        self.first = {variable: variable.get_value() for variable in self.step.get_shared()}
 
 
 # %% [markdown]
@@ -178,7 +170,7 @@ class Net:
 #
 # One training says little: data, weights and order are random. We take several seeds. A graph need
 # not be compiled for each, because a compiled function reads its shared variables at every call.
-# All that training changes is in its updates: weights, the memory of Adam, running means, and
+# All that training changes is in its updates: weights, the state of Adam, running means, and
 # the generators of the masks. So these are put back, and new weights are drawn.
 
 
@@ -187,8 +179,7 @@ def start_anew(net: Net, rng: np.random.Generator) -> None:
     """Set everything back to the start, and draw weights anew."""
     for variable, value in net.first.items():
         variable.set_value(value)
-    drawn = weights(*make_layers(net.remedy, rng))
-    for weight, new in zip(net.params, drawn, strict=True):
+    for weight, new in zip(net.params, make_layers(net.remedy, rng).params, strict=True):
         weight.set_value(new.get_value())
 
 
@@ -227,10 +218,10 @@ def learn(net: Net, data: Data, seed: Any, epochs: int, patience: int | None = N
     seen: list[Array] = []
 
     def look(*_: Any) -> bool:
-        seen.append(net.use(both))
+        seen.append(net.predict(both))
         return bool(stopping and stopping(cross_entropy(seen[-1][n_train:], data.valid_t)))
 
-    history = train(
+    history = sr.train(
         net.step,
         lambda: sr.minibatches([data.x, data.t], 50, rng=rng, axes=[1, 0]),
         epochs=epochs,
@@ -243,7 +234,7 @@ def learn(net: Net, data: Data, seed: Any, epochs: int, patience: int | None = N
         stopping.restore()
         seen += [seen[stopping.best_epoch - 1]] * (epochs - len(seen))  # the restored ones go on
     p = np.array(seen)
-    return Run(p[:, :n_train], p[:, n_train:], net.use(data.test_x))
+    return Run(p[:, :n_train], p[:, n_train:], net.predict(data.test_x))
 
 
 # %% [markdown]
@@ -268,7 +259,7 @@ def ensemble(runs: list[Run]) -> Run:
 # and wrong costs most. The accuracy only counts how often the most probable class is the right one.
 #
 # - No remedy: the training loss goes to 0.03, the validation loss turns round at 1.09 and climbs to
-#   2.33. The net has learnt wrong labels by heart and is sure of them, and a wrong answer costs
+#   2.33. The net has memorised wrong labels and is sure of them, and a wrong answer costs
 #   more the surer it is. It is right on 65 % of the test set.
 # - Weight decay (1 % at each step) brings the training loss down to 0.35 only: small weights cannot
 #   tell all the sequences apart. The validation loss rises to 1.32.
@@ -359,7 +350,7 @@ def draw_curves(summaries: dict[str, Summary], folder: Path) -> None:
     figure, axes = plt.subplots(2, len(summaries) // 2, figsize=(13, 5.4), sharex=True, sharey=True)
     figure.subplots_adjust(left=0.05, right=0.99, top=0.87, bottom=0.09, wspace=0.06, hspace=0.18)
     for ax, (name, s) in zip(axes.flat, summaries.items(), strict=True):
-        loss_bands({"training": s.train, "validation": s.valid}, ax=ax, log=False)
+        plots.loss_bands({"training": s.train, "validation": s.valid}, ax=ax, log=False)
         ax.get_legend().remove()  # one for all
         ax.axhline(FLOOR, color="gray", linestyle=":", label="best possible validation loss")
         ax.set_title(name, fontsize=10)
@@ -388,7 +379,7 @@ def draw_curves(summaries: dict[str, Summary], folder: Path) -> None:
 # be to inputs that nobody knows yet. Each function below is given the training set and returns the
 # function that scales. A feature that never changes has to be left out first, or one divides by 0.
 #
-# As they are, the first feature drives every gate to its limit, where the slope is 0: nothing is
+# As they are, the first feature drives every gate to its limit, where the gradient is 0: nothing is
 # learnt, and the loss stays at log 4 = 1.39. Min-max is no better in so few epochs. Its inputs are
 # all positive and vary by 0.15 around 0.46, and it depends on the most extreme readings. With the
 # z-score the net learns, but the two features still say nearly the same (correlation 0.95), and the
@@ -468,7 +459,7 @@ def draw_scaling(losses: dict[str, Array], inputs: dict[str, Array], folder: Pat
     top.axes[0].set_ylabel("feature 2")
     ax = bottom.subplots()
     epochs = np.arange(1, losses["as they are"].shape[1] + 1)
-    loss_bands(losses, ax=ax, log=False)
+    plots.loss_bands(losses, ax=ax, log=False)
     ax.axhline(np.log(4), color="gray", linestyle=":", label="guessing, log 4")
     ax.set(xlabel="epoch", ylabel="validation loss", ylim=(0, None), xticks=epochs)
     ax.legend()
@@ -515,8 +506,7 @@ def lesson(
     for remedy in remedies:
         nets[remedy] = Net(remedy, mode)
         print(f"  {remedy}", flush=True)
-    n_weights = sum(w.get_value().size for w in nets["no remedy"].params)
-    print(f"  the one without a remedy has {n_weights} weights")
+    print(f"  the one without a remedy has {nets['no remedy'].layers.n_params} weights")
 
     print(f"\n3.-6. {epochs} epochs from {len(seeds)} starts each", flush=True)
     found, summaries = all_variants(nets, seeds, epochs, n_members)

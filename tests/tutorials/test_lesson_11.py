@@ -70,13 +70,15 @@ def test_nobody_can_have_a_lower_expected_loss_than_the_floor():
 
 @pytest.mark.parametrize("remedy", ["variational dropout", "batch normalisation"])
 def test_a_net_that_is_started_anew_repeats_its_training(quick, remedy, data):
-    """Weights, Adam's memory, generators and running means are all put back."""
+    """Weights, Adam's state, generators and running means are all put back."""
     net = quick[0]["nets"][remedy]
     runs = [lesson.learn(net, data, seed, epochs=2) for seed in (1, 2, 1)]
     for first, other, again in zip(*runs, strict=True):
         np.testing.assert_array_equal(again, first)
         assert not np.allclose(other, first)
-    np.testing.assert_array_equal(net.use(data.x), net.use(data.x))  # no dropout in use
+    np.testing.assert_array_equal(
+        net.predict(data.x), net.predict(data.x)
+    )  # no dropout at inference
 
 
 class Fake:
@@ -92,7 +94,7 @@ class Fake:
         self.weight.set_value(self.weight.get_value() + 0.5)  # two batches an epoch
         return 0.0
 
-    def use(self, x):
+    def predict(self, x):
         right = {1: 0.6, 2: 0.7}.get(int(self.weight.get_value()), 0.5)
         p = np.full((x.shape[1], 4), (1 - right) / 3)
         p[:, 0] = right
