@@ -74,13 +74,13 @@ Rng = np.random.Generator
 
 # %%
 def by_hand(attention: sr.MultiHeadAttention, x: Array, causal: bool) -> tuple[Array, Array]:
-    """Return y and weights (heads, steps, places) of one sequence x, (steps, features)."""
+    """Return y and weights (heads, steps, positions) of one sequence x, (steps, features)."""
     W_q, b_q, W_kv, b_kv, W_o, b_o = (w.get_value() for w in attention.params)
     q = x @ W_q + b_q
     k, v = np.split(x @ W_kv + b_kv, 2, axis=1)
     heads, weights = [], []
     for own in np.split(np.arange(q.shape[1]), attention.n_heads):  # the features of a head
-        scores = q[:, own] @ k[:, own].T / np.sqrt(len(own))  # (steps, places)
+        scores = q[:, own] @ k[:, own].T / np.sqrt(len(own))  # (steps, positions)
         if causal:
             scores[np.triu_indices(len(x), 1)] = -np.inf
         e = np.exp(scores - scores.max(axis=1, keepdims=True))
@@ -179,12 +179,12 @@ def draw_positions(n_steps: int = 64, n: int = 32) -> Any:
 # Two tasks from string to string. Sums of numbers of up to three digits, ``16+75`` -> ``91``, are
 # those of lesson 16: 45,000 to learn from, and none of the sums in the test was among them, nor
 # with its numbers exchanged. Dates in fifteen formats are those of lesson 17. An answer counts if
-# it is right as a whole, and each net has to say it by itself, token after token.
+# it is right as a whole (exact-match accuracy), and each net has to say it by itself, token after token.
 #
 # The LSTMs are the best ones of these lessons: for sums one that reads from the end and peeks, for
 # dates one with dot attention. The Transformers read from the front, in the plain format. Both have
-# about as many weights on each task. All learn by Adam; the rate falls to 0 along a straight line,
-# after a short warm-up. The rates were found by a few trials each.
+# about as many weights on each task. All learn by Adam; the learning rate falls to 0 along a straight line,
+# after a short warm-up. The learning rates were found by a few trials each.
 #
 # Time is measured for each in the mode that suits it. A loop over time in Python would be slow, so
 # the LSTM is compiled by numba. The Transformer has no loop: a step is some three thousand calls of
@@ -200,7 +200,7 @@ class Plan(NamedTuple):
     n_test: int
     batch: int
     epochs: tuple[int, int]
-    rates: tuple[float, float]
+    learning_rates: tuple[float, float]
     n_units: tuple[int, int]  # of the LSTM, and features of the Transformer
     n_layers: int = 2  # of the Transformer
 
@@ -208,30 +208,31 @@ class Plan(NamedTuple):
 class Run(NamedTuple):
     """One training."""
 
-    score: list[float]  # after each epoch: share of right answers, or loss of unseen text
+    score: list[float]  # after each epoch: exact-match accuracy, or loss of unseen text
     seconds: list[float]  # of training until then
     n_weights: int
     compiling: float  # seconds until the first step was done
     final: float  # the score on all of the test
 
 
-def rule(rate: float, n_steps: int, clip: bool) -> Callable[..., dict[Any, Any]]:
-    """Return Adam with a warm-up, and a rate that then falls to 0."""
+def make_optimizer(
+    learning_rate: float, n_steps: int, *, clip: bool
+) -> Callable[..., dict[Any, Any]]:
+    """Return Adam with a warm-up, and a learning rate that then falls to 0."""
     t = step_counter()
-    falling = linear_to_zero(t, rate, n_steps=n_steps, n_last=n_steps)
+    falling = linear_to_zero(t, learning_rate, n_steps=n_steps, n_last=n_steps)
+    warmed_up = warm_up(t, falling, n_steps=max(1, n_steps // 8))
 
-    def updates(loss: Any, params: list[Any]) -> dict[Any, Any]:
+    def optimizer(loss: Any, params: list[Any]) -> dict[Any, Any]:
         gradients = pytensor.grad(loss, params)
         gradients = sr.clip_by_global_norm(gradients, 5.0) if clip else gradients
-        return sr.adam(
-            gradients, params, warm_up(t, falling, n_steps=max(1, n_steps // 8))
-        ) | advance(t)
+        return sr.adam(gradients, params, warmed_up) | advance(t)
 
-    return updates
+    return optimizer
 
 
 def run(
-    name: str, make_step: Callable[[], Any], batches: Any, epochs: int, params: list[Any],
+    name: str, make_step: Callable[[], Any], batches: Any, epochs: int, model: sr.Module,
     score: Callable[[bool], float],
 ) -> Run:  # fmt: skip
     """Compile, train, and test after each epoch; the last test is a larger one."""
@@ -254,8 +255,7 @@ def run(
     history = sr.train(step, batches, epochs=epochs, label=name, each_epoch=each_epoch)
     if history.interrupted:
         raise KeyboardInterrupt
-    n_weights = sum(w.get_value().size for w in params)
-    return Run(found, seconds, n_weights, compiling, found[-1])
+    return Run(found, seconds, model.n_params, compiling, found[-1])
 
 
 def pair_run(name: str, data: tuple[list[Pair], list[Pair]], plan: Plan, options: Any, seed: int,
@@ -274,11 +274,12 @@ def pair_run(name: str, data: tuple[list[Pair], list[Pair]], plan: Plan, options
     batches = pair_batches(
         *both.encode(training), batch_size=plan.batch, eos=both.target.eos, rng=rng
     )
-    updates = rule(plan.rates[k], plan.epochs[k] * len(batches), clip=name == "LSTM")
-    translator = sr.Translator(model, both, mode=sr.QUICK, longest=12)
+    n_steps = plan.epochs[k] * len(batches)
+    optimizer = make_optimizer(plan.learning_rates[k], n_steps, clip=name == "LSTM")
+    translator = sr.Translator(model, both, longest=12)
     return run(
-        name, lambda: model.compile_training(updates, mode=mode), lambda: batches, plan.epochs[k],
-        model.params, lambda last: translator.accuracy(test if last else test[:500]),
+        name, lambda: model.compile_training(optimizer, mode=mode), lambda: batches, plan.epochs[k],
+        model, lambda last: translator.accuracy(test if last else test[:500]),
     )  # fmt: skip
 
 
@@ -289,7 +290,7 @@ def pair_run(name: str, data: tuple[list[Pair], list[Pair]], plan: Plan, options
 # sentences written in characters. How much of it cannot be known is known: the entropy of the next
 # word, divided by the mean length of a word. Windows of 64 characters are learnt, each by itself:
 # the LSTM begins with zeros in each, though it could carry its state on. Tested are windows of 64
-# characters of an unseen text. Since both nets see little at the first places, no net can reach the
+# characters of an unseen text. Since both nets see little at the first positions, no net can reach the
 # entropy there.
 
 
@@ -308,8 +309,8 @@ def entropy_of_characters(grammar: Grammar) -> float:
 N_STEPS, LONG = 64, 256
 
 
-def losses_by_place(logits: Any, tokens: Array, n_steps: int, seed: int) -> Array:
-    """Return the mean loss at each place of windows, (n_steps,)."""
+def losses_by_position(logits: Any, tokens: Array, n_steps: int, seed: int) -> Array:
+    """Return the mean loss at each position of windows, (n_steps,)."""
     x, t = windows(tokens, n_samples=100, n_steps=n_steps, rng=np.random.default_rng(seed))
     z = logits(x).astype(np.float64)
     log_p = z - np.log(np.exp(z - z.max(axis=2, keepdims=True)).sum(axis=2, keepdims=True))
@@ -319,7 +320,7 @@ def losses_by_place(logits: Any, tokens: Array, n_steps: int, seed: int) -> Arra
 
 
 def character_run(name: str, text: tuple[str, str], plan: Plan, seed: int, mode: Any) -> Any:
-    """Train a language model; return its run, the loss at each place, and the model and step."""
+    """Train a language model; return its run, the loss at each position, the model and the step."""
     k, rng = list(NETS).index(name), np.random.default_rng(seed)
     vocabulary = Vocabulary.build(text[0])
     training, test = (vocabulary.encode(part) for part in text)
@@ -327,28 +328,30 @@ def character_run(name: str, text: tuple[str, str], plan: Plan, seed: int, mode:
     if name == "LSTM":
         model = sr.LanguageModel(len(vocabulary), 32, plan.n_units[k], rng=rng, W_embed=LARGE)
     else:
-        model, mode = (
-            sr.TransformerLM(len(vocabulary), plan.n_units[k], 4, rng=rng, n_layers=plan.n_layers),
-            sr.QUICK,
-        )
+        sizes = len(vocabulary), plan.n_units[k], 4
+        model = sr.TransformerLM(*sizes, rng=rng, n_layers=plan.n_layers)
+        mode = sr.QUICK
     x, t = pt.lmatrix("x"), pt.lmatrix("t")
     z, _ = model.logits(x)
     loss = sr.categorical_cross_entropy(z, t)
     n_batches = -(-((len(training) - 1) // N_STEPS) // plan.batch)
-    updates = rule(plan.rates[k], plan.epochs[k] * n_batches, clip=name == "LSTM")
+    n_steps = plan.epochs[k] * n_batches
+    optimizer = make_optimizer(plan.learning_rates[k], n_steps, clip=name == "LSTM")
+    updates = optimizer(loss, model.params)
     step: list[Any] = []
 
     def make_step() -> Any:
-        step.append(pytensor.function([x, t], loss, updates=updates(loss, model.params), mode=mode))
+        step.append(pytensor.function([x, t], loss, updates=updates, mode=mode))
         return step[0]
 
     logits = pytensor.function([x], z, mode=sr.QUICK)
     found = run(
-        name, make_step, partial(shuffled_windows, training, plan.batch, N_STEPS, rng),
-        plan.epochs[k], model.params,
-        lambda _: float(losses_by_place(logits, test, N_STEPS, seed).mean()),
+        name, make_step,
+        partial(shuffled_windows, training, batch_size=plan.batch, n_steps=N_STEPS, rng=rng),
+        plan.epochs[k], model,
+        lambda _: float(losses_by_position(logits, test, N_STEPS, seed).mean()),
     )  # fmt: skip
-    return found, losses_by_place(logits, test, LONG, seed), model, step[0]
+    return found, losses_by_position(logits, test, LONG, seed), model, step[0]
 
 
 # %% [markdown]
@@ -380,8 +383,8 @@ def character_run(name: str, text: tuple[str, str], plan: Plan, seed: int, mode:
 # products q . k of a sequence are T^2. The table below has the numbers that both models of part 4
 # hold while they write, and the time of a training step, for windows of some lengths.
 #
-# *It gives any length.* A step of the LSTM is the same at place 10 and at place 10,000. The last
-# picture of 22_comparison.png has the loss at each place of windows of 256 characters, for nets
+# *It gives any length.* A step of the LSTM is the same at position 10 and at position 10,000. The last
+# picture of 22_comparison.png has the loss at each position of windows of 256 characters, for nets
 # that learnt with windows of 64.
 
 
@@ -426,9 +429,9 @@ def report(runs: dict[str, dict[str, Run]], floor: float) -> None:
 
 
 def draw_comparison(
-    runs: dict[str, dict[str, Run]], floor: float, by_place: dict[str, Array]
+    runs: dict[str, dict[str, Run]], floor: float, by_position: dict[str, Array]
 ) -> Any:
-    """Scores against the time of training, and the loss at each place of long windows."""
+    """Scores against the time of training, and the loss at each position of long windows."""
     figure, axes = plt.subplots(2, 2, figsize=(11, 7), layout="constrained")
     for ax, (task, of_nets) in zip(axes.flat, runs.items(), strict=False):
         for name, r in of_nets.items():
@@ -436,18 +439,18 @@ def draw_comparison(
             score = np.array(r.score) if characters else 100 * np.array(r.score)
             ax.plot(r.seconds, score, "o-", color=NETS[name], label=name, markersize=4)
         ax.set(xlabel="seconds of training", title=task, xlim=(0, None))
-        ax.set_ylabel("loss of unseen text, nats" if characters else "right as a whole, %")
+        ax.set_ylabel("loss of unseen text, nats" if characters else "exact-match accuracy, %")
         if characters:
             ax.axhline(floor, color=GREY, linestyle=":", label="entropy of the text")
         else:
             ax.set_ylim(-3, 103)
     last = axes[1, 1]
-    for name, losses in by_place.items():
-        smooth = losses.reshape(-1, 8).mean(axis=1)  # means of eight places
+    for name, losses in by_position.items():
+        smooth = losses.reshape(-1, 8).mean(axis=1)  # means of eight positions
         last.plot(np.arange(len(smooth)) * 8 + 4.5, smooth, color=NETS[name], label=name)
     last.axvline(N_STEPS, color=GREY, linestyle="--", label="windows of training end")
     last.axhline(floor, color=GREY, linestyle=":")
-    last.set(xlabel="place in the window", ylabel="loss, nats", title="longer than in training")
+    last.set(xlabel="position in the window", ylabel="loss, nats", title="longer than in training")
     for ax in axes.flat:
         ax.grid(alpha=0.3)
         if ax.lines:
@@ -460,17 +463,17 @@ def draw_comparison(
 # %% [markdown]
 # *What to notice.* The LSTM keeps 256 numbers, after 16 characters and after 256; the Transformer
 # has 32,768 by then. On two cores its training step is slower, too, at all three lengths: this is
-# where processors with thousands of units would change the picture. At places beyond 64, which no
+# where processors with thousands of units would change the picture. At positions beyond 64, which no
 # net has seen in training, the loss of the LSTM stays at 0.41. That of the Transformer goes from
-# 1.1 to 2.1: the sines of these places are new to it.
+# 1.1 to 2.1: the sines of these positions are new to it.
 #
 # ## Try it
 #
 # - Six epochs of sums with the LSTM take as long as one with the Transformer: which share is right
 #   then? (In `PLANS`.)
-# - In `pair_run`, `n_positions=40` for the Transformer: positions that are learned in place of sines.
-#   Does it matter? And what does the model say to a source of 41 characters?
-# - `norm="post"`, as in the first Transformers, without the warm-up in `rule`: does it still learn?
+# - In `pair_run`, `n_positions=40` for the Transformer: learned positions in place of sines. Does
+#   it matter? And what does the model say to a source of 41 characters?
+# - `norm="post"`, as in the first Transformers, without the warm-up in `make_optimizer`: does it still learn?
 
 PLANS = {
     "addition": Plan(45_000, 5_000, 64, (2, 1), (0.004, 0.002), (128, 64)),
@@ -514,7 +517,7 @@ def main(
     for task, make in (("addition", decimal_addition), ("dates", dates)):
         if task in plans:
             plan = plans[task]
-            data = make(rng, plan.n_train, plan.n_test)
+            data = make(plan.n_train, plan.n_test, rng=rng)
             print(f"  {task}, for example {data[0][0][0]} -> {data[0][0][1]}")
             options = {"peeky": True} if task == "addition" else {"attention": "dot"}
             runs[task] = {name: pair_run(name, data, plan, options, seed, mode) for name in NETS}
@@ -526,22 +529,22 @@ def main(
     print(f"  {text[0][:70]} ...")
     found = {name: character_run(name, text, plan, seed, mode) for name in NETS}
     runs["characters"] = {name: f[0] for name, f in found.items()}
-    by_place = {name: f[1] for name, f in found.items()}
+    by_position = {name: f[1] for name, f in found.items()}
     report(runs, floor)
-    _lesson.save_figure(draw_comparison(runs, floor, by_place), folder, "22_comparison")
+    _lesson.save_figure(draw_comparison(runs, floor, by_position), folder, "22_comparison")
 
     print("\n5. What recurrence costs, and what it gives", flush=True)
     lengths = [8, 16] if quick else [16, 64, 256]
     models, steps = ({name: f[k] for name, f in found.items()} for k in (2, 3))
     cost = costs(models, steps, lengths)
-    for name, losses in by_place.items():
+    for name, losses in by_position.items():
         means = [losses[a:b].mean() for a, b in ((32, 64), (64, 96), (192, 256))]
-        print(f"  {name:<12} loss at places 33 to 64: {means[0]:.3f}, 65 to 96: {means[1]:.3f}, "
+        print(f"  {name:<12} loss at positions 33 to 64: {means[0]:.3f}, 65 to 96: {means[1]:.3f}, "
               f"193 to 256: {means[2]:.3f}")  # fmt: skip
     _lesson.show_figures()
     return {
         "weights": weights, "differences": differences, "runs": runs, "floor": floor,
-        "by_place": by_place, "costs": cost,
+        "by_position": by_position, "costs": cost,
     }  # fmt: skip
 
 
@@ -550,7 +553,7 @@ if __name__ == "__main__":
         main,
         help={
             "mode": "how PyTensor compiles the LSTMs (default: NUMBA; with --quick, QUICK)",
-            "seed": "of the first weights, of the data and their order",
+            "seed": "of the initial weights, of the data and their order",
             "full": "more epochs for the Transformers: some six minutes",
             "figures": "folder for the figures",
             "quick": "little data and small nets: too little to learn anything",

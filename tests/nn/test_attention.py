@@ -252,7 +252,7 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="score is 'cosine', but must be one of 'dot', 'scaled'"):
         Attention("cosine", N, N)
     for score in ("dot", "scaled"):
-        with pytest.raises(ValueError, match="n_query is 3 and n_memory 4, but .*equal: 'general'"):
+        with pytest.raises(ValueError, match=r"n_query is 3 and n_memory 4, .*equal: 'general'"):
             Attention(score, 3, N)
     for sizes in ((0, N), (N, 0), (N, N, 0), (N, 2.5)):
         n_query, n_memory, n_hidden = (*sizes, None)[:3]
@@ -277,5 +277,5 @@ def test_what_does_not_fit_is_refused():
         attention(QUERY, MEMORY, mask=MEMORY)
     with pytest.raises(ValueError, match=r"the mask has shape \(3, 5\)"):
         attention(QUERY, MEMORY, mask=MASK.T)
-    with pytest.raises(ValueError, match="something else than 0 and 1"):
+    with pytest.raises(ValueError, match="other than 0 and 1"):
         attention(QUERY, MEMORY, mask=2 * MASK)[1].eval(mode=QUICK)
