@@ -31,7 +31,7 @@ def check_whole(name: str, value: Any, most: int | None = None, least: int = 1) 
 
 
 def check_sizes(**sizes: Any) -> None:
-    """Raise ValueError if a size, called by its name, is not a whole number from 1."""
+    """Raise ValueError if one of the named sizes is not a whole number, at least 1."""
     for name, size in sizes.items():
         check_whole(name, size)
 
@@ -63,8 +63,8 @@ def check_fraction(name: str, value: Any) -> None:
 
 
 def check_choice(name: str, value: Any, choices: Collection[Any]) -> None:
-    """Raise ValueError if `value` is none of the choices."""
-    if value not in choices:
+    """Raise ValueError unless `value` is one of the choices."""
+    if value not in tuple(choices):  # a list, for example, cannot be looked up in a dictionary
         listed = ", ".join(map(repr, choices))
         raise ValueError(f"{name} is {value!r}, but must be one of {listed}")
 

@@ -6,15 +6,15 @@ A cell is a `Module` that has
 - ``State``: a named tuple; its first field is the output h;
 - ``initial_state(batch_size)``: the state before the first step;
 - ``project(x)``: ``x W_x + b`` for all time steps at once, as one matrix product;
-- ``W_h``: what the last step's output is multiplied with (`symrnn.unroll` does that);
+- ``W_h``: what the previous step's output is multiplied with (`symrnn.unroll` does that);
 - ``step``: the new state from the gates and the old state;
 - ``elementwise``: whether `step` is nothing but elementwise operations; if not, training is slower;
-- ``n_recurrent_gates``: how many arrays a step gets from the state, as a rule `n_gates`;
+- ``n_recurrent_gates``: how many arrays a step gets from the state, usually `n_gates`;
 - ``update_mask(shape)``: for each array of the state None, or which entries a step may change.
 
 The gates arrive as a tuple of `n_gates` arrays of shape ``(batch, n_hidden)``. A cell whose gates
 see only the sum ``z_t = x_t W_x + b + h_{t-1} W_h`` has ``step(z, *state)``. One that needs the two
-parts by themselves says ``additive = False`` and has ``step(zx, zh, *state)``.
+parts separately has the line ``additive = False`` and ``step(zx, zh, *state)``.
 
 A cell of your own is a subclass of `Cell` with `n_gates`, `State` and `step`:
 
@@ -35,8 +35,8 @@ LeakyCell: 90 weights
 
 As long as `step` is elementwise, as here, `symrnn.unroll` gives it a fast backward pass. A class
 whose step is not, because it has another product or a mean over units, has the line
-``elementwise = False``. Vectors ``(n_hidden,)`` of its own, such as peephole weights, are
-attributes that `symrnn.parameter` makes.
+``elementwise = False``. Its own vectors ``(n_hidden,)``, such as peephole weights, are
+attributes made by `symrnn.parameter`.
 """
 
 from collections.abc import Callable, Sequence
@@ -47,7 +47,7 @@ import pytensor.tensor as pt
 from numpy.typing import ArrayLike
 from pytensor.tensor.variable import TensorVariable
 
-from symrnn._validate import check_choice
+from symrnn._validate import check_choice, check_sizes
 from symrnn.nn.initializers import Array, Initializer, Random, identity, orthogonal, xavier_uniform
 from symrnn.nn.module import Module, parameter
 
@@ -92,7 +92,7 @@ class Cell(Module):
         Initializer (for each gate) or array of shape ``(n_hidden, n_gates * n_hidden)``. Default:
         `symrnn.initializers.orthogonal`.
     bias
-        False leaves b out. It starts at 0 unless the cell says otherwise.
+        False omits b. It starts at 0 unless the cell sets another value.
     """
 
     n_gates: int
@@ -114,9 +114,10 @@ class Cell(Module):
         missing = [line for line in ("n_gates", "State") if not hasattr(self, line)]
         if missing:
             raise TypeError(
-                f"the class {type(self).__name__} must say {' and '.join(missing)}, for example "
+                f"the class {type(self).__name__} must have {' and '.join(missing)}, for example "
                 "n_gates = 1 and State = HiddenState"
             )
+        check_sizes(n_in=n_in, n_hidden=n_hidden)
         W_h = self.W_h_default if W_h is None else W_h
         self.n_in, self.n_hidden = n_in, n_hidden
         self.n_recurrent_gates = self.n_gates
@@ -126,7 +127,7 @@ class Cell(Module):
         self.b = parameter("b", (width,), np.zeros(width)) if bias else None
 
     def _each_gate(self, initial: Initializer | ArrayLike) -> Initializer | ArrayLike:
-        """Draw the weights of each gate by themselves: sizes of one gate set their scale."""
+        """Draw the weights of each gate separately, so that their scale is that of one gate."""
         if not callable(initial):
             return initial
 
@@ -163,7 +164,7 @@ class LinearCell(Cell):
 
     ``h_t = x_t W_x + h_{t-1} W_h + b``
 
-    `W_h` starts as the identity, which keeps what the cell has seen.
+    `W_h` starts as the identity, so h is at first the running sum of ``x_t W_x``.
 
     Parameters
     ----------
@@ -178,7 +179,7 @@ class LinearCell(Cell):
         Initializer (for each gate) or array of shape ``(n_hidden, n_hidden)``. Default:
         `symrnn.initializers.identity`.
     bias
-        False leaves b out. It starts at 0.
+        False omits b. It starts at 0.
 
     Examples
     --------
@@ -204,11 +205,16 @@ def relu(x: TensorVariable) -> TensorVariable:
     return pt.maximum(x, 0)
 
 
+def linear(x: TensorVariable) -> TensorVariable:
+    """``x`` itself."""
+    return x
+
+
 ACTIVATIONS: dict[str, Callable[[TensorVariable], TensorVariable]] = {
     "tanh": pt.tanh,
     "relu": relu,
     "sigmoid": pt.sigmoid,
-    "identity": lambda x: x,
+    "identity": linear,
 }
 
 
@@ -232,7 +238,7 @@ class ElmanCell(Cell):
         Initializer (for each gate) or array of shape ``(n_hidden, n_hidden)``. Default:
         `symrnn.initializers.orthogonal`.
     bias
-        False leaves b out. It starts at 0.
+        False omits b. It starts at 0.
 
     Examples
     --------
@@ -283,9 +289,9 @@ class LSTMCell(Cell):
     n_in, n_hidden
         Sizes of ``x_t`` and ``h_t``.
     gates
-        Which gates there are, to see what they are good for: ``"ifo"``; ``"io"`` is the cell of
-        1997, which never forgets; ``""`` leaves the constant error carousel ``c_t = c_{t-1} + g_t``
-        alone. A gate that is not there is open (1) and has no weights.
+        Which gates the cell has, to see what they are good for: ``"ifo"``; ``"io"`` is the cell of
+        1997, which never forgets; ``""`` is the constant error carousel ``c_t = c_{t-1} + g_t``
+        alone. A missing gate is open (1) and has no weights.
     peepholes
         True lets the gates see the memory through weights ``p_i, p_f, p_o`` (Gers et al., 2002),
         which start at 0.
@@ -298,7 +304,7 @@ class LSTMCell(Cell):
         Initializer (for each gate) or array of shape ``(n_hidden, 4 * n_hidden)``. Default:
         `symrnn.initializers.orthogonal`.
     bias
-        False leaves b out. It starts at 0, but at 1 for the forget gate, so that the cell
+        False omits b. It starts at 0, but at 1 for the forget gate, so that the cell
         remembers from the beginning (Jozefowicz et al., 2015).
 
     Examples
@@ -326,8 +332,8 @@ class LSTMCell(Cell):
     ) -> None:
         if gates not in {"ifo", "io", "fo", "if", "i", "f", "o", ""}:
             raise ValueError(
-                f"gates is {gates!r}, but must be 'ifo' or a part of it in this order: 'io' leaves "
-                "the forget gate out, '' all gates"
+                f"gates is {gates!r}, but must be 'ifo' or a part of it in this order: 'io' omits "
+                "the forget gate, '' all gates"
             )
         self.gates = [gate for gate in "ifgo" if gate in gates or gate == "g"]
         self.n_gates = len(self.gates)
@@ -355,7 +361,7 @@ class LSTMCell(Cell):
 
 
 def _gate(z: TensorVariable | None, p: TensorVariable | None, c: TensorVariable) -> Any:
-    """``sigmoid(z + p * c)``; without a peephole ``sigmoid(z)``; a gate that is not there is 1."""
+    """``sigmoid(z + p * c)``; without a peephole ``sigmoid(z)``; a missing gate is 1."""
     if z is None:
         return 1
     return pt.sigmoid(z if p is None else z + p * c)
@@ -373,7 +379,7 @@ class GRUCell(Cell):
         h_t = (1 - u_t) * n_t + u_t * h_{t-1}
 
     with ``W_x = [W_xr W_xu W_xn]`` and so on. Here u is how much of the old state is kept, as in
-    torch and Keras; in the paper its part and that of 1 - u are exchanged.
+    torch and Keras; in the paper u and 1 - u are exchanged.
 
     Parameters
     ----------
@@ -381,8 +387,8 @@ class GRUCell(Cell):
         Sizes of ``x_t`` and ``h_t``.
     reset
         ``"after"`` (as in cuDNN and torch) or ``"before"`` (as in the paper). Before it there is a
-        second product in each step: ``W_h`` has the columns of r and u, and ``W_hn`` is a weight of
-        its own. Such a cell is trained by the scan's own gradient, which is slower.
+        second product in each step: ``W_h`` has the columns of r and u, and ``W_hn`` is a separate
+        weight. Such a cell is trained by the scan's own gradient, which is slower.
     rng
         Source of random numbers for the initial weights; not needed where both are given as arrays.
     W_x
@@ -392,7 +398,7 @@ class GRUCell(Cell):
         Initializer (for each gate) or array of shape ``(n_hidden, 3 * n_hidden)``. Default:
         `symrnn.initializers.orthogonal`.
     bias
-        False leaves b out. It starts at 0.
+        False omits b. It starts at 0.
 
     Examples
     --------
@@ -435,4 +441,4 @@ class GRUCell(Cell):
 
 
 CELLS: dict[str, type[Cell]] = {"elman": ElmanCell, "lstm": LSTMCell, "gru": GRUCell}
-"""The cells by the names that settings and the command line know them by."""
+"""The cells by their names in settings and on the command line."""

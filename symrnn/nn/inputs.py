@@ -16,7 +16,7 @@ from symrnn.kernels.shapes import InputFits
 MASK_FITS = CheckAndRaise(
     ValueError, "the mask's shape is not (time, batch), that of x without the features"
 )
-MASK_IS_0_OR_1 = CheckAndRaise(ValueError, "the mask holds something else than 0 and 1")
+MASK_IS_0_OR_1 = CheckAndRaise(ValueError, "the mask holds values other than 0 and 1")
 PADDING_IS_LAST = CheckAndRaise(
     ValueError,
     "the mask is 1 again after a 0, but padding must come last: after the tokens of each sequence, "
@@ -25,7 +25,7 @@ PADDING_IS_LAST = CheckAndRaise(
 
 
 def _of(cell: Any) -> str:
-    """What messages call a cell: its class, and where it hangs."""
+    """Name of a cell in messages: its class and its path in the model."""
     return f"{type(cell).__name__} {cell.name}".rstrip()
 
 
@@ -33,8 +33,8 @@ def float_variable(x: Any, name: str = "x") -> TensorVariable:
     """Return x as a variable of a float dtype; `name` is what messages call it."""
     if isinstance(x, tuple):
         raise TypeError(
-            f"{name} is a {type(x).__name__}: take what is in it, for example state.h, or the "
-            "outputs, which are the first of the two that unroll returns"
+            f"{name} is a {type(x).__name__}: take one of its fields, for example state.h, or the "
+            "outputs, the first of the two results of unroll"
         )
     x = pt.as_tensor_variable(x)
     if not x.dtype.startswith("float"):
@@ -51,6 +51,11 @@ def checked_sequence(cell: Any, x: Any) -> TensorVariable:
         raise TypeError(
             f"{cell!r} is not a cell: write unroll(cell, x), with an object such as "
             "cell = LSTMCell(n_in, n_hidden, rng=rng)"
+        )
+    if not hasattr(cell, "W_x"):
+        raise TypeError(
+            f"{type(cell).__name__} has no weights: its __init__ must call "
+            "super().__init__(n_in, n_hidden, rng=rng)"
         )
     x = float_variable(x)
     if x.ndim != 3:
@@ -100,7 +105,7 @@ def checked_mask(mask: Any, x: TensorVariable) -> TensorVariable:
 
 
 def padding_last(mask: TensorVariable) -> TensorVariable:
-    """Return the mask, which is refused at the call if it rises along its first axis."""
+    """Return the mask, with a check at the call that all padding comes last."""
     return PADDING_IS_LAST(mask, pt.le(mask[1:], mask[:-1]).all())
 
 
@@ -139,5 +144,5 @@ def checked_state(cell: Any, given: Any, wanted: Any, x: TensorVariable) -> Any:
 
 
 def may_equal(shape: Sequence[int | None], wanted: Sequence[int | None]) -> bool:
-    """Whether two shapes, as far as they are known, are the same."""
+    """Whether two shapes may be equal, as far as they are known."""
     return all(a is None or b is None or a == b for a, b in zip(shape, wanted, strict=True))

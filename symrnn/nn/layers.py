@@ -1,14 +1,14 @@
 """Layers around a recurrent net: dense, embedding, dropout, batch and layer normalisation.
 
 A layer is made once, with its weights, and then applied to variables: ``layer(x)``. Arrays are
-time-major, ``(time, batch, features)``; other leading axes will do. A result has the dtype of the
-weights. Input validation, the same for all: an x of another number of features than the layer's is
-a `ValueError` (while the graph is built if x's static shape tells, else at the call), one that is
-not of a float dtype a `TypeError`.
+time-major, ``(time, batch, features)``, or have other leading axes. A result has the dtype of the
+weights. All layers validate their input: an x with the wrong number of features is a `ValueError`
+(while the graph is built where x's static shape is known, else at the call), one that is not of a
+float dtype a `TypeError`.
 
-Dropout and batch normalisation do one thing in training and another at inference, and have to be
-told which: one graph for each, which share the weights. `symrnn.function` finds the random numbers
-and the statistics of the training graph and moves them on:
+Dropout and batch normalisation differ between training and inference, so they are called with
+``training=True`` or ``False``: build one graph for each, which share the weights. `symrnn.function`
+finds the generators and the running statistics of the training graph and updates them:
 
 >>> import pytensor.tensor as pt
 >>> from symrnn.compiling.function import function
@@ -29,7 +29,7 @@ from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.variable import TensorVariable
 
-from symrnn._validate import check_fraction, check_positive, check_rng
+from symrnn._validate import check_fraction, check_positive, check_rng, check_sizes, check_whole
 from symrnn.compiling.function import with_updates
 from symrnn.nn.initializers import Initializer, Random, uniform, xavier_uniform
 from symrnn.nn.inputs import checked_mask, float_variable
@@ -49,7 +49,7 @@ class Dense(Module):
     W
         Initializer or array of shape ``(n_in, n_out)``.
     bias
-        False leaves b out. It starts at 0.
+        False omits b. It starts at 0.
     squeeze
         True, for ``n_out = 1``, drops the last axis of y: one number for each step and sample.
 
@@ -73,6 +73,7 @@ class Dense(Module):
         bias: bool = True,
         squeeze: bool = False,
     ) -> None:
+        check_sizes(n_in=n_in, n_out=n_out)
         if squeeze and n_out != 1:
             raise ValueError(f"n_out is {n_out}, but squeeze=True drops an axis of length 1")
         self.n_in, self.n_out, self.squeeze = n_in, n_out, squeeze
@@ -91,7 +92,7 @@ class Dense(Module):
 class Embedding(Module):
     """A learned vector for each token: row ``W[token]``.
 
-    This is a `Dense` without bias on one-hot vectors, but without the product.
+    Equal to a `Dense` without bias on one-hot vectors, without computing the product.
 
     Parameters
     ----------
@@ -126,6 +127,7 @@ class Embedding(Module):
         rng: Random | None = None,
         W: Initializer | ArrayLike = uniform,
     ) -> None:
+        check_sizes(n_tokens=n_tokens, n_features=n_features)
         self.n_tokens, self.n_features = n_tokens, n_features
         self.W = parameter("W", (n_tokens, n_features), W, rng=rng)
 
@@ -211,7 +213,7 @@ class _Norm(Module):
 
 
 class LayerNorm(_Norm):
-    """Normalisation over the features, of each step and sample by itself (Ba et al., 2016).
+    """Normalisation over the features, separate for each step and sample (Ba et al., 2016).
 
     ``y = gain * (x - mean(x)) / sqrt(var(x) + epsilon) + b``, with mean and variance over the last
     axis. It is the same in training and at inference. The gain starts at 1, b at 0.
@@ -231,8 +233,7 @@ class LayerNorm(_Norm):
     """
 
     def __init__(self, n_features: int, *, epsilon: float = 1e-5) -> None:
-        if n_features < 2:
-            raise ValueError(f"n_features is {n_features}, but must be at least 2")
+        check_whole("n_features", n_features, least=2)
         super().__init__(n_features, epsilon)
 
     def __call__(self, x: Any) -> TensorVariable:
@@ -255,9 +256,10 @@ class BatchNorm(_Norm):
 
     At inference they are the running ones, and the result of a row does not depend on the others.
 
-    `symrnn.function` moves the running statistics with each call of a training graph; with plain
+    `symrnn.function` updates the running statistics at each call of a training graph; with plain
     `pytensor.function` give it ``updates=symrnn.graph_updates(loss) | ...``, or they stay at 0
-    and 1.
+    and 1. Apply the layer to whole sequences: within the step of a scan its statistics would not
+    be found.
 
     Parameters
     ----------
@@ -286,8 +288,11 @@ class BatchNorm(_Norm):
     """
 
     def __init__(self, n_features: int, *, momentum: float = 0.1, epsilon: float = 1e-5) -> None:
+        check_sizes(n_features=n_features)
         if not 0 < momentum <= 1:
-            raise ValueError(f"momentum is {momentum}, but must be in (0, 1]: the new batch's part")
+            raise ValueError(
+                f"momentum is {momentum}, but must be in (0, 1]: the weight of the new batch"
+            )
         super().__init__(n_features, epsilon)
         self.momentum = momentum
         self.running_mean = statistic("running_mean", (n_features,), np.zeros(n_features))
@@ -317,7 +322,7 @@ class BatchNorm(_Norm):
         return _where(valid, self._normalised(x, mean, variance))
 
     def _of_batch(self, x: TensorVariable, valid: TensorVariable | None) -> list[TensorVariable]:
-        """Mean and variance of the valid rows; on the mean it is noted how the statistics move."""
+        """Mean and variance of the valid rows; the mean carries the statistics' next values."""
         sizes = x.type.shape[:-1]
         if None not in sizes and np.prod(sizes) < 2:
             raise ValueError(
@@ -327,8 +332,8 @@ class BatchNorm(_Norm):
         n = pt.prod(pt.stack(tuple(x.shape)[:-1])) if valid is None else valid.sum()
         n = CheckAndRaise(
             ValueError,
-            "batch normalisation in training needs at least two rows that are no padding: use a "
-            "larger batch, leave out a last batch of one row, or use LayerNorm",
+            "batch normalisation in training needs at least two rows that are not padding: use "
+            "a larger batch, drop a last batch of one row, or use LayerNorm",
         )(n, pt.ge(n, 2)).astype(x.dtype)
         axes, momentum = tuple(range(x.ndim - 1)), np.asarray(self.momentum, dtype=x.dtype)
         mean = x.sum(axis=axes) / n

@@ -36,15 +36,15 @@ class Module:
 
     Weights are attributes: shared variables of a float dtype, alone or in modules, lists, tuples
     and dictionaries, to any depth. Attributes whose names begin with an underscore are not
-    searched. Each weight is named by where it hangs, ``encoder.layers.0.W_x``, so no two weights
-    of a model share a name and ``pytensor.dprint`` reads like the equations.
+    searched. Each weight is named after its path in the model, ``encoder.layers.0.W_x``, so no two
+    weights of a model share a name and ``pytensor.dprint`` reads like the equations.
 
-    A subclass needs no ``super().__init__()``. A module of given parts is made at once:
+    A subclass needs no ``super().__init__()``. Without a subclass, give the parts as keywords:
 
     Parameters
     ----------
     parts
-        Attributes of the module.
+        The module's attributes.
 
     Examples
     --------
@@ -60,7 +60,7 @@ class Module:
     """
 
     _borrows: ClassVar[bool] = False
-    """True for a module that is put around another one for a while: it leaves the names alone."""
+    """True for a wrapper that may be temporary: it does not rename what it wraps."""
     _name: str = ""
 
     def __init__(self, **parts: Any) -> None:
@@ -69,30 +69,33 @@ class Module:
 
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
-        if not name.startswith("_") and not self._borrows:
-            _set_names(_walk(value, f"{self._name}.{name}" if self._name else name))
+        if name.startswith("_") or self._borrows:
+            return
+        parts = list(_walk(value, f"{self._name}.{name}" if self._name else name))
+        if all(part is not self for _, part in parts):  # else it is a parent, and keeps its names
+            _set_names(parts)
 
     @property
     def name(self) -> str:
-        """Where the module hangs, for example ``"encoder.layers.0"``; empty for a whole model."""
+        """Path of the module in its model, such as ``"encoder.layers.0"``; empty for the model."""
         return self._name
 
     @property
     def params(self) -> list[SharedVariable]:
-        """The trained weights, in the order of the attributes; one used twice appears once."""
+        """The trained weights, in the order of the attributes; a shared one appears once."""
         return [*self.named_params().values()]
 
     @property
     def n_params(self) -> int:
-        """How many numbers the trained weights hold."""
+        """Number of elements of all trained weights."""
         return sum(w.get_value(borrow=True).size for w in self.params)
 
     def named_params(self) -> dict[str, SharedVariable]:
-        """Return the trained weights by where they hang in this module."""
+        """Return the trained weights by their paths in this module."""
         return {path: v for path, v in self.named_variables().items() if not _is_statistic(v)}
 
     def named_variables(self) -> dict[str, SharedVariable]:
-        """Return what a checkpoint holds of this module: weights and running statistics."""
+        """Return what a checkpoint saves of this module: weights and running statistics."""
         parts = list(_walk(self, ""))
         if not self._name and not self._borrows:
             _set_names(parts[1:])  # a list may have grown since it was assigned
@@ -100,7 +103,15 @@ class Module:
         for path, part in parts:
             if isinstance(part, SharedVariable) and _is_float(part):
                 found.setdefault(id(part), (path, part))
-        return dict(found.values())
+        variables = dict(found.values())
+        if len(variables) < len(found):
+            paths = [path for path, _ in found.values()]
+            twice = next(path for path in paths if paths.count(path) > 1)
+            raise ValueError(
+                f"two weights of this {type(self).__name__} would be called {twice}: change the "
+                "keys of its dictionaries so that they differ as text and have no dots"
+            )
+        return variables
 
     def __repr__(self) -> str:
         """Return the tree of modules, with the shape of each weight."""
@@ -116,8 +127,8 @@ class Module:
                 depth[path] = depth[above] + 1
                 lines.append(f"{indent}{name}: {type(part).__name__}")
             elif path in weights:
-                told = ", not trained" if _is_statistic(part) else ""
-                lines.append(f"{indent}{name} {part.get_value(borrow=True).shape}{told}")
+                note = ", not trained" if _is_statistic(part) else ""
+                lines.append(f"{indent}{name} {part.get_value(borrow=True).shape}{note}")
         return "\n".join(lines)
 
 
@@ -177,7 +188,7 @@ def parameter(
     Parameters
     ----------
     name
-        The symbol of the equations, by which messages call it.
+        Its symbol in the equations, used in error messages.
     shape
         Its shape, all sizes at least 1.
     initial

@@ -1,6 +1,6 @@
 """Unroll a cell over time: `unroll` one cell, `bidirectional` two, `stack` several in layers.
 
-Masking, reversing, truncating and the fast loop are written here once, for all cells, also yours.
+Masking, reversing, truncation and the fast loop are written here once, for all cells, also yours.
 """
 
 import warnings
@@ -47,25 +47,25 @@ def unroll(
         Such as `symrnn.LSTMCell`, or one of your own: a subclass of `symrnn.Cell`.
     x
         Input, shape ``(time, batch, features)``, at least one step and one sample, a float dtype;
-        computed with in the dtype of the weights.
+        it is cast to the dtype of the weights.
     initial_state
         The state before the first step: a tuple like the cell's own, each array of shape
         ``(batch, n_hidden)``, or ``(n_hidden,)`` for one that all samples share, such as a learned
         one (`symrnn.learned_initial_state`). Default: zeros.
     mask
         Which steps are valid, shape ``(time, batch)``: 1 (or True) for a step, 0 for padding. A
-        step that is not valid keeps the state, and its output is 0. What `x` holds valid, even a
+        step that is not valid keeps the state, and its output is 0. What `x` holds there, even
         NaN, has no influence.
     reverse
         Go from the last step to the first. ``outputs[t]`` still belongs to ``x[t]``.
     truncate_every
-        Stop the gradient of the state after each so many steps, counted from where the cell starts
+        Stop the gradient of the state after every so many steps, counted from where the cell starts
         (the end of `x`, if reversed): the gradients are those of a sequence cut into segments of
         this length (truncated BPTT). Second derivatives need ``implementation="scan"`` then.
     implementation
-        ``"kernel"`` is a loop with a custom backward pass, made for speed; cells whose step is more
-        than elementwise, and say so, take ``"scan"``, the plain scan and its own gradient. Both
-        are the same up to rounding.
+        ``"kernel"`` is a loop with a custom backward pass, made for speed; cells whose step is not
+        elementwise always take ``"scan"``, the plain scan and its own gradient. Both give the same
+        results up to rounding.
 
     Returns
     -------
@@ -79,9 +79,9 @@ def unroll(
     Raises
     ------
     TypeError, ValueError
-        While the graph is built, if something does not fit as far as it is known then. What is
-        only known when the compiled function is called, the shapes of arrays and that a mask holds
-        0 and 1, is a ValueError then (but not in mode JAX).
+        While the graph is built, for what is known then. What is only known when the compiled
+        function is called, the shapes of arrays and that a mask holds 0 and 1, is a ValueError at
+        the call (but not in mode JAX).
 
     Notes
     -----
@@ -163,7 +163,7 @@ def _step(
 def _kernel(
     cell: Any, zx: TensorVariable, start: Any, update_masks: list[Any], truncate_every: int | None
 ) -> tuple[TensorVariable, list[TensorVariable]]:
-    """The loop with a custom backward pass, or else the plain one."""
+    """The loop with a custom backward pass, or the plain scan if the step is not elementwise."""
     if not cell.elementwise:
         return _scan(cell, zx, start, update_masks, truncate_every)
     given = _distinct(update_masks)
@@ -178,8 +178,8 @@ def _kernel(
     except NotElementwiseError as error:
         warnings.warn(
             f"{type(cell).__name__}.step is more than elementwise ({error}), so its gradient is "
-            "the scan's own, which is slower: write elementwise = False in the class if that is "
-            "meant to be",
+            "the scan's own, which is slower: if this is intended, write elementwise = False in "
+            "the class",
             stacklevel=3,
         )
         return _scan(cell, zx, start, update_masks, truncate_every)
@@ -196,9 +196,9 @@ def _warn_of_forgotten_weights(cell: Any, used: Sequence[TensorVariable]) -> Non
         if isinstance(v, SharedVariable) and v not in cell.params:
             warnings.warn(
                 f"{type(cell).__name__}.step uses {v}, which is not among the cell's params and "
-                "will not be trained: make it an attribute of the cell; if that is meant to be, "
-                "use a NumPy array",
-                stacklevel=5,
+                "will not be trained: make it an attribute of the cell, or a NumPy array if it "
+                "is not to be trained",
+                stacklevel=4,
             )
 
 
@@ -272,7 +272,7 @@ def bidirectional(
     Parameters
     ----------
     forward, backward
-        Cells with weights of their own.
+        Two cells, each with its own weights.
     x
         Input, shape ``(time, batch, features)``.
     initial_state
@@ -446,14 +446,14 @@ def _update_masks(
 
 
 def _known_shape(cell: Any, zx: TensorVariable) -> TensorVariable:
-    """W_h, with its shape told if that of the input is known: mode JAX needs to know them all."""
+    """W_h, with a static shape if that of the input is static: mode JAX needs all of them."""
     if None in zx.type.shape[:2] or not isinstance(cell.W_h, SharedVariable):
         return cell.W_h
     return pt.specify_shape(cell.W_h, cell.W_h.get_value(borrow=True).shape)
 
 
 def _named(name: str, v: Any) -> Any:
-    """Call a variable so, if it has no name: for those who read the graph."""
+    """Name a variable that has no name, for those who read the graph."""
     if isinstance(v, TensorVariable) and v.name is None:
         v.name = name
     return v
@@ -464,5 +464,5 @@ def _distinct(update_masks: Sequence[Any]) -> list[TensorVariable]:
 
 
 def _one_of(series: Sequence[Any], at_t: Sequence[Any], one: Any) -> Any:
-    """What `one` of the series is at this step; None stays None."""
+    """The element of `one` of the series at this step; None stays None."""
     return None if one is None else at_t[series.index(one)]

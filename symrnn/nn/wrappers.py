@@ -1,12 +1,13 @@
-"""Cells around cells: layer normalisation, zoneout and variational dropout for any cell.
+"""Wrappers around cells: layer normalisation, zoneout and variational dropout for any cell.
 
-A wrapped cell is itself a cell for `symrnn.unroll`. Where several are wanted, normalisation goes
-inside and variational dropout outside:
+A wrapped cell is itself a cell for `symrnn.unroll`. To combine several, put normalisation
+innermost and variational dropout outermost:
 ``VariationalDropout(Zoneout(LayerNormalised(cell), rates, rng=rng), rate, rng=rng)``.
 """
 
 from collections import namedtuple
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from symrnn.nn.random import draw_mask
 
 
 class WrappedCell(Module):
-    """A cell around a cell: what it does not say itself is the inner cell's."""
+    """A wrapper around a cell: attributes that it does not have are the inner cell's."""
 
     def __init__(self, cell: Any) -> None:
         self.cell = cell
@@ -35,7 +36,7 @@ class WrappedCell(Module):
 class LayerNormalised(WrappedCell):
     """A cell whose gates are normalised over the hidden units (Ba et al., 2016).
 
-    Each gate's part from the input and its part from the state are normalised by themselves,
+    Each gate's part from the input and its part from the state are normalised separately,
     ``N(a) = gain * (a - mean(a)) / sqrt(var(a) + epsilon)``, and the cell's bias is added:
 
     ``zx_t = N(x_t W_x) + b`` and ``zh_t = N(h_{t-1} W_h)``
@@ -68,7 +69,7 @@ class LayerNormalised(WrappedCell):
     def __init__(self, cell: Cell, *, epsilon: float = 1e-5) -> None:
         if not isinstance(cell, Cell):
             raise TypeError(
-                f"LayerNormalised needs a cell with weights of its own, not {type(cell).__name__}: "
+                f"LayerNormalised needs a cell that has the weights, not {type(cell).__name__}: "
                 "normalisation goes inside, Zoneout(LayerNormalised(cell), rates, rng=rng)"
             )
         check_positive("epsilon", epsilon)
@@ -113,20 +114,20 @@ class LayerNormalised(WrappedCell):
 
 
 class Zoneout(WrappedCell):
-    """A cell whose units keep their old state now and then (Krueger et al., 2017).
+    """A cell whose units keep their old state at random (Krueger et al., 2017).
 
     ``s_t = m * s_{t-1} + (1 - m) * step(...)`` with ``m ~ Bernoulli(rate)`` for each unit and step
-    while training, and with ``m = rate`` otherwise.
+    in training, and with ``m = rate`` at inference.
 
     Parameters
     ----------
     cell
-        Any cell; the weights are its own.
+        Any cell, whose weights are used.
     rates
         Rate of each field of the state, for example ``{"h": 0.05, "c": 0.5}``.
     rng
-        Source of the random masks, for the training graph; None at inference. Both may share one
-        cell's weights.
+        Source of the random masks, for the training graph; None at inference. Wrap one cell twice
+        to have both with the same weights.
 
     Examples
     --------
@@ -163,7 +164,7 @@ class Zoneout(WrappedCell):
         return [draw_mask(self.rng, 1 - rate, shape) if rate else None for rate in self.rates]
 
     def step(self, *gates_and_state: Any) -> Any:
-        """Return the cell's new state, or its mean with the old one if not in training."""
+        """Return the cell's new state; at inference its weighted mean with the old one."""
         new = self.cell.step(*gates_and_state)
         if self.rng is not None:
             return new
@@ -174,23 +175,29 @@ class Zoneout(WrappedCell):
         )
 
 
+@cache  # equal cells have one kind of state, which is no attribute: so a cell can be pickled
+def _dropped_state(fields: tuple[str, ...]) -> Any:
+    h, *others = fields
+    return namedtuple("DroppedState", [h, "kept", *others, "m"])
+
+
 class VariationalDropout(WrappedCell):
-    """A cell that leaves out the same units at all steps of a sequence (Gal and Ghahramani, 2016).
+    """A cell that drops the same units at all steps of a sequence (Gal and Ghahramani, 2016).
 
     ``kept_t = step(x_t, m * kept_{t-1})`` and ``h_t = m * kept_t``, with
     ``m ~ Bernoulli(1 - rate) / (1 - rate)`` for each unit of each sequence
 
-    What goes into the next step's product with W_h, and what the layer above sees, is h. What the
-    gates carry over by themselves, such as ``u_t * h_{t-1}`` of a GRU or c of an LSTM, stays whole.
-    (The paper draws another m for the layer above.)
+    The dropped h goes into the next step's product with W_h and to the layer above. What the gates
+    carry over elementwise, such as ``u_t * h_{t-1}`` of a GRU or c of an LSTM, is not dropped. (The
+    paper draws another m for the layer above.)
 
-    This is for the training graph. At inference there is no dropout: unroll the cell itself, with
-    the same weights.
+    This is for the training graph. At inference there is no dropout: unroll the inner cell, which
+    has the same weights.
 
     Parameters
     ----------
     cell
-        Any cell; the weights are its own.
+        Any cell, whose weights are used.
     rate
         Fraction of the units dropped, within [0, 1).
     rng
@@ -200,8 +207,8 @@ class VariationalDropout(WrappedCell):
     -----
     Its state has the fields h, kept, then those of the cell's state after its first, and m. The
     mask is part of the initial state, so the final state continues the same sequence with the same
-    mask. To carry the cell's own state from call to call, with a new mask in each, as in truncated
-    backpropagation::
+    mask. To carry the inner cell's state from call to call, with a new mask in each, as in
+    truncated backpropagation::
 
         carried = CarriedState(lstm, batch_size)
         start = in_training.start(carried.state)
@@ -226,11 +233,14 @@ class VariationalDropout(WrappedCell):
         check_fraction("rate", rate)
         super().__init__(cell)
         self.rate, self.rng = rate, rng
-        h, *others = cell.State._fields
-        self.State: Any = namedtuple("DroppedState", [h, "kept", *others, "m"])  # type: ignore[misc]
+
+    @property
+    def State(self) -> Any:  # noqa: N802
+        """The kind of state: a named tuple of h, kept, the cell's other fields, and m."""
+        return _dropped_state(self.cell.State._fields)
 
     def initial_state(self, batch_size: Any) -> Any:
-        """Zeros as the cell's own, and the mask m, drawn anew at each call of the function."""
+        """Return the inner cell's initial state and a mask m, new at each call of the function."""
         return self.start(self.cell.initial_state(batch_size))
 
     def start(self, state: Sequence[Any]) -> Any:
@@ -246,17 +256,17 @@ class VariationalDropout(WrappedCell):
         return self.State(m * h, h, *others, m)
 
     def inner(self, state: Sequence[Any]) -> Any:
-        """Return the cell's own state, without the mask: what can be carried to the next call."""
+        """Return the inner cell's state, without the mask: what can be carried to the next call."""
         _, kept, *others, _ = state
         return self.cell.State(kept, *others)
 
     def update_mask(self, shape: Sequence[Any]) -> list[TensorVariable | None]:
-        """As the cell's own."""
+        """For each field, which units take the new state: those of the inner cell."""
         h, *others = self.cell.update_mask(shape)
         return [h, h, *others, None]
 
     def step(self, *gates_and_state: Any) -> Any:
-        """Return the cell's new state, its h less the units left out, and h whole beside it."""
+        """Return the inner cell's new state, with h after dropout, and h before it as kept."""
         n_gates = 1 if self.additive else 2
         gates, (_, kept, *others, m) = gates_and_state[:n_gates], gates_and_state[n_gates:]
         kept, *others = self.cell.step(*gates, kept, *others)

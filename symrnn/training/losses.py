@@ -251,7 +251,7 @@ def _same_shape(prediction: Any, target: Any) -> tuple[TensorVariable, TensorVar
     """Both as variables of one dtype; the prediction checks that the shapes are equal."""
     if isinstance(prediction, tuple):
         raise TypeError(
-            f"the prediction is a {type(prediction).__name__}: take what is in it, for example "
+            f"the prediction is a {type(prediction).__name__}: take one of its fields, for example "
             "state.h, or the outputs, the first of the two results of symrnn.unroll"
         )
     prediction, target = pt.as_tensor_variable(prediction), pt.as_tensor_variable(target)

@@ -302,7 +302,7 @@ def test_what_does_not_fit_a_model_is_refused(kind):
     rng = np.random.default_rng(1)
     with pytest.raises(ValueError, match="n_latent is -1"):
         DialogueModel(4, 3, N, rng=rng, n_latent=-1)
-    with pytest.raises(ValueError, match="every size must be at least 1"):
+    with pytest.raises(ValueError, match="must be a whole number, at least 1"):
         DialogueModel(4, 3, 0, rng=rng)
     with pytest.raises(ValueError, match="word_dropout is 2"):
         DialogueModel(4, 3, N, rng=rng, word_dropout=2)

@@ -1,10 +1,12 @@
+import copy
+import pickle
 from typing import NamedTuple
 
 import numpy as np
 import pytensor
 import pytest
 
-from symrnn.nn.cells import GRUCell, LSTMCell
+from symrnn.nn.cells import ElmanCell, GRUCell, LSTMCell
 from symrnn.nn.layers import BatchNorm, Dense, Dropout
 from symrnn.nn.module import Module, check_parameters, parameter
 from symrnn.nn.states import CarriedState, learned_initial_state
@@ -95,6 +97,7 @@ def test_a_module_that_knows_its_parent_is_walked_once(rng):
     net.child.parent = net
     assert [*net.named_params()] == ["child.w"]
     assert repr(net) == "Module: 1 weights\n  child: Module\n    w ()"
+    assert (net.name, net.child.name, net.child.w.name) == ("", "child", "child.w")
 
 
 def test_wrappers_for_training_leave_the_names_of_a_model_alone(rng):
@@ -148,3 +151,44 @@ def test_attributes_that_a_wrapped_cell_does_not_have_are_missing_by_its_name(rn
     assert (zoneout.n_in, zoneout.n_gates, zoneout.W_h.get_value().shape) == (1, 4, (2, 8))
     with pytest.raises(AttributeError, match=r"LSTMCell.*no_such"):
         zoneout.no_such  # noqa: B018
+
+
+def test_weights_that_would_share_a_name_are_refused():
+    for parts in ({"a.b": weight(), "a": {"b": weight()}}, {1: weight(), "1": weight()}):
+        with pytest.raises(ValueError, match=r"two weights .* called parts\.(a\.b|1): change the"):
+            Module(parts=parts).named_params()
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])
+def test_a_copy_has_its_own_weights_and_the_same_names(rng, copied):
+    lstm = LSTMCell(3, 2, rng=rng)
+    net = Module(
+        cells=[
+            ElmanCell(2, 3, rng=rng, activation="identity"),
+            VariationalDropout(Zoneout(LayerNormalised(lstm), {"c": 0.1}, rng=rng), 0.2, rng=rng),
+            lstm,
+            GRUCell(2, 3, rng=rng, reset="before"),
+        ],
+        norm=BatchNorm(2),
+    )
+    other = copied(net)
+    assert repr(other) == repr(net)
+    assert [w.name for w in other.params] == [w.name for w in net.params]
+    assert not {*other.params} & {*net.params}
+    assert other.cells[1].State is net.cells[1].State
+    assert other.cells[2].W_x is other.cells[1].W_x  # shared weights stay shared
+    other.cells[2].W_x.set_value(0 * lstm.W_x.get_value())
+    assert lstm.W_x.get_value().all()
+
+
+def test_an_attribute_set_to_none_is_not_trained_any_more(rng):
+    net = Module(cell=LSTMCell(1, 2, rng=rng), output=Dense(2, 1, rng=rng))
+    net.output = None
+    assert [*net.named_params()] == ["cell.W_x", "cell.W_h", "cell.b"]
+
+
+def test_a_cell_in_two_models_is_named_by_the_one_that_is_asked(rng):
+    cell = LSTMCell(1, 2, rng=rng)
+    first, second = Module(encoder=cell), Module(decoder=cell)
+    assert [w.name for w in first.params] == ["encoder.W_x", "encoder.W_h", "encoder.b"]
+    assert [w.name for w in second.params] == ["decoder.W_x", "decoder.W_h", "decoder.b"]

@@ -1,4 +1,4 @@
-"""Cells as users write them: whatever is in their step, both implementations and all modes agree."""
+"""Cells as users write them: whatever their step, both implementations and all modes agree."""
 
 import numpy as np
 import pytensor
@@ -8,7 +8,8 @@ from pytensor.graph.traversal import ancestors
 
 from symrnn.compiling.modes import QUICK
 from symrnn.kernels.recurrence import Recurrence
-from symrnn.nn.cells import Cell, HiddenState
+from symrnn.nn.cells import Cell, ElmanCell, HiddenState, LSTMCell
+from symrnn.nn.layers import Dense, Embedding
 from symrnn.nn.recurrent import unroll
 
 T, B, D, H = 4, 3, 2, 4
@@ -132,8 +133,10 @@ def mean_free(self, z, h):
 
 def test_a_step_that_is_more_than_elementwise_works_and_should_say_so():
     rng, x = np.random.default_rng(0), pt.tensor3("x")
-    with pytest.warns(UserWarning, match="OwnCell.step is more than elementwise.*elementwise = F"):
+    message = "OwnCell.step is more than elementwise.*elementwise = F"
+    with pytest.warns(UserWarning, match=message) as caught:
         unroll(with_step(mean_free)(D, H, rng=rng), x)
+    assert caught[0].filename == __file__
     outputs, _ = unroll(with_step(mean_free, elementwise=False)(D, H, rng=rng), x)
     h = pytensor.function([x], outputs, mode=QUICK)(rng.normal(size=(T, B, D)))
     np.testing.assert_allclose(np.arctanh(h).mean(axis=2), 0, atol=1e-12)
@@ -149,8 +152,10 @@ def test_an_attribute_is_trained_and_a_weight_from_elsewhere_is_warned_of():
             return HiddenState(pt.tanh(z[0]) + a * h)
 
     cell = Forgetful(D, H, rng=np.random.default_rng(0))
-    with pytest.warns(UserWarning, match=r"Forgetful.step uses a, .* an attribute of the cell"):
+    message = r"Forgetful.step uses a, .* an attribute of the cell"
+    with pytest.warns(UserWarning, match=message) as caught:
         unroll(cell, pt.tensor3("x"))
+    assert caught[0].filename == __file__
     cell.a = a
     assert a in cell.params
     unroll(cell, pt.tensor3("x"))  # and warnings are errors
@@ -161,7 +166,7 @@ def test_a_class_that_does_not_say_what_a_cell_says_is_refused():
         def step(self, z, h):
             return HiddenState(z[0])
 
-    with pytest.raises(TypeError, match="class Bare must say n_gates and State"):
+    with pytest.raises(TypeError, match="class Bare must have n_gates and State"):
         Bare(D, H, rng=np.random.default_rng(0))
 
 
@@ -177,3 +182,26 @@ def test_a_class_that_does_not_say_what_a_cell_says_is_refused():
 def test_a_step_that_returns_no_state_is_refused(step, error, message):
     with pytest.raises(error, match=message):
         unroll(with_step(step)(D, H, rng=np.random.default_rng(0)), pt.tensor3("x"))
+
+
+def test_a_class_that_does_not_call_super_is_refused():
+    class Weightless(Cell):
+        n_gates, State = 1, HiddenState
+
+        def __init__(self, n_hidden):
+            self.n_hidden = n_hidden
+
+    with pytest.raises(TypeError, match=r"Weightless has no weights: .* call super\(\).__init__"):
+        unroll(Weightless(H), pt.tensor3("x"))
+
+
+@pytest.mark.parametrize("sizes", [(0, 3), (3, 0), (2.5, 3), ("3", 3), (3, True)])
+@pytest.mark.parametrize("make", [LSTMCell, Dense, Embedding])
+def test_sizes_that_are_not_whole_numbers_from_1_are_refused(make, sizes):
+    with pytest.raises(ValueError, match=r"n_\w+ is \S+, but must be a whole number, at least 1"):
+        make(*sizes, rng=np.random.default_rng(0))
+
+
+def test_a_list_is_not_one_of_the_choices():
+    with pytest.raises(ValueError, match=r"activation is \['tanh'\], but must be one of 'tanh', "):
+        ElmanCell(D, H, rng=np.random.default_rng(0), activation=["tanh"])

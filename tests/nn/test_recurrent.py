@@ -740,7 +740,7 @@ def test_masks_that_do_not_fit_are_refused_when_called(rng):
     for shape in ((T, B + 1), (T - 1, B), (1, B)):
         with pytest.raises(ValueError, match="mask's shape is not"):
             f(value, np.ones(shape))
-    with pytest.raises(ValueError, match="something else than 0 and 1"):
+    with pytest.raises(ValueError, match="other than 0 and 1"):
         f(value, np.full((T, B), 0.5))
 
 

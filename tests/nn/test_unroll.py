@@ -236,7 +236,7 @@ def test_initial_states_that_do_not_fit_are_refused(cell):
 def test_cells_refuse_weights_of_another_shape(rng):
     with pytest.raises(ValueError, match=r"W_x has shape \(2, 4\)"):
         LinearCell(2, 4, rng=rng, W_x=np.ones((4, 2)))
-    with pytest.raises(ValueError, match="every size must be at least 1"):
+    with pytest.raises(ValueError, match="must be a whole number, at least 1"):
         LinearCell(2, 0, rng=rng)
     with pytest.raises(ValueError, match="needs a generator: rng="):
         LinearCell(2, 4)

@@ -163,7 +163,7 @@ def test_samples_first_input_gets_a_hint():
 
 
 def test_a_state_is_not_a_prediction():
-    with pytest.raises(TypeError, match=r"is a HiddenState: take what is in it.*state\.h"):
+    with pytest.raises(TypeError, match=r"is a HiddenState: take one of its fields.*state\.h"):
         losses.mean_squared_error(HiddenState(pt.matrix("h")), pt.matrix("t"))
 
 
