@@ -1,10 +1,11 @@
 """`function`: `pytensor.function`, and the updates that people forget.
 
-A graph that draws random numbers holds a generator, and a compiled function has to put the
-generator's next state in place, or it draws the same numbers at each call. Batch normalisation has
-running statistics, which have to move. Both stand in the graph, so they can be collected from it.
+A graph that draws random numbers has a generator as an input, and a compiled function has to store
+the generator's next state, or it draws the same numbers at each call. Batch normalisation has
+running statistics to update. Both can be collected from the graph.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -32,8 +33,10 @@ def function(
 
     Parameters
     ----------
-    inputs, outputs
-        As for `pytensor.function`.
+    inputs
+        List of symbolic variables, the arguments of the compiled function.
+    outputs
+        A variable, or a list of variables: what it returns. None for updates alone.
     updates
         Shared variables and their next values, for example those of an optimizer.
     mode
@@ -41,16 +44,21 @@ def function(
         ``"NUMBA"`` compiles for half a minute or more and then makes the fastest steps: take it for
         what trains for minutes. Or any other mode of PyTensor.
     options
-        Whatever else `pytensor.function` takes.
+        Other arguments of `pytensor.function`, such as ``givens`` and ``on_unused_input``.
 
     Returns
     -------
     function
         A compiled `pytensor.function`.
 
+    Notes
+    -----
+    A generator that is used within a scan, but not carried through it in ``outputs_info``, gives
+    the same numbers at each step and each call: this is warned of.
+
     Examples
     --------
-    A mask that is drawn anew at each call, without a word about its generator:
+    A mask that is drawn anew at each call; the update of its generator is found in the graph:
 
     >>> import numpy as np, pytensor.tensor as pt
     >>> mask = pt.lt(pt.random.shared_rng(seed=1).uniform(size=(1000,))[1], 0.5)
@@ -60,19 +68,37 @@ def function(
     (True, False)
     """
     given = dict(updates or {})
-    found = graph_updates([_variables(outputs), list(given.values())])
-    return pytensor.function(
+    givens = dict(options.get("givens") or {})  # a dictionary, or pairs
+    found = graph_updates([_variables(outputs), *given.values(), *givens.values()])
+    compiled = pytensor.function(
         inputs, outputs, updates={**found, **given}, mode=as_mode(mode), **options
     )
+    if names := generators_without_update(compiled):
+        warnings.warn(
+            f"the function draws the same random numbers at each call from {', '.join(names)}, "
+            "which a scan or an OpFromGraph uses without returning its next state: carry it "
+            "through the scan in outputs_info, or draw all numbers outside",
+            stacklevel=2,
+        )
+    return compiled
+
+
+def generators_without_update(compiled: Any) -> list[str]:
+    """Names of the generators that a compiled function draws from without updating them."""
+    return [
+        str(i.variable.name or "an unnamed generator")
+        for i in (compiled.maker.inputs if hasattr(compiled, "maker") else [])
+        if i.implicit and i.update is None and isinstance(i.variable.type, RandomType)
+    ]
 
 
 def graph_updates(outputs: Any) -> Updates:
-    """Return what a graph wants updated: its generators' next states, its running statistics.
+    """Return the updates that a graph implies: of its generators and its running statistics.
 
     Parameters
     ----------
     outputs
-        A variable, or a list of variables, also nested.
+        A variable, or a list of variables, which may be nested.
 
     Returns
     -------
@@ -98,14 +124,14 @@ def graph_updates(outputs: Any) -> Updates:
                 if updates.setdefault(shared, value) is not value:
                     raise ValueError(
                         f"{shared} gets two next values in one graph: use the layer that it "
-                        "belongs to once in a training graph, and make another one for each place"
+                        "belongs to only once in a training graph, and another layer for each use"
                     )
         updates |= _next_generators(graph)
     return updates
 
 
 def with_updates(variable: Any, updates: Updates) -> Any:
-    """Note on a variable which updates a function that computes it should make."""
+    """Attach updates to a variable, for `graph_updates` to find."""
     variable.tag.symrnn_updates = updates
     return variable
 
@@ -120,7 +146,7 @@ def _variables(outputs: Any) -> list[Variable]:
 
 
 def _next_generators(graph: Sequence[Variable]) -> Updates:
-    """The last state of each shared generator that something in the graph draws from."""
+    """The last state of each shared generator that the graph draws from."""
     after: dict[Variable, dict[Any, Variable]] = {}
     for node in dict.fromkeys(v.owner for v in graph if v.owner is not None):
         for before, next_state in _moved(node).items():  # copies of one draw count once
@@ -144,7 +170,7 @@ def _next_generators(graph: Sequence[Variable]) -> Updates:
 
 
 def _moved(node: Apply[Any]) -> dict[Variable, Variable]:
-    """Generators that go into a node, and what comes out in their place."""
+    """Generators that are inputs of a node, and their next states among its outputs."""
     op = node.op
     if isinstance(op, RNGConsumerOp):
         return {a: b for a, b in op.update(node).items() if isinstance(a.type, RandomType)}

@@ -12,10 +12,10 @@ from types import FrameType
 from typing import Any
 
 import numpy as np
-from pytensor.tensor.random.type import RandomType
 from tqdm import tqdm
 
 from symrnn._validate import check_whole
+from symrnn.compiling.function import generators_without_update
 from symrnn.training.batches import Batch, check_batch
 
 
@@ -85,8 +85,8 @@ def train(
 ) -> History:
     """Call a compiled training step on all batches, epoch after epoch.
 
-    Ctrl-C ends training after the running step, so that no update is half done; a second one raises
-    KeyboardInterrupt at once.
+    Ctrl-C ends training after the running step, so that every update is complete; a second one
+    raises KeyboardInterrupt at once.
 
     Parameters
     ----------
@@ -185,16 +185,11 @@ def train(
 
 def _warn_of_generators_without_update(function: Any) -> None:
     """Warn if a compiled function draws from a generator and does not update it."""
-    names = [
-        str(i.variable.name or "an unnamed generator")
-        for i in (function.maker.inputs if hasattr(function, "maker") else [])
-        if i.implicit and i.update is None and isinstance(i.variable.type, RandomType)
-    ]
-    if names:
+    if names := generators_without_update(function):
         warnings.warn(
             "the function draws the same random numbers at each call, because it has no update for "
-            f"{', '.join(names)}. Compile it with symrnn.function, which collects such updates by "
-            "itself, or with pytensor.function(..., updates=... | symrnn.graph_updates(loss))",
+            f"{', '.join(names)}. Compile it with symrnn.function, which collects such updates, "
+            "or with pytensor.function(..., updates=... | symrnn.graph_updates(loss))",
             stacklevel=3,
         )
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
+from pytensor.compile.builders import OpFromGraph
 
 from symrnn.compiling.function import function, graph_updates
 from symrnn.compiling.modes import FAST, QUICK, as_mode
@@ -130,3 +131,49 @@ def test_modes_by_name():
     x = pt.dscalar("x")
     assert function([x], x + 1, mode="FAST_COMPILE")(1.0) == 2
     assert function([x], x + 1, on_unused_input="ignore")(1.0) == 2
+
+
+@pytest.mark.parametrize("pairs", [dict, list])
+def test_generators_are_found_behind_givens(pairs):
+    x = pt.dvector("x")
+    f = function([], 2 * x, givens=pairs([(x, draw_uniform(np.random.default_rng(1), (3,)))]))
+    assert (f() != f()).all()
+
+
+def test_updates_may_be_a_list_of_pairs():
+    n = pytensor.shared(0, name="n")
+    f = function([], n, updates=[(n, n + 2)])
+    assert [f(), f()] == [0, 2]
+
+
+def nested_scans(rng, carried):
+    """Four outer steps of three inner ones, each of which draws a number."""
+
+    def inner(rng):
+        return rng.uniform()
+
+    def outer(rng):
+        rng, xs = pytensor.scan(inner, outputs_info=[rng, None], n_steps=3, return_updates=False)
+        return rng, xs
+
+    if carried:
+        _, xs = pytensor.scan(outer, outputs_info=[rng, None], n_steps=4, return_updates=False)
+        return xs
+    return pytensor.scan(lambda: outer(rng)[1], n_steps=4, return_updates=False)
+
+
+def test_a_generator_carried_by_nested_scans_moves_on():
+    f = function([], nested_scans(generator(), carried=True))
+    assert len({*f().ravel(), *f().ravel()}) == 24
+
+
+def test_a_generator_that_a_scan_does_not_carry_is_warned_of():
+    rng = pt.random.shared_rng(seed=1, name="masks")
+    with pytest.warns(UserWarning, match="same random numbers at each call from masks") as caught:
+        f = function([], nested_scans(rng, carried=False))
+    assert caught[0].filename == __file__
+    assert (f() == f()).all()
+    other = pt.random.shared_rng(seed=1)
+    drawn = OpFromGraph([], [other.uniform(size=(2,))[1]])()
+    with pytest.warns(UserWarning, match="an unnamed generator, which a scan or an OpFromGraph"):
+        function([], drawn)
