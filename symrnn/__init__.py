@@ -119,6 +119,7 @@ _ROOMS = {
     " nesterov_momentum rmsprop",
 }
 _WHERE = {name: room for room, names in _ROOMS.items() for name in names.split()}
+_MODULES = {*_ROOMS[""].split(), "initializers", "schedules"}
 __all__ = sorted(_WHERE)
 
 
@@ -126,12 +127,10 @@ def __getattr__(name: str) -> Any:
     if name not in _WHERE:
         raise AttributeError(f"module 'symrnn' has no attribute {name!r}")
     room = ".".join(filter(None, ("symrnn", _WHERE[name])))
-    try:  # a module of the room, or a name in it
-        value = getattr(import_module(room), name) if room != "symrnn" else None
-    except AttributeError:
-        value = None
-    if value is None:
+    if name in _MODULES:
         value = import_module(f"{room}.{name}")
+    else:
+        value = getattr(import_module(room), name)
     globals()[name] = value
     return value
 

@@ -60,3 +60,13 @@ def test_help_shows_what_to_write():
     assert "truncate_every: int | None = None" in text
     assert "h of all steps" in text
     assert "gates: str = 'ifo'" in pydoc.render_doc(sr.LSTMCell, renderer=pydoc.plaintext)
+
+
+def test_an_error_within_a_module_is_not_taken_for_a_missing_name(monkeypatch):
+    def broken(module):
+        raise AttributeError(f"within {module}")
+
+    monkeypatch.delitem(vars(sr), "adam", raising=False)
+    monkeypatch.setattr(sr, "import_module", broken)
+    with pytest.raises(AttributeError, match=r"within symrnn\.training\.optimizers"):
+        sr.adam  # noqa: B018
