@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from symrnn.compiling.modes import QUICK
+from symrnn.models.seq2seq import translation
 from symrnn.models.seq2seq.model import Seq2Seq
 from symrnn.models.seq2seq.translation import Translator
 from symrnn.nn.cells import ElmanCell
@@ -222,6 +223,17 @@ def test_mode_jax_says_the_same(translator):
     for one, other in (
         (jax.translate(TEXTS), translator.translate(TEXTS)),
         (jax.beam_search("zyx", width=3), translator.beam_search("zyx", width=3)),
+    ):
+        assert [a.tokens for a in one] == [a.tokens for a in other]
+        np.testing.assert_allclose([a.log_p for a in one], [a.log_p for a in other], rtol=1e-12)
+
+
+def test_functions_compiled_for_each_shape_answer_the_same(translator, monkeypatch):
+    monkeypatch.setattr(translation, "JAX", QUICK)  # mode JAX needs to know all shapes
+    by_shape = Translator(translator.model, translator.vocabularies, mode=QUICK, longest=LONGEST)
+    for one, other in (
+        (by_shape.translate(TEXTS), translator.translate(TEXTS)),
+        (by_shape.beam_search("zyx", width=3), translator.beam_search("zyx", width=3)),
     ):
         assert [a.tokens for a in one] == [a.tokens for a in other]
         np.testing.assert_allclose([a.log_p for a in one], [a.log_p for a in other], rtol=1e-12)
