@@ -48,9 +48,10 @@ if TYPE_CHECKING:
     from symrnn.nn.cells import Cell, ElmanCell, GRUCell, HiddenState, LinearCell, LSTMCell
     from symrnn.nn.layers import BatchNorm, Dense, Dropout, Embedding, LayerNorm
     from symrnn.nn.module import Module, parameter
+    from symrnn.nn.multi_head import MultiHeadAttention
     from symrnn.nn.recurrent import bidirectional, stack, unroll
     from symrnn.nn.states import CarriedState, learned_initial_state
-    from symrnn.nn.transformer import MultiHeadAttention, Positions, TransformerLayer
+    from symrnn.nn.transformer import Positions, TransformerLayer
     from symrnn.nn.wrappers import LayerNormalised, VariationalDropout, Zoneout
     from symrnn.training import schedules
     from symrnn.training.batches import minibatches
@@ -103,9 +104,10 @@ _ROOMS = {
     "nn.cells": "Cell ElmanCell GRUCell HiddenState LSTMCell LinearCell",
     "nn.layers": "BatchNorm Dense Dropout Embedding LayerNorm",
     "nn.module": "Module parameter",
+    "nn.multi_head": "MultiHeadAttention",
     "nn.recurrent": "bidirectional stack unroll",
     "nn.states": "CarriedState learned_initial_state",
-    "nn.transformer": "MultiHeadAttention Positions TransformerLayer",
+    "nn.transformer": "Positions TransformerLayer",
     "nn.wrappers": "LayerNormalised VariationalDropout Zoneout",
     "training": "schedules",
     "training.batches": "minibatches",

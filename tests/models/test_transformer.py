@@ -16,13 +16,8 @@ from symrnn.models.language.transformer import TransformerLM
 from symrnn.models.seq2seq.encoder_decoder import pair_variables
 from symrnn.models.seq2seq.transformer import Transformer
 from symrnn.models.seq2seq.translation import Translator
-from symrnn.nn.transformer import (
-    ACTIVATIONS,
-    FeedForward,
-    MultiHeadAttention,
-    Positions,
-    TransformerLayer,
-)
+from symrnn.nn.multi_head import MultiHeadAttention
+from symrnn.nn.transformer import ACTIVATIONS, FeedForward, Positions, TransformerLayer
 from symrnn.text import Characters, PairVocabularies, Vocabulary, padded
 from symrnn.training.optimizers import adam, gradient_descent
 
