@@ -294,6 +294,14 @@ def test_a_sample_without_valid_positions_gets_nothing():
     np.testing.assert_allclose(values[1].sum(axis=-1)[0], [[1, 1], [0, 0]])
 
 
+def test_a_causal_mask_excludes_padding_before_a_step_too():
+    attention = MultiHeadAttention(N, 2, rng=np.random.default_rng(1))
+    _, weights = attention(np.ones((3, 1, N)), mask=np.array([[0], [1], [1]]), causal=True)
+    expected = [[0, 0, 0], [0, 1, 0], [0, 0.5, 0.5]]  # (steps, positions)
+    for head in weights[:, 0].eval(mode=QUICK).swapaxes(0, 1):
+        np.testing.assert_allclose(head, expected, rtol=1e-14)
+
+
 @pytest.fixture(scope="module")
 def causal_logits():
     m = TransformerLM(7, 8, 2, rng=np.random.default_rng(1))
