@@ -1,4 +1,4 @@
-"""Lesson 12: hyper-parameter search - a grid and random draws, on all cores and on a cluster
+"""Lesson 12: hyperparameter search - a grid and random draws, on all cores and on a cluster
 
 What you learn
     To write a training as a function of a configuration, and to search for the configuration that
@@ -53,11 +53,11 @@ from symrnn.tasks.binary_addition import binary_addition
 # %% [markdown]
 # ## 1. A training as a function
 #
-# A search can work with any function that takes a configuration, a dictionary, and returns
-# metrics, another one. This one trains the net of lesson 5 to add numbers of 8 bits. The
-# configuration says how long the steps are (rate), how large the weights are at the start (std),
-# how many hidden units there are, and where the random numbers begin (seed). The metric is the
-# cross-entropy on 500 new sums (sums says which): a coin has ln 2 = 0.693.
+# A search can work with any function that takes a configuration, a dictionary, and returns metrics,
+# another one. This one trains the net of lesson 5 to add numbers of 8 bits. The configuration says
+# how long the steps are (learning_rate), how large the initial weights are (std), how many hidden
+# units there are, and where the random numbers begin (seed). The metric is the cross-entropy on 500
+# new sums (sums says which): a coin has ln 2 = 0.693.
 #
 # The function may depend on nothing else, because it will run in other processes: it makes its
 # data itself, and takes all randomness from its seed. Then a trial gives the same number wherever
@@ -65,7 +65,8 @@ from symrnn.tasks.binary_addition import binary_addition
 #
 # Compiling takes longer than a short training. Only the number of hidden units changes the graph,
 # so the compiled functions are kept for each number, with `functools.cache`: every worker process
-# compiles them once, and each trial sets the weights anew. Rate and weights are shared variables.
+# compiles them once, and each trial sets the weights anew. Learning rate and weights are shared
+# variables.
 
 
 # %%
@@ -74,28 +75,28 @@ def compiled(hidden: int, mode: str) -> Any:
     """Return the step of training, and all that a trial has to set."""
     with pytensor.config.change_flags(floatX="float64"), warnings.catch_warnings():
         x, t = pt.tensor3("x"), pt.tensor3("t")  # (time, batch, 2) and (time, batch, 1)
-        cell = sr.ElmanCell(2, hidden, rng=np.random.default_rng(0))
-        output = sr.Dense(hidden, 1, rng=np.random.default_rng(0))
-        params = [*cell.params, *output.params]
-        rate = pytensor.shared(0.1, name="rate")
-        loss = sr.binary_cross_entropy(output(sr.unroll(cell, x)[0]), t)
-        updates = sr.momentum(loss, params, rate)
-        how = sr.QUICK if mode == "QUICK" else mode
+        net: Any = sr.Module(
+            cell=sr.ElmanCell(2, hidden, rng=np.random.default_rng(0)),
+            output=sr.Dense(hidden, 1, rng=np.random.default_rng(0)),
+        )
+        learning_rate = pytensor.shared(0.1, name="learning_rate")
+        loss = sr.binary_cross_entropy(net.output(sr.unroll(net.cell, x)[0]), t)
+        updates = sr.momentum(loss, net.params, learning_rate)
         warnings.filterwarnings("ignore", message="PyTensor could not link to a BLAS")
-        step = pytensor.function([x, t], loss, updates=updates, mode=how)
-        return step, params, rate, list(updates)
+        step = sr.function([x, t], loss, updates=updates, mode=mode)
+        return step, net.params, learning_rate, list(updates)
 
 
 def train(config: dict[str, Any]) -> dict[str, float]:
     """Train one net; return its loss on new sums."""
-    step, params, rate, remembered = compiled(config["hidden"], config["mode"])
+    step, params, learning_rate, changed = compiled(config["hidden"], config["mode"])
     rng = np.random.default_rng(config["seed"])
-    for memory in remembered:  # weights, and the velocities that momentum keeps
-        memory.set_value(np.zeros_like(memory.get_value()))
+    for variable in changed:  # weights, and the velocities that momentum keeps
+        variable.set_value(np.zeros_like(variable.get_value()))
     for w in params:
         if w.ndim == 2:  # biases start at zero
             w.set_value(rng.normal(0, config["std"], w.get_value().shape))
-    rate.set_value(config["rate"])
+    learning_rate.set_value(config["learning_rate"])
     for _ in range(config["steps"]):
         step(*binary_addition(20, rng=rng))
     new = binary_addition(500, rng=np.random.default_rng(config["sums"]))
@@ -105,10 +106,10 @@ def train(config: dict[str, Any]) -> dict[str, float]:
 # %% [markdown]
 # ## 2. Which configurations
 #
-# A grid takes every combination of some values. Sixteen trials are four rates, two values of std
-# and two numbers of hidden units.
+# A grid takes every combination of some values. Sixteen trials are four learning rates, two values
+# of std and two numbers of hidden units.
 #
-# Random search draws each value from a range. Rates and sizes of weights are drawn on a
+# Random search draws each value from a range. Learning rates and sizes of weights are drawn on a
 # logarithmic scale: between 0.001 and 0.01 as many as between 0.1 and 1. From the same seed, a
 # longer search begins with the trials of a shorter one, so it can be made longer later.
 
@@ -116,10 +117,10 @@ def train(config: dict[str, Any]) -> dict[str, float]:
 # %%
 def configurations(seed: int, quick: bool, fixed: dict[str, Any]) -> Any:
     """Return the configurations of the grid, and as many random ones."""
-    rates, sizes = ([0.01, 1.0], [4]) if quick else ([0.001, 0.01, 0.1, 1.0], [4, 16])
-    grid = search.grid({"rate": rates, "std": [0.1, 1.0], "hidden": sizes})
+    learning_rates, sizes = ([0.01, 1.0], [4]) if quick else ([0.001, 0.01, 0.1, 1.0], [4, 16])
+    grid = search.grid({"learning_rate": learning_rates, "std": [0.1, 1.0], "hidden": sizes})
     space = {
-        "rate": search.log_uniform(0.001, 1),
+        "learning_rate": search.log_uniform(0.001, 1),
         "std": search.log_uniform(0.1, 1),
         "hidden": sizes,
     }
@@ -178,12 +179,13 @@ def print_table(folder: Path, rows: int) -> None:
 # %% [markdown]
 # ## 5. Grid or random?
 #
-# The four best of the random trials have rates from 0.15 to 0.23 and std from 0.20 to 0.41; both
-# numbers of hidden units are among them. The grid has sixteen trials as well, but it tries only
-# four rates and two values of std, and none of them lies there: in the upper row of the figure the
-# dots stand in columns. The random trials try sixteen values of each. That is why random search
-# makes more of the same budget when some hyper-parameters matter much and others hardly, and one
-# does not know which (Bergstra and Bengio, 2012). Here two of the three matter much.
+# The four best of the random trials have learning rates from 0.15 to 0.23 and std from 0.20 to
+# 0.41; both numbers of hidden units are among them. The grid has sixteen trials as well, but it
+# tries only four learning rates and two values of std, and none of them lies there: in the upper
+# row of the figure the dots stand in columns. The random trials try sixteen values of each. That is
+# why random search makes more of the same budget when some hyperparameters matter much and others
+# hardly, and one does not know which (Bergstra and Bengio, 2012). Here two of the three matter
+# much.
 #
 # It is still chance. But a search of sixteen trials is also many searches of four: the mean of the
 # lowest loss, over all choices of k of the trials, tells what a budget of k trials buys (second
@@ -197,12 +199,13 @@ def print_table(folder: Path, rows: int) -> None:
 # %%
 def in_words(config: dict[str, Any]) -> str:
     """Return what is searched for."""
-    return ", ".join(f"{key} {config[key]:.3g}" for key in ("rate", "std", "hidden"))
+    names = {"learning_rate": "learning rate", "std": "std", "hidden": "hidden"}
+    return ", ".join(f"{name} {config[key]:.3g}" for key, name in names.items())
 
 
 def draw_trials(grid: list[Any], drawn: list[Any], folder: Path) -> None:
     """Draw all trials, those of the grid above the random ones."""
-    names = ("rate", "std", "hidden")
+    names = ("learning_rate", "std", "hidden")
     figure, axes = plt.subplots(
         2, 3, figsize=(10, 5.4), sharex="col", sharey=True, layout="constrained"
     )

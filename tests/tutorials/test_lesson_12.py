@@ -24,21 +24,22 @@ def test_all_trials_are_finished_and_two_figures_drawn(quick):
     assert [t.index for t in found["trials"]] == list(range(8))
     assert not any(t.error for t in found["trials"])
     assert re.search(
-        r"results\.csv begins with\n +index,rate,std,hidden,seed,sums,steps,mode,loss", printed
+        r"results\.csv begins with\n +index,learning_rate,std,hidden,seed,sums,steps,mode,loss",
+        printed,
     )
     assert sorted(p.name for p in folder.iterdir()) == ["12_budget.png", "12_trials.png"]
 
 
 def test_the_same_call_elsewhere_would_give_the_same(quick):
     trial = quick[0]["trials"][5]
-    other = trial.config | {"rate": 0.9, "seed": 5}
+    other = trial.config | {"learning_rate": 0.9, "seed": 5}
     first, _, again = (lesson.train(c)["loss"] for c in (trial.config, other, trial.config))
     assert first == again
     np.testing.assert_allclose(first, trial.metrics["loss"], rtol=1e-10)  # in another process
 
 
 def test_the_loss_of_an_untrained_net_is_that_of_a_loop_in_numpy():
-    config = {"rate": 0.1, "std": 0.7, "hidden": 4, "seed": 3, "sums": 0, "steps": 0}
+    config = {"learning_rate": 0.1, "std": 0.7, "hidden": 4, "seed": 3, "sums": 0, "steps": 0}
     config["mode"] = "QUICK"
     rng = np.random.default_rng(3)
     W_x, W_h, W = (rng.normal(0, 0.7, shape) for shape in ((2, 4), (4, 4), (4, 1)))
@@ -53,7 +54,7 @@ def test_the_loss_of_an_untrained_net_is_that_of_a_loop_in_numpy():
 
 def test_luck_is_measured_with_seeds_and_sums_that_were_not_used_to_choose():
     for seed in (1, 100):
-        trial = lesson.search.Trial(0, {"rate": 0.1, "seed": seed, "sums": 0}, {}, 0.0)
+        trial = lesson.search.Trial(0, {"learning_rate": 0.1, "seed": seed, "sums": 0}, {}, 0.0)
         again = lesson.with_other_seeds([trial], 4)
         assert len({c["seed"] for c in again} | {seed}) == 5
         assert {c["sums"] for c in again} == {1}
@@ -79,6 +80,6 @@ def test_random_search_finds_what_the_grid_misses_and_a_killed_search_goes_on(tm
     means = [mean for _, mean, _ in found["luck"]]
     assert max(means[0], means[2]) < 0.01 < min(means[1], means[3])
     best = sorted(found["trials"][16:], key=lambda t: t.metrics["loss"])[:4]
-    assert all(0.145 < t.config["rate"] < 0.235 for t in best)
+    assert all(0.145 < t.config["learning_rate"] < 0.235 for t in best)
     assert all(0.195 < t.config["std"] < 0.415 for t in best)
     assert {t.config["hidden"] for t in best} == {4, 16}
