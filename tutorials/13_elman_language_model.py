@@ -36,7 +36,6 @@ import pytensor.tensor as pt
 import symrnn as sr
 from symrnn import text
 from symrnn.tasks.english_grammar import agreement, english
-from symrnn.training.loop import train
 
 BLUE, ORANGE, GREEN = "#2b6cb0", "#b7500f", "#2f7a4f"
 Array = np.ndarray[Any, Any]
@@ -51,7 +50,7 @@ Array = np.ndarray[Any, Any]
 #     t    say  goodbye  and      i    say  hello  .
 #
 # Words become numbers by a vocabulary, and numbers become vectors by an embedding: a table with a
-# row for each word, which is learnt. So the graph is
+# row for each word, which is learned. So the graph is
 #
 #     e_t = E[x_t]                                    embedding
 #     h_t = tanh(e_t W_x + h_{t-1} W_h + b)           Elman cell
@@ -72,14 +71,13 @@ SENTENCE = "You say goodbye and I say hello."
 
 
 # %%
-class Tiny:
-    """The graph above: 8 numbers for each word, and 8 hidden units."""
+class Tiny(sr.Module):
+    """The graph above: embedding size 8, and 8 hidden units."""
 
     def __init__(self, n_tokens: int, rng: np.random.Generator) -> None:
         self.embedding = sr.Embedding(n_tokens, 8, rng=rng)
         self.cell = sr.ElmanCell(8, 8, rng=rng)
         self.output = sr.Dense(8, n_tokens, rng=rng)
-        self.params = [*self.embedding.params, *self.cell.params, *self.output.params]
 
     def __call__(self, x: Any, initial_state: Any = None) -> tuple[Any, Any]:
         """Return z, (time, batch, n_tokens), and the state after the last word of x."""
@@ -117,15 +115,15 @@ def sentence(seed: int, n_updates: int) -> dict[str, Any]:
     updates = sr.adam(loss, net.params, 0.05)
     # A call of step returns the loss of the weights as they are, and then moves all of them once,
     # as Adam says. A call of p changes nothing.
-    step = pytensor.function(inputs, loss, updates=updates, mode=sr.QUICK)
-    p = pytensor.function(inputs[:1], pt.special.softmax(z, axis=-1), mode=sr.QUICK)
+    step = sr.function(inputs, loss, updates=updates)
+    p = sr.function(inputs[:1], pt.special.softmax(z, axis=-1))
     first = {v: v.get_value() for v in updates}  # weights, and Adam's averages
     says["untrained"] = p(x)[:, 0]
-    train(step, [(x.T, t.T)], epochs=n_updates, label="one word at a time")  # seven texts
+    sr.train(step, [(x.T, t.T)], epochs=n_updates, label="one word at a time")  # seven texts
     says["one word at a time"] = p(x.T)[0]
     for v, value in first.items():
         v.set_value(value)
-    train(step, [(x, t)], epochs=n_updates, label="Elman")
+    sr.train(step, [(x, t)], epochs=n_updates, label="Elman")
     says["Elman"] = p(x)[:, 0]
     return {"vocabulary": vocabulary, "ids": ids, "says": says}
 
@@ -190,23 +188,23 @@ def perplexities(found: dict[str, Any]) -> dict[str, Any]:
 #
 # In part 1 a training step went through the whole text, and back. But the text of part 4 is one
 # sequence of 210,000 steps. For a single update one would have to keep the states of all of them.
-# So `text.streams` cuts the text twice: into rows, which are read side by side (the batch), and
-# each row into pieces of a few steps. A training step takes one piece of every row. Here are 13
-# words in 2 rows, and pieces of 3 steps:
+# So `text.streams` cuts the text twice: into batch streams, which are read side by side, and each
+# stream into segments of a few steps. A training step takes one segment of every stream. Here are
+# 13 words in 2 streams, and segments of 3 steps:
 #
 #     the dog near many doors sleeps <eos> some girls see a cat <eos>
 #
-#              x of piece 1                       x of piece 2
+#              x of segment 1                     x of segment 2
 #     zeros -> the    dog   near    -> state ->   many  doors  sleeps
 #     zeros -> <eos>  some  girls   -> state ->   see   a      cat
 #
-# As before t is x one word later: "dog near many" for the first piece of row 1. Row 2 begins where
-# row 1 ends. From one piece to the next
+# As before t is x one word later: "dog near many" for the first segment of stream 1. Stream 2
+# begins where stream 1 ends. From one segment to the next
 #
-# - the state is *carried*: where a piece ends, the next begins. It is a shared variable
+# - the state is *carried*: where a segment ends, the next begins. It is a shared variable
 #   (`CarriedState`), which a training step changes as it changes the weights;
-# - the gradient is *cut*: it goes back to a piece's first step, and not into the piece before. This
-#   is truncated backpropagation through time (Williams and Peng, 1990).
+# - the gradient is *cut*: it goes back to a segment's first step, and not into the segment before.
+#   This is truncated backpropagation through time (Williams and Peng, 1990).
 #
 # At the beginning of the text, and so of each epoch, the state is *reset* to zeros.
 
@@ -214,17 +212,17 @@ def perplexities(found: dict[str, Any]) -> dict[str, Any]:
 # ## 4. A grammar, whose best perplexity is known
 #
 # How low can the loss get? For a text that people wrote nobody knows. So here is a text made by a
-# machine (`symrnn.tasks.english_grammar`): 51 words and <eos>, which ends a sentence. It has states,
-# says in each of them a word by chance, and goes on to the next state. Who knows the grammar knows
-# its state, and from that the exact probability of each next word. What is left is chance: the entropy
-# rate, here 1.579 nats a word. Its exponential, 4.850, is the lowest perplexity there can be. The
-# best model that sees one word has 7.089; one that sees none has 35.7.
+# machine (`symrnn.tasks.english_grammar`): 51 words and <eos>, which ends a sentence. It has
+# states, says in each of them a word by chance, and goes on to the next state. Who knows the
+# grammar knows its state, and from that the exact probability of each next word. What is left is
+# chance: the entropy rate, here 1.579 nats a word. Its exponential, 4.850, is the lowest perplexity
+# there can be. The best model that sees one word has 7.089; one that sees none has 35.7.
 #
-# The net is that of part 1 with 32 numbers for each word and 64 units; `LanguageModel` builds the
-# graph. The rule is Adam with the rate 0.005, multiplied with 0.6 after each epoch; gradients are
-# clipped at a norm of 1. The net reads 210,000 words five times, in 35 rows and pieces of 20 steps:
-# 1500 updates. Validation is on 40,000 other words. In use there is nothing to cut: the net reads
-# 10 rows from end to end, each from a state of zeros.
+# The net is that of part 1 with embedding size 32 and 64 units; `LanguageModel` builds the graph.
+# The optimizer is Adam with the learning rate 0.005, multiplied with 0.6 after each epoch;
+# gradients are clipped at a norm of 1. The net reads 210,000 words five times, in 35 batch streams
+# and segments of 20 steps: 1500 updates. Validation is on 40,000 other words. At inference there is
+# nothing to cut: the net reads 10 streams from end to end, each from a state of zeros.
 #
 # *What to notice.* On these 40,000 words the grammar itself has 4.848, by chance a little less than
 # in the long run. The net is compared with it on the same words: it has 4.933, which is 1.7 % more.
@@ -234,8 +232,8 @@ def perplexities(found: dict[str, Any]) -> dict[str, Any]:
 # 4.956 with eight and 4.857 with twenty. The net, the blue line, does a little better than eight
 # words, perfectly used, would let it.
 
-N_EMBED, RATE, DECAY = 32, 0.005, 0.6
-ROWS, STEPS, VALID_ROWS = 35, 20, 10
+N_EMBED, LEARNING_RATE, DECAY = 32, 0.005, 0.6
+STREAMS, STEPS, VALID_STREAMS = 35, 20, 10
 
 
 # %%
@@ -243,56 +241,52 @@ class Net:
     """An Elman language model, compiled once, and trained from the same weights each time."""
 
     def __init__(self, n_tokens: int, n_hidden: int, rng: np.random.Generator, mode: Any) -> None:
-        self.rate = pytensor.shared(np.float32(RATE), name="rate")
+        self.learning_rate = pytensor.shared(np.float32(LEARNING_RATE), name="learning_rate")
 
         def optimizer(loss: Any, params: list[Any]) -> dict[Any, Any]:
             gradients = sr.clip_by_global_norm(pytensor.grad(loss, params), 1.0)
-            return sr.adam(gradients, params, self.rate)
+            return sr.adam(gradients, params, self.learning_rate)
 
         model = sr.LanguageModel(n_tokens, N_EMBED, n_hidden, rng=rng, cell=sr.ElmanCell)
-        (self.carried,) = model.carry(ROWS)
+        (self.carried,) = model.carry(STREAMS)
         self.step = model.compile_training(optimizer, [self.carried], mode=mode)
-        self.first = {v: v.get_value() for v in self.step.get_shared()}  # weights, Adam's memory
+        self.first = {v: v.get_value() for v in self.step.get_shared()}  # weights, Adam's state
         x = pt.lmatrix("x")
         z, _ = model.logits(x)
-        self.p = pytensor.function([x], pt.special.softmax(z, axis=-1), mode=sr.QUICK)
+        self.p = sr.function([x], pt.special.softmax(z, axis=-1))
 
     def train(
-        self, tokens: Array, rows: int, n_steps: int, epochs: int, reset: bool = False
+        self, tokens: Array, n_streams: int, n_steps: int, epochs: int, reset: bool = False
     ) -> Array:
-        """Train from the first weights; return the perplexity of each epoch, while it learns."""
+        """Train from the initial weights; return the perplexity of each epoch, while it learns."""
         for variable, value in self.first.items():
             variable.set_value(value)
         (h,) = self.carried.state
-        h.set_value(np.zeros((rows, h.get_value().shape[1]), h.dtype))
+        h.set_value(np.zeros((n_streams, h.get_value().shape[1]), h.dtype))
 
         def each_epoch(epoch: int, _: float) -> None:
             self.carried.reset()
-            self.rate.set_value(np.float32(RATE * DECAY**epoch))
+            self.learning_rate.set_value(np.float32(LEARNING_RATE * DECAY**epoch))
 
-        pieces, label = (
-            text.streams(tokens, batch_size=rows, n_steps=n_steps),
-            f"{rows} rows, {n_steps} steps",
-        )
+        segments = text.streams(tokens, batch_size=n_streams, n_steps=n_steps)
+        label = f"{n_streams} streams, {n_steps} steps"
         each_step = (lambda *_: self.carried.reset()) if reset else None  # for part 6
-        history = train(
-            self.step,
-            pieces,
-            epochs=epochs,
-            label=label,
-            each_step=each_step,
+        history = sr.train(
+            self.step, segments, epochs=epochs, label=label, each_step=each_step,
             each_epoch=each_epoch,
-        )
+        )  # fmt: skip
         if history.interrupted:
             raise KeyboardInterrupt
         return np.exp(history.epoch_loss)
 
-    def says(self, tokens: Array, row_length: int) -> Array:
-        """Return p after each word but the last, (words - 1, n_tokens); rows begin with zeros."""
-        x, _ = text.streams(tokens, batch_size=(len(tokens) - 1) // row_length, n_steps=row_length)[
-            0
-        ]
-        return np.concatenate(self.p(x).swapaxes(0, 1))  # p(x): (time, rows, n_tokens)
+    def says(self, tokens: Array, length: int) -> Array:
+        """Return p after each word but the last, (words - 1, n_tokens).
+
+        The tokens are read in batch streams of this length, which begin with zeros.
+        """
+        n_streams = (len(tokens) - 1) // length
+        ((x, _),) = text.streams(tokens, batch_size=n_streams, n_steps=length)
+        return np.concatenate(self.p(x).swapaxes(0, 1))  # p(x): (time, batch, n_tokens)
 
 
 def losses(p: Array, t: Array) -> Array:
@@ -317,18 +311,18 @@ def draw_grammar(memory: Array, levels: dict[str, float]) -> Any:
 # %% [markdown]
 # ## 5. What is cut
 #
-# Back to the net of part 1, before training. The sentence comes in two pieces, "you say goodbye
+# Back to the net of part 1, before training. The sentence comes in two segments, "you say goodbye
 # and" and "i say hello", and L is the loss of the second one. It depends on W_h in two ways:
-# through the steps of the second piece, and through h_4, the state between the pieces.
+# through the steps of the second segment, and through h_4, the state between the segments.
 #
 #     dL/dW_h = dL/dW_h with h_4 held fixed  +  dL/dh_4 dh_4/dW_h
 #
-# A piece that begins with a carried state gives the first part and nothing else. For the missing
+# A segment that begins with a carried state gives the first part and nothing else. For the missing
 # part PyTensor is given dL/dh_4, and goes back from there (`known_grads`). Both together are the
-# gradient of the whole. What is missing is how the first piece should have been read so that the
+# gradient of the whole. What is missing is how the first segment should have been read so that the
 # second is predicted better: it is 69 % as long as the whole. In general that depends on how far
-# back a loss is heard (lesson 7). Note that pieces of n steps do not give n steps to all words. The
-# loss of a piece's last word goes back n - 1 steps, that of its first word none.
+# back a loss is heard (lesson 7). Note that segments of n steps do not give n steps to all words.
+# The loss of a segment's last word goes back n - 1 steps, that of its first word none.
 
 
 # %%
@@ -341,17 +335,17 @@ def cut_in_two(ids: Array, n_tokens: int, seed: int) -> dict[str, Array]:
     z, final = net(x, carried.state)
     loss = sr.categorical_cross_entropy(z[-3:], t[-3:])  # of the last three words: "i say hello"
     gradient, updates = pytensor.grad(loss, net.cell.W_h), carried.updates(final)
-    read = pytensor.function([x, t], gradient, updates=updates, mode=sr.QUICK)
+    read = sr.function([x, t], gradient, updates=updates)
     whole = read(x_all, t_all)
     carried.reset()
-    read(x_all[:4], t_all[:4])  # the first piece: all that is kept of it is the state
+    read(x_all[:4], t_all[:4])  # the first segment: all that is kept of it is the state
     cut = read(x_all[4:], t_all[4:])
 
     _, state = net(x[:4])
     z, _ = net(x[4:], state)
     arrives = {state.h: pytensor.grad(sr.categorical_cross_entropy(z, t[4:]), state.h)}  # dL/dh_4
     gradient = pytensor.grad(None, net.cell.W_h, known_grads=arrives)
-    missing = pytensor.function([x, t], gradient, mode=sr.QUICK)(x_all, t_all)
+    missing = sr.function([x, t], gradient)(x_all, t_all)
     np.testing.assert_allclose(cut + missing, whole, atol=1e-15)
     return {"whole": whole, "cut": cut, "missing": missing}
 
@@ -359,41 +353,41 @@ def cut_in_two(ids: Array, n_tokens: int, seed: int) -> dict[str, Array]:
 # %% [markdown]
 # ## 6. What is kept
 #
-# The state goes on: at a piece's first step it still holds what was read before. What that is worth
-# is seen without it. The net of part 4 is used with the state reset to zeros before each piece of
-# 20 steps; and another one is trained that way too. For each step of a piece the table has the
-# nats by which a net's loss is above the grammar's own on the same words. The mean of the first
-# line, 0.017, is log(4.933 / 4.848): the gap of part 4.
+# The state goes on: at a segment's first step it still holds what was read before. What that is
+# worth is seen without it. The net of part 4 is used with the state reset to zeros before each
+# segment of 20 steps; and another one is trained that way too. For each step of a segment the table
+# has the nats by which a net's loss is above the grammar's own on the same words. The mean of the
+# first line, 0.017, is log(4.933 / 4.848): the gap of part 4.
 #
-# *What to notice.* With the state carried, a piece's first step is as good as its last. (It has
-# 0.025 and not 0.02 because the ten rows begin with zeros.) Reset in use, the net loses 1.03 nats
-# at the first step: it hardly ever saw zeros within a sentence. The net that was trained with
-# resets loses 0.39, and nobody could lose less than 0.38 there: one word is known, and this is the
-# best bigram. After that it knows a word more at each step. Yet after 20 of them it still loses
+# *What to notice.* With the state carried, a segment's first step is as good as its last. (It has
+# 0.025 and not 0.02 because the ten streams begin with zeros.) Reset at inference, the net loses
+# 1.03 nats at the first step: it hardly ever saw zeros within a sentence. The net that was trained
+# with resets loses 0.39, and nobody could lose less than 0.38 there: one word is known, and this is
+# the best bigram. After that it knows a word more at each step. Yet after 20 of them it still loses
 # more than the other net, and on average 0.078 nats: a perplexity of 5.24. (Each number is the mean
 # of 2000 words, so chance moves it a little: 0.236 at step 2 is even less than the best possible.)
 
 # %% [markdown]
-# ## 7. How long should a piece be?
+# ## 7. How long should a segment be?
 #
-# The same text five times, with 700 words in each batch: 1 step of 700 rows, 5 of 140, 20 of 35, 35
-# of 20. So there are 1500 updates each time, and what differs is how far gradients go. The table
-# also says what has been learnt: of the probability that a net gives to verbs after a subject, how
+# The same text five times, with 700 words in each batch: 1 step of 700 streams, 5 of 140, 20 of 35,
+# 35 of 20. So there are 1500 updates each time, and what differs is how far gradients go. The table
+# also says what has been learned: of the probability that a net gives to verbs after a subject, how
 # much goes to those that fit (`agreement`)? It is split by how many words are between the subject's
 # noun and the verb: none ("the dogs sleep"), three ("the dogs near the door sleep"), or more. One
 # or two cannot be there: what comes between has a preposition or "that", a determiner and a noun.
 #
 # *What to notice.* With 1 step the perplexity is 5.624, with five 4.954, with 20 it is 4.933, with
-# 35 it is 4.925. With pieces of one step, and three or more words between, verbs fit hardly more
+# 35 it is 4.925. With segments of one step, and three or more words between, verbs fit hardly more
 # often than bigram counts make them. No gradient has ever told W_h that the subject will be needed
 # later. (Still 5.624 is less than 7.103: what happens to be in the state is used.) With five steps
-# no gradient goes back more than four, and yet after nine or more words 84 % fit: what is learnt
+# no gradient goes back more than four, and yet after nine or more words 84 % fit: what is learned
 # over three words, to hold on to the subject, goes on to work over more. With 20 and 35 steps there
 # are 91 and 94 %. (13_truncation.png has these lines on the right, those of part 6 on the left.)
 #
-# This is one seed and one rate for all, so differences below one per cent mean nothing. What is
-# certain: pieces of one step are far worse, and beyond five longer ones are no aim in themselves.
-# They have to be long enough to show the net once what depends on what.
+# This is one seed and one learning rate for all, so differences below one per cent mean nothing.
+# What is certain: segments of one step are far worse, and beyond five longer ones are no aim in
+# themselves. They have to be long enough to show the net once what depends on what.
 
 LENGTHS = (1, 5, 20, 35)
 BETWEEN, EDGES = ("0", "3", "4-5", "6-8", "9 or more"), (1, 4, 6, 9)
@@ -414,7 +408,7 @@ def draw_truncation(steps: dict[str, Array], fits: dict[str, Array]) -> Any:
         axes[0].semilogy(range(1, len(lost) + 1), lost, style, markersize=3, label=name)
     for name, shares in fits.items():
         axes[1].plot(shares, "o--" if name == "bigram counts" else "o-", label=name)
-    axes[0].set(xlabel="step within the piece", ylabel="nats above the grammar's own loss")
+    axes[0].set(xlabel="step within the segment", ylabel="nats above the grammar's own loss")
     axes[0].set(title="the state carried or reset", xticks=[1, *range(5, STEPS + 1, 5)])
     axes[1].set(xlabel="words between noun and verb", ylabel="% on verbs that fit", ylim=(0, 104))
     axes[1].set(title="does the verb fit its subject?")
@@ -429,8 +423,8 @@ def draw_truncation(steps: dict[str, Array], fits: dict[str, Array]) -> Any:
 # ## Try it
 #
 # - `--seed 2`, `--seed 3`: other weights and other texts. Which differences of part 7 stay?
-# - `--same-rows`: in part 7 always 35 rows. Then there are 30,000 updates with pieces of one step,
-#   and 860 with 35. Do pieces of one step catch up?
+# - `--same-batch`: in part 7 always 35 streams. Then there are 30,000 updates with segments of one
+#   step, and 860 with 35. Do segments of one step catch up?
 # - `--n-hidden 16` (compiles anew): the net loses 0.11 nats in place of 0.02. At which words?
 # - `--epochs 10`: how much of the gap is lack of training?
 
@@ -442,7 +436,7 @@ def main(
     seed: int = 1,
     epochs: int = 5,
     n_hidden: int = 64,
-    same_rows: bool = False,
+    same_batch: bool = False,
     figures: str = "figures",
     quick: bool = False,
 ) -> dict[str, Any]:
@@ -463,8 +457,11 @@ def main(
     n_words, n_valid = (1_401, 2_001) if quick else (210_001, 40_001)
     tokens, valid = grammar.sample(n_words, rng=rng), grammar.sample(n_valid, rng=rng)
     print(f"  {' '.join(grammar.decode(valid[:25]))} ...")
-    batches = text.streams(tokens, batch_size=ROWS, n_steps=STEPS)
-    print(f"  {n_words} words in {ROWS} rows: {len(batches)} pieces, x is {batches[0][0].shape}")
+    batches = text.streams(tokens, batch_size=STREAMS, n_steps=STEPS)
+    print(
+        f"  {n_words} words in {STREAMS} streams: {len(batches)} segments, "
+        f"x is {batches[0][0].shape}"
+    )
 
     print("\n4. A grammar, whose best perplexity is known", flush=True)
     x, t = valid[:-1], valid[1:]
@@ -481,9 +478,9 @@ def main(
     print(f"  entropy rate: {grammar.entropy_rate:.3f} nats a word; perplexities:")
     for name, level in levels.items():
         print(f"  {name:<24}{level:7.3f}")
-    net, row_length = Net(len(grammar.words), n_hidden, rng, mode), len(t) // VALID_ROWS
-    by_epoch = net.train(tokens, ROWS, STEPS, epochs)
-    carried = net.says(valid, row_length)
+    net, length = Net(len(grammar.words), n_hidden, rng, mode), len(t) // VALID_STREAMS
+    by_epoch = net.train(tokens, STREAMS, STEPS, epochs)
+    carried = net.says(valid, length)
     levels["Elman net"] = np.exp(losses(carried, t).mean())
     above = 100 * (levels["Elman net"] / levels["grammar, these words"] - 1)
     print(f"  {'Elman net':<24}{levels['Elman net']:7.3f}, {above:.1f} % above the line before")
@@ -499,11 +496,11 @@ def main(
     print(f"  the missing part is {100 * missing:.0f} % as long as the whole gradient")
 
     print("\n6. What is kept", flush=True)
-    says = {"carried": carried, "reset in use": net.says(valid, STEPS)}
-    net.train(tokens, ROWS, STEPS, epochs, reset=True)
+    says = {"carried": carried, "reset at inference": net.says(valid, STEPS)}
+    net.train(tokens, STREAMS, STEPS, epochs, reset=True)
     says["reset in training too"] = net.says(valid, STEPS)
-    pieces = {name: (losses(p, t) - own).reshape(-1, STEPS) for name, p in says.items()}
-    steps = {name: nats.mean(axis=0) for name, nats in pieces.items()}
+    segments = {name: (losses(p, t) - own).reshape(-1, STEPS) for name, p in says.items()}
+    steps = {name: nats.mean(axis=0) for name, nats in segments.items()}
     steps["best possible, reset"] = np.log(memory[1:]) - grammar.entropy_rate
     print("  nats above the grammar, at step   1      2      5     10     20   mean  perplexity")
     for name, nats in steps.items():
@@ -511,23 +508,23 @@ def main(
         perplexity = np.exp(own.mean() + nats.mean())
         print(f"  {name:<28} {told} {nats.mean():6.3f} {perplexity:11.3f}")
 
-    print("\n7. How long should a piece be?", flush=True)
-    said = {"bigram counts": (0, counted)}  # rows, and what is said of each word
+    print("\n7. How long should a segment be?", flush=True)
+    said = {"bigram counts": (0, counted)}  # batch streams, and what is said of each word
     for n_steps in LENGTHS:
-        rows = ROWS if same_rows else ROWS * STEPS // n_steps
+        n_streams = STREAMS if same_batch else STREAMS * STEPS // n_steps
         if n_steps == STEPS:  # as in part 4
-            said[f"pieces of {n_steps}"] = rows, carried
+            said[f"segments of {n_steps}"] = n_streams, carried
         else:
-            net.train(tokens, rows, n_steps, epochs)
-            said[f"pieces of {n_steps}"] = rows, net.says(valid, row_length)
-    print(f"  {'':31}% on verbs that fit, by words between")
-    print(f"  {'':14}rows  perplexity{''.join(f'{b:>11}' for b in BETWEEN)}")
+            net.train(tokens, n_streams, n_steps, epochs)
+            said[f"segments of {n_steps}"] = n_streams, net.says(valid, length)
+    print(f"  {'':36}% on verbs that fit, by words between")
+    print(f"  {'':16}streams  perplexity{''.join(f'{b:>11}' for b in BETWEEN)}")
     reached, fits = {}, {}
-    for name, (rows, p) in said.items():
+    for name, (n_streams, p) in said.items():
         reached[name] = float(np.exp(losses(p, t).mean()))
         fits[name] = by_distance(*agreement(grammar, valid, p))
         told = "".join(f"{share:11.0f}" for share in fits[name])
-        print(f"  {name:14}{rows or '':4}{reached[name]:12.3f}{told}")
+        print(f"  {name:16}{n_streams or '':7}{reached[name]:12.3f}{told}")
     _lesson.save_figure(draw_truncation(steps, fits), folder, "13_truncation")
     _lesson.show_figures()
     return {
@@ -545,7 +542,7 @@ if __name__ == "__main__":
             "seed": "of the weights and the grammar's text",
             "epochs": "how often each net sees the text of parts 4 to 7",
             "n_hidden": "units of the net of parts 4 to 7",
-            "same_rows": "35 rows for all lengths in part 7",
+            "same_batch": "35 batch streams for all lengths in part 7",
             "figures": "folder for the figures",
             "quick": "short texts, seen once: too little to learn anything",
         },

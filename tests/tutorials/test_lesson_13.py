@@ -50,7 +50,7 @@ def test_bigrams_are_shares_of_counted_pairs():
     np.testing.assert_allclose(p.sum(axis=1), 1)
 
 
-def test_the_missing_part_is_the_gradient_of_finite_differences_in_the_first_piece(quick):
+def test_the_missing_part_is_the_gradient_of_finite_differences_in_the_first_segment(quick):
     ids, cut = quick[0]["tiny"]["ids"], quick[0]["cut"]
     with pytensor.config.change_flags(floatX="float64"):
         net = lesson.Tiny(7, np.random.default_rng(1))
@@ -59,7 +59,7 @@ def test_the_missing_part_is_the_gradient_of_finite_differences_in_the_first_pie
     W, b_out = (w.get_value() for w in net.output.params)
 
     def loss(first, second):
-        """Of the second piece, with a W_h for each."""
+        """Of the second segment, with a W_h for each."""
         h, total = np.zeros(8), 0.0
         for step, e_t in enumerate(e):
             h = np.tanh(e_t @ W_x + h @ (first if step < 4 else second) + b)
@@ -84,20 +84,20 @@ def test_words_between_fall_into_the_groups_with_their_names():
     assert len(lesson.BETWEEN) == 5
 
 
-def test_a_row_is_read_to_its_end_and_each_row_begins_with_zeros():
+def test_a_stream_is_read_to_its_end_and_each_begins_with_zeros():
     with pytensor.config.change_flags(floatX="float32"):
-        net = lesson.Net(52, 16, np.random.default_rng(1), lesson.QUICK)
+        net = lesson.Net(52, 16, np.random.default_rng(1), "QUICK")
     ids = english().sample(241, rng=np.random.default_rng(2))
-    whole, pieces = net.says(ids, 60), net.says(ids, 20)
+    whole, segments = net.says(ids, 60), net.says(ids, 20)
     assert whole.shape == (240, 52)
-    np.testing.assert_allclose(whole[60:80], pieces[60:80], rtol=1e-5)
+    np.testing.assert_allclose(whole[60:80], segments[60:80], rtol=1e-5)
     np.testing.assert_allclose(net.says(ids[60:121], 60), whole[60:120], rtol=1e-5)
-    assert np.abs(whole[80] - pieces[80]).max() > 1e-4
+    assert np.abs(whole[80] - segments[80]).max() > 1e-4
 
 
 def test_every_training_begins_with_the_same_weights_and_a_reset_changes_it():
     with pytensor.config.change_flags(floatX="float32"):
-        net = lesson.Net(52, 16, np.random.default_rng(1), lesson.QUICK)
+        net = lesson.Net(52, 16, np.random.default_rng(1), "QUICK")
     ids = english().sample(241, rng=np.random.default_rng(2))
     once, other = net.train(ids, 4, 20, epochs=2), net.train(ids, 2, 5, epochs=1)
     again, reset = net.train(ids, 4, 20, epochs=2), net.train(ids, 4, 20, epochs=2, reset=True)
@@ -110,7 +110,7 @@ def test_every_training_begins_with_the_same_weights_and_a_reset_changes_it():
 def test_the_gap_is_one_number_in_all_parts(quick):
     found = quick[0]
     net, own = (found["levels"][name] for name in ("Elman net", "grammar, these words"))
-    assert found["reached"]["pieces of 20"] == pytest.approx(net, rel=1e-12)
+    assert found["reached"]["segments of 20"] == pytest.approx(net, rel=1e-12)
     assert found["steps"]["carried"].mean() == pytest.approx(math.log(net / own), rel=1e-5)
     assert f"{net:.3f}, {100 * (net / own - 1):.1f} % above" in quick[1]
 
@@ -144,10 +144,10 @@ def test_the_full_lesson_shows_what_its_text_says(tmp_path):
     assert trained.mean() == pytest.approx(0.078, abs=0.01)
 
     reached, fits = found["reached"], found["fits"]
-    assert reached["pieces of 1"] > 5.4
-    assert reached["pieces of 5"] < 5.1
-    assert reached["pieces of 35"] == pytest.approx(reached["pieces of 20"], rel=0.01)
-    assert max(fits["pieces of 1"][2:]) < 40
+    assert reached["segments of 1"] > 5.4
+    assert reached["segments of 5"] < 5.1
+    assert reached["segments of 35"] == pytest.approx(reached["segments of 20"], rel=0.01)
+    assert max(fits["segments of 1"][2:]) < 40
     assert max(fits["bigram counts"][1:]) < 35
-    assert 70 < fits["pieces of 5"][-1] < fits["pieces of 20"][-1]
-    assert "210001 words in 35 rows: 300 pieces" in printed
+    assert 70 < fits["segments of 5"][-1] < fits["segments of 20"][-1]
+    assert "210001 words in 35 streams: 300 segments" in printed
