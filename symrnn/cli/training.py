@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from symrnn.cli.options import check_saving
 from symrnn.cli.progress import Progress, say
 from symrnn.cli.settings import changes, in_flags
+from symrnn.cli.sources import check_no_input
 from symrnn.compiling.allocator import keep_freed_memory
 from symrnn.training.loop import NonFiniteLossError
 from symrnn.training.run import TrainingRun
@@ -131,17 +132,13 @@ def train_run(
             f"best validation loss: {report.describe(best)}, at step {best['step']}, whose weights "
             f"are used; curves in {beside(path, '.png')}"
         )
-    if run.stopped:
+    if run.stopping.is_over():
         say(f"stopped early at step {run.n_done}: the validation loss no longer falls")
     elif run.n_done < n_steps:
         resume = _how_to_resume(report.command, path)
         say(f"stopped at step {run.n_done} of {n_steps}; {resume}")
     say(f"saved: {path}")
     return 130 if history.interrupted else 0
-
-
-def _same_file(path: Path, other: Path) -> bool:
-    return path.exists() and other.exists() and path.samefile(other)
 
 
 def _when_saved(path: Path) -> int | None:
@@ -182,8 +179,7 @@ def check_out(path: Path, *, force: bool, command: str, inputs: Sequence[str | N
         )
     picture = beside(path, ".png")
     for written in (path, picture):
-        if any(name and _same_file(written, Path(name)) for name in inputs):
-            raise ValueError(f"{written} is read by this command: give another --out")
+        check_no_input("--out", written, inputs=inputs)
     if path.exists() and not force:
         raise ValueError(
             f"{path} exists: resume it ({command} resume --model {path}), give another --out, or "

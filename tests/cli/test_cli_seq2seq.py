@@ -108,7 +108,7 @@ def test_translate_answers_and_draws_what_it_looks_at(trained, capsys, monkeypat
     assert status == 0
     longer = ["seq2seq", "translate", "abcabca", *model]
     assert run(capsys, *longer)[0] == 2
-    assert run(capsys, *longer, "--longest", 7)[0] == 0
+    assert run(capsys, *longer, "--longest-source", 7)[0] == 0
 
 
 def test_evaluate_counts_right_answers_and_shows_wrong_ones(trained, capsys):
@@ -147,7 +147,14 @@ def test_words_in_small_letters_and_rare_ones(tmp_path, capsys):
     status, _, err = run(capsys, "seq2seq", "train", file, *SMALL, *options, "--out", out)
     assert status == 0, err
     _, answer, _ = run(
-        capsys, "seq2seq", "translate", "Es geht unglaublich gut.", "--model", out, "--longest", 9
+        capsys,
+        "seq2seq",
+        "translate",
+        "Es geht unglaublich gut.",
+        "--model",
+        out,
+        "--longest-source",
+        9,
     )
     assert "<unk>" not in answer
 
@@ -233,7 +240,7 @@ def test_a_model_of_another_kind_is_refused(trained):
         ("train pairs.txt --hidden 7 --bidirectional", "--hidden is 7, but must be even"),
         ("train pairs.txt --sampling-probability 2", "--sampling-probability is 2.0, but m"),
         ("train pairs.txt --bidirectional --reverse", "a bidirectional encoder reads both ways"),
-        ("resume", "seq2seq.safetensors is no file"),
+        ("resume", "seq2seq.safetensors does not exist"),
         ("resume others.txt --model model --epochs 9", "are not those that the training began wi"),
         ("translate abq --model model", "token 2 is the character 'q' (U+0071 LATIN SMALL LETTER"),
         ("translate abcabc --model model", "'abcabc' has 6 tokens, but at most 5 are allowed"),
@@ -247,8 +254,12 @@ def test_a_model_of_another_kind_is_refused(trained):
         ("translate a --beam 2 --seed 1 --model model", "--beam does not sample"),
         ("translate a --temperature 0 --model model", "--temperature is 0.0, but must be above 0"),
         ("translate a --top-p 2 --model model", "--top-p is 2.0, but must be above 0"),
-        ("translate a --top-k 9 --model model", "--top-k is 9, but must be a whole number, from 1 to"),
-        ("translate a --model pairs.txt", "pairs.txt is no safetensors file"),
+        ("translate a --top-k 9 --model model", "--top-k is 9, but must be a whole number, from"),
+        ("translate a --map model --model model", "model is read by this command: give another"),
+        ("train pairs.txt -o pairs.txt --force", "pairs.txt is read by this command: give another"),
+        ("evaluate --show -1 --model model", "--show is -1, but must be a whole number"),
+        ("resume model.safetensors --model model", "is given as a text; a model is given with --"),
+        ("translate a --model pairs.txt", "pairs.txt is not a safetensors file"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_said_in_one_line(trained, capsys, monkeypatch, command, message):

@@ -13,6 +13,7 @@ from symrnn.cli.options import add_command, add_model, check_numbers
 from symrnn.cli.progress import say
 from symrnn.cli.sampling import add_sampling, check_sampling, is_sampling, sampling
 from symrnn.cli.seq2seq.pairs import MODEL
+from symrnn.cli.sources import check_no_input
 from symrnn.cli.training import load_best
 from symrnn.models.seq2seq.run import Seq2SeqRun
 from symrnn.models.seq2seq.translation import Answer, Translator
@@ -35,7 +36,7 @@ def add(commands: Any) -> None:
     )  # fmt: skip
     add_sampling(parser, temperature="default: greedy, or 1 with the options below")
     parser.add_argument(
-        "--longest", type=int, metavar="N",
+        "--longest-source", type=int, metavar="N",
         help="tokens of a source, at most (default: as many as the longest in training has)",
     )  # fmt: skip
     parser.add_argument(
@@ -50,9 +51,9 @@ def run(options: argparse.Namespace) -> None:
     loaded = load_best(Seq2SeqRun, options.model)
     samples = sampling(options, n_tokens=len(loaded.vocabularies.target))
     translator = loaded.translator()
-    if options.longest is not None:
-        translator.longest_source = options.longest
-        translator.longest = max(translator.longest, 2 * options.longest)
+    if options.longest_source is not None:
+        translator.longest_source = options.longest_source
+        translator.longest = max(translator.longest, 2 * options.longest_source)
     texts = _texts(options, translator)
     if options.beam is not None:
         answers = _print_best(texts, translator, options)
@@ -79,9 +80,11 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError("--n-best and --length-power belong to --beam W, which does not sample")
     check_numbers(
         ("--beam", options.beam, 1), ("--n-best", options.n_best, 1),
-        ("--longest", options.longest, 1),
+        ("--longest-source", options.longest_source, 1),
     )  # fmt: skip
     check_sampling(options)
+    if options.map is not None:
+        check_no_input("--map", options.map, inputs=[options.model])
     if options.length_power is not None and not 0 <= options.length_power < np.inf:
         raise ValueError(f"--length-power is {options.length_power}, but must be 0 or more")
     if (options.n_best or 1) > (options.beam or 1):
@@ -107,11 +110,15 @@ def _print_best(
 ) -> list[Answer]:
     """Print the best answers to each text; return the best one of each."""
     n_best, best = options.n_best or 1, []
-    how = {"n_best": n_best, "length_power": options.length_power or 0.0}
+    power = options.length_power or 0.0
     for text in texts:
         if n_best > 1 and len(texts) > 1:
             print(text)
-        found = translator.beam_search(text, width=options.beam, **how) if text else []
+        found = []
+        if text:
+            found = translator.beam_search(
+                text, width=options.beam, n_best=n_best, length_power=power
+            )
         best += found[:1]
         for answer in found:
             print(f"{answer.score:9.4f}  {answer.text}" if n_best > 1 else answer.text)

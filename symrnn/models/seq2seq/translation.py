@@ -301,7 +301,7 @@ class Translator:
             raise ValueError(f"the source {text!r} is empty, but must have at least one token")
         most = self.model.n_positions if any_length else self.longest_source
         if most is not None and len(ids) > most:
-            remedy = "raise longest_source (--longest)"
+            remedy = "raise longest_source (--longest-source)"
             if most == self.model.n_positions:
                 remedy = "train a model with more positions"
             raise ValueError(
