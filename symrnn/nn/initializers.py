@@ -1,6 +1,6 @@
 """Initial values of weights: each initializer is a function ``(rng, shape) -> array``.
 
-Other settings are given with `functools.partial`, for example ``partial(normal, std=0.5)``.
+Set other arguments with `functools.partial`, for example ``partial(normal, std=0.5)``.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,11 +38,6 @@ def xavier_normal(rng: Random, shape: Sequence[int]) -> Array:
         Source of random numbers.
     shape
         ``(n_in, n_out)``.
-
-    Raises
-    ------
-    ValueError
-        If `shape` is not a matrix's.
     """
     n_in, n_out = _fans(shape, "xavier_normal")
     return normal(rng, shape, std=np.sqrt(2 / (n_in + n_out)))
@@ -51,7 +46,12 @@ def xavier_normal(rng: Random, shape: Sequence[int]) -> Array:
 def xavier_uniform(rng: Random, shape: Sequence[int]) -> Array:
     """Uniform within ``+- sqrt(6 / (n_in + n_out))`` (Glorot and Bengio, 2010).
 
-    Parameters and errors as in `xavier_normal`.
+    Parameters
+    ----------
+    rng
+        Source of random numbers.
+    shape
+        ``(n_in, n_out)``.
     """
     n_in, n_out = _fans(shape, "xavier_uniform")
     limit = np.sqrt(6 / (n_in + n_out))
@@ -61,7 +61,12 @@ def xavier_uniform(rng: Random, shape: Sequence[int]) -> Array:
 def he_normal(rng: Random, shape: Sequence[int]) -> Array:
     """Gaussian with ``std^2 = 2 / n_in``, made for ReLU (He et al., 2015).
 
-    Parameters and errors as in `xavier_normal`.
+    Parameters
+    ----------
+    rng
+        Source of random numbers.
+    shape
+        ``(n_in, n_out)``.
     """
     n_in, _ = _fans(shape, "he_normal")
     return normal(rng, shape, std=np.sqrt(2 / n_in))
@@ -70,27 +75,42 @@ def he_normal(rng: Random, shape: Sequence[int]) -> Array:
 def orthogonal(rng: Random, shape: Sequence[int], gain: float = 1.0) -> Array:
     """A random matrix whose singular values all equal `gain` (Saxe et al., 2014).
 
-    A square one neither shrinks nor stretches what passes through it, however many steps long.
-    Parameters and errors as in `xavier_normal`.
+    With gain 1 a square one keeps the norm of every vector, over any number of steps.
+
+    Parameters
+    ----------
+    rng
+        Source of random numbers.
+    shape
+        ``(n_in, n_out)``.
+    gain
+        The singular values.
     """
     n_in, n_out = _fans(shape, "orthogonal")
     tall = rng.normal(size=(max(n_in, n_out), min(n_in, n_out)))
     q, r = np.linalg.qr(tall)
-    q = q * np.sign(np.diag(r))  # makes the decomposition unique, so every rotation equally likely
+    q = q * np.sign(np.diag(r))  # makes the decomposition unique, so all rotations equally likely
     return gain * (q if n_in >= n_out else q.T)
 
 
 def identity(rng: Random, shape: Sequence[int], gain: float = 1.0) -> Array:
-    """Ones (times `gain`) on the diagonal, zeros elsewhere (Le et al., 2015); `rng` is not used.
+    """Ones (times `gain`) on the diagonal, zeros elsewhere (Le et al., 2015).
 
-    Parameters and errors as in `xavier_normal`.
+    Parameters
+    ----------
+    rng
+        Source of random numbers; not used.
+    shape
+        ``(n_in, n_out)``.
+    gain
+        The values on the diagonal.
     """
     n_in, n_out = _fans(shape, "identity")
     return gain * np.eye(n_in, n_out)
 
 
 def _fans(shape: Sequence[int], name: str) -> tuple[int, int]:
-    """Number of inputs and outputs of a weight matrix."""
+    """Return n_in and n_out of a weight matrix."""
     if len(shape) != 2 or min(shape) < 1:
         raise ValueError(
             f"{name} makes matrices of shape (n_in, n_out), both at least 1, not {tuple(shape)}; "

@@ -1,7 +1,7 @@
 """Random numbers in graphs: new ones at each call of a function, the same from one seed.
 
-A graph draws from generators that are shared variables, one for each draw. `symrnn.function` puts
-their next states in place after each call; with plain `pytensor.function` give it
+A graph draws from generators that are shared variables, one for each draw. `symrnn.function`
+updates them at each call; with plain `pytensor.function` give it
 ``updates=symrnn.graph_updates(loss) | ...``.
 """
 

@@ -1,4 +1,4 @@
-"""Where a recurrent net starts: at a learned state, or at the one where it stopped."""
+"""Initial states of recurrent nets: learned ones, and those carried over from the last call."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from symrnn._validate import check_whole
 
 
 def learned_initial_state(cell: Any) -> Any:
-    """Initial state to be learned: a tuple of shared vectors ``(n_hidden,)``, zeros at first.
+    """Make an initial state to train: a tuple of shared vectors ``(n_hidden,)``, zeros at first.
 
     Give it to `symrnn.unroll` as `initial_state` and train it, ``params = [*cell.params, *state]``,
     or make it an attribute of a `symrnn.Module`.
@@ -28,29 +28,29 @@ def learned_initial_state(cell: Any) -> Any:
 
 
 def _zeros(cell: Any, name: str, *batch: int) -> Any:
-    """The cell's kind of state with shared zeros, of the dtype of its weights."""
+    """The cell's kind of state, of shared zeros in the dtype of its weights."""
     if isinstance(cell, list | tuple):
         raise TypeError("a state belongs to one cell: make one for each, [... for cell in cells]")
     if hasattr(cell, "start"):
         raise TypeError(
-            f"the state of {type(cell).__name__} has a random mask in it, which is neither learned "
+            f"the state of {type(cell).__name__} contains a random mask, which is neither learned "
             "nor carried: make the state for the cell inside, and give unroll cell.start(state)"
         )
-    prefix = (cell.W_h.name or "").rpartition("W_h")[0]  # where the cell hangs in a model
+    prefix = (cell.W_h.name or "").rpartition("W_h")[0]  # path of the cell in a model
     zeros = np.zeros((*batch, cell.n_hidden), dtype=cell.W_h.dtype)
     names = (prefix + name.format(field) for field in cell.State._fields)
     return cell.State(*(pytensor.shared(zeros, name=n) for n in names))
 
 
 class CarriedState:
-    """A state that stays from one call of a compiled function to the next.
+    """A state that is kept from one call of a compiled function to the next (a stateful RNN).
 
     Parameters
     ----------
     cell
         The cell whose state it is.
     batch_size
-        How many sequences go side by side.
+        Number of sequences in a batch.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class CarriedState:
 
     Examples
     --------
-    A counter goes on counting until it is reset.
+    A counter that continues until it is reset.
 
     >>> import numpy as np, pytensor, pytensor.tensor as pt
     >>> from symrnn.nn.cells import LinearCell
@@ -83,7 +83,7 @@ class CarriedState:
         self.state = _zeros(cell, "carried_{}", batch_size)
 
     def updates(self, final: Sequence[TensorVariable]) -> dict[SharedVariable, TensorVariable]:
-        """Updates that put the `final` state of a call in place."""
+        """Return the updates that keep the `final` state of a call for the next one."""
         if not isinstance(final, list | tuple):
             raise TypeError("final must be the state that unroll returns, the second of the two")
         if len(final) != len(self.state):

@@ -1,9 +1,9 @@
-"""Checkpoints: all that a training changes, in one safetensors file, so that it can go on later.
+"""Checkpoints: all that a training changes, in one safetensors file, so that it can be resumed.
 
-``save(path, model)`` writes the weights of a module, ``load(path).restore(model)`` puts them back.
+``save(path, model)`` writes the weights of a module, ``load(path).restore(model)`` restores them.
 ``save(path, [model, *updates, rng], data)`` writes all that a training changes, random generators
-and a dictionary: a training that is stopped and resumed then ends with the weights, bit by bit, of
-one that was not.
+and a dictionary: a training that is stopped and resumed then ends with the same weights, bit for
+bit, as one that was not.
 
 The file holds an array for each variable, under its name, as any program that reads safetensors
 can show. Its metadata hold the rest as JSON, and a checksum of everything. Nothing in it is ever
@@ -37,37 +37,37 @@ Variables = Module | Iterable[Any] | Mapping[str, Any]
 
 
 class CheckpointError(ValueError):
-    """A file is no checkpoint, is damaged, or does not fit the model."""
+    """A file is missing, is not a checkpoint, is damaged, or does not fit the model."""
 
 
 def save(path: str | os.PathLike[str], variables: Variables, data: Any = None) -> None:
     """Write a checkpoint.
 
-    The file is written beside `path` and then renamed: there is an old one or a new one at any
-    moment, also if the process is killed or the disk is full. (A killed process may leave a file
-    ``.NAME.*.part`` beside; a save removes those that nobody has written to for an hour.)
+    The file is written atomically, to another name and then renamed: at any moment there is a
+    complete file, the old or the new one, even if the process is killed or the disk is full. (A
+    killed process may leave a file ``.NAME.*.part``; a save removes those more than an hour old.)
 
     Parameters
     ----------
     path
-        By custom it ends in ``.safetensors``. A folder that is not there is made.
+        By convention it ends in ``.safetensors``. Missing folders are made.
     variables
-        A `symrnn.Module`: its weights and running statistics, named by where they hang. Or a list
+        A `symrnn.Module`: its weights and running statistics, named by their paths. Or a list
         of all that a training changes: modules, shared variables (optimizer state, carried states)
         and random generators (those of graphs and `numpy.random.Generator`). In a list, variables
-        go by their own names, which must differ, and generators, which as a rule have none, by
+        go by their own names, which must differ, and generators, which usually have none, by
         their order: ``generator 1``, ``generator 2`` ... One that is in the list twice is written
-        once. The keys of the dictionary of updates are what a step changes; what is set by hand,
-        such as a learning rate, has to be added. Or a dictionary that gives each a name.
+        once. The keys of the dictionary of updates are what a step changes; add what is set by
+        hand, such as a learning rate. Or a dictionary that gives each a name.
     data
         A dictionary of what else is needed: settings of the model, vocabulary, losses so far. It
-        may hold numbers, texts, truth values, None, lists and dictionaries with texts as keys.
+        may hold numbers, strings, booleans, None, lists and dictionaries with strings as keys.
         A tuple comes back as a list.
 
     Raises
     ------
     OSError
-        If the file cannot be written. The old one is then as it was.
+        If the file cannot be written. The old one is then unchanged.
 
     Examples
     --------
@@ -86,9 +86,9 @@ def save(path: str | os.PathLike[str], variables: Variables, data: Any = None) -
     >>> bool((cell.W_x.get_value() == W_x).all()), order.random() == next_draw
     (True, True)
 
-    A training that saves after every epoch, and goes on from the last one if it was stopped::
+    A training that saves after every epoch, and resumes from the last one if it was stopped::
 
-        updates = {**adam(loss, params), **carried.updates(final), **graph_updates(loss)}
+        updates = adam(loss, params) | carried.updates(final) | graph_updates(loss)
         step = symrnn.function([x, t], loss, updates=updates)
         changing, done = [*updates, order], 0
         if path.exists():
@@ -96,17 +96,17 @@ def save(path: str | os.PathLike[str], variables: Variables, data: Any = None) -
             saved.restore(changing)
             done = saved.data["epoch"]
         else:
-            save(path, changing, {"epoch": 0})  # tells at once whether all have names
+            save(path, changing, {"epoch": 0})  # an error now if one has no name
 
         def each_epoch(epoch, loss):
             save(path, changing, {"epoch": done + epoch})
 
-        batches = lambda: minibatches([X, T], 32, order)
+        batches = lambda: minibatches([X, T], 32, rng=order, axes=[1, 0])
         train(step, batches, epochs=50 - done, each_epoch=each_epoch)
 
-    Ctrl-C ends `train` after a step, as a rule in the middle of an epoch. The file is then that of
-    the last whole epoch. To keep what came after it too, count the steps, let the order of an epoch
-    depend on its number alone, and save when `train` is back (or from `each_step`)::
+    Ctrl-C ends `train` after a step, usually in the middle of an epoch. The file is then that of
+    the last complete epoch. To keep the steps after it too, count them, let the order of an epoch
+    depend on its number alone, and save when `train` returns (or from `each_step`)::
 
         n = pytensor.shared(np.array(0), name="n")
         step = symrnn.function([x, t], loss, updates={**updates, n: n + 1})
@@ -114,7 +114,7 @@ def save(path: str | os.PathLike[str], variables: Variables, data: Any = None) -
         def batches():
             epoch, made = divmod(int(n.get_value()), n_batches)
             order = np.random.default_rng([seed, epoch])
-            return itertools.islice(minibatches([X, T], 32, order), made, None)
+            return itertools.islice(minibatches([X, T], 32, rng=order, axes=[1, 0]), made, None)
 
         train(step, batches, steps=50 * n_batches - int(n.get_value()))
         save(path, [*updates, n])
@@ -131,7 +131,7 @@ def save(path: str | os.PathLike[str], variables: Variables, data: Any = None) -
         if name == "__metadata__":
             raise ValueError("in a safetensors file no variable can have the name __metadata__")
         arrays[name] = np.asarray(value, dtype=value.dtype.newbyteorder("<"), order="C")
-        if not value.flags.c_contiguous:  # a product of matrices rounds otherwise in another order
+        if not value.flags.c_contiguous:  # matrix products round by the order in memory
             axes[name] = np.argsort(np.abs(value.strides), kind="stable")[::-1].tolist()
     generators = {name: state for name, state in states.items() if name not in arrays}
     contents = {"symrnn": __version__, "data": data, "generators": generators, "axes": axes}
@@ -143,9 +143,7 @@ def save(path: str | os.PathLike[str], variables: Variables, data: Any = None) -
         with replacing(Path(os.path.realpath(path))) as stream:
             stream.write(content)
     except (OSError, SafetensorError) as error:
-        raise OSError(
-            f"{os.fspath(path)} could not be saved, and is as it was before: {error}"
-        ) from error
+        raise OSError(f"{os.fspath(path)} could not be saved, and is unchanged: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -155,7 +153,7 @@ class Checkpoint:
     Attributes
     ----------
     path
-        Where it was read.
+        The file that was read.
     data
         The dictionary that was saved.
     arrays
@@ -170,7 +168,7 @@ class Checkpoint:
     generators: dict[str, Any]
 
     def restore(self, variables: Variables, *, partly: bool = False) -> None:
-        """Set all variables and generators to what was saved, or none if one does not fit.
+        """Set all variables and generators to their saved values, or none if one does not fit.
 
         Parameters
         ----------
@@ -178,26 +176,26 @@ class Checkpoint:
             A module, a list or a dictionary, as it was saved. Generators without names must stand
             in the same order.
         partly
-            True lets the file hold more than is asked for: of a training's checkpoint the weights
-            alone, for example, ``load(path).restore(model, partly=True)``.
+            True allows the file to hold more: of a training's checkpoint the weights alone, for
+            example, ``load(path).restore(model, partly=True)``.
 
         Raises
         ------
         CheckpointError
-            If something is missing or superfluous, or has another shape, dtype or kind: told by
-            name and shape, and nothing is changed.
+            If something is missing or surplus, or has another shape, dtype or kind, with names and
+            shapes; nothing is changed then.
         """
         variables, saved = _named(variables), {**self.arrays, **self.generators}
         here = {name: _state(variable) for name, variable in variables.items()}
         missing = [name for name in here if name not in saved]
-        superfluous = [] if partly else [name for name in saved if name not in here]
+        surplus = [] if partly else [name for name in saved if name not in here]
         kinds = {name: (_kind(saved[name]), _kind(here[name])) for name in here if name in saved}
         other = [f"{name} ({a}, here {b})" for name, (a, b) in kinds.items() if a != b]
-        wrong = {"it lacks": missing, "it has besides": superfluous, "they differ in": other}
+        wrong = {"it lacks": missing, "it has besides": surplus, "they differ in": other}
         if any(wrong.values()):
-            said = "; ".join(f"{what} {_some(names)}" for what, names in wrong.items() if names)
+            found = "; ".join(f"{what} {_some(names)}" for what, names in wrong.items() if names)
             raise CheckpointError(
-                f"{self.path} does not fit, and nothing was changed: {said}. Build the model with "
+                f"{self.path} does not fit, and nothing was changed: {found}. Build the model with "
                 "the settings it was saved with, and list the same variables as then; to take only "
                 "some of a file, give partly=True"
             )
@@ -213,27 +211,28 @@ class Checkpoint:
 
 
 def load(path: str | os.PathLike[str]) -> Checkpoint:
-    """Read a checkpoint and check that it is whole.
+    """Read a checkpoint and check that it is complete.
 
-    A file can be read before there is a model: ``load(path).data`` says how to build it.
+    A file can be read before there is a model: ``load(path).data`` holds the settings to build it.
 
     Raises
     ------
     CheckpointError
-        If there is no such file, it is no checkpoint, it is not what was written (cut off, altered)
-        or a newer symrnn wrote it.
+        If the file does not exist, is not a checkpoint, is damaged (cut off, altered), or was
+        written by a newer symrnn.
     """
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"{path} is {'a folder, no file' if path.is_dir() else 'no file'}")
+        what = "is not a regular file" if path.exists() else "does not exist"
+        raise CheckpointError(f"{path} {'is a folder' if path.is_dir() else what}")
     try:
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} is no safetensors file, or damaged: {error}") from error
+        raise CheckpointError(f"{path} is not a safetensors file, or damaged: {error}") from error
     if "symrnn_checkpoint" not in metadata:
-        raise CheckpointError(f"{path} is a safetensors file, but no checkpoint of symrnn")
+        raise CheckpointError(f"{path} is a safetensors file, but not a checkpoint of symrnn")
     if metadata["symrnn_checkpoint"] != FORMAT:
         raise CheckpointError(
             f"{path} has format {metadata['symrnn_checkpoint']}, and this symrnn, {__version__}, "
@@ -283,7 +282,7 @@ def _named(variables: Variables) -> dict[str, Any]:
             fault = f"two are named {name}" if name else f"{variable!r} has no name"
             raise ValueError(
                 f"{fault}: put modules into one, symrnn.Module(first=cell, second=other), whose "
-                "weights are named by where they hang; name what you make, as in "
+                "weights are named by their paths; name what you make, as in "
                 "pytensor.shared(array, name='a'); or give a dictionary {name: variable}"
             )
         named[name] = variable
@@ -320,14 +319,14 @@ def _check_plain(value: Any, place: str) -> None:
     if isinstance(value, dict):
         for key, entry in value.items():
             if not isinstance(key, str):
-                raise TypeError(f"{place} has the key {key!r}, but keys must be texts")
+                raise TypeError(f"{place} has the key {key!r}, but keys must be strings")
             _check_plain(entry, f"{place}[{key!r}]")
     elif isinstance(value, list | tuple):
         for k, entry in enumerate(value):
             _check_plain(entry, f"{place}[{k}]")
     elif not isinstance(value, str | int | float | None):
         raise TypeError(
-            f"{place} is a {type(value).__name__}, but only numbers, texts, truth values, None, "
+            f"{place} is a {type(value).__name__}, but only numbers, strings, booleans, None, "
             "lists and dictionaries can be saved: write float(...), int(...) or array.tolist()"
         )
 

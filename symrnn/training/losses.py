@@ -1,10 +1,10 @@
-"""Losses: scalars that say how far predictions are from their targets.
+"""Losses: scalars that measure how far predictions are from their targets.
 
 Every loss takes an optional `mask` with the leading axes of the target, for example
 ``(time, batch)`` for a target of shape ``(time, batch, features)``. Elements where it is zero (or
-False) are left out: prediction and target may hold anything there, even NaN, and their gradients
-are 0. (But a NaN in the input of a net reaches the gradients of its weights, masked or not.) A mean
-is over the elements that are left; if there are none, it is 0.
+False) are masked: prediction and target may hold anything there, even NaN, and their gradients are
+0. (But a NaN in the input of a net reaches the gradients of its weights, masked or not.) A mean is
+over the elements that are not masked; if there are none, it is 0.
 
 Shapes of prediction and target must be equal and are compared at every call: PyTensor would
 otherwise broadcast one against the other, and train on a wrong loss.
@@ -31,7 +31,7 @@ def sum_squared_error(prediction: Any, target: Any, *, mask: Any = None) -> Tens
     target
         t, of the same shape; cast to the dtype of y.
     mask
-        Zero where an element is left out; shape of the target's leading axes.
+        Zero where an element is masked; shape of the target's leading axes.
 
     Returns
     -------
@@ -61,7 +61,7 @@ def mean_squared_error(prediction: Any, target: Any, *, mask: Any = None) -> Ten
     target
         t, of the same shape; cast to the dtype of y.
     mask
-        Zero where an element is left out; shape of the target's leading axes.
+        Zero where an element is masked; shape of the target's leading axes.
 
     Returns
     -------
@@ -94,7 +94,7 @@ def binary_cross_entropy(logits: Any, target: Any, *, mask: Any = None) -> Tenso
     target
         t, of the same shape, from 0 to 1; cast to the dtype of z.
     mask
-        Zero where an element is left out; shape of the target's leading axes.
+        Zero where an element is masked; shape of the target's leading axes.
 
     Returns
     -------
@@ -134,7 +134,7 @@ def categorical_cross_entropy(
     target
         t, the right classes: integers from 0 to classes - 1, shape ``(...)``.
     mask
-        Zero where an element is left out, whose target may then be any integer; shape of the
+        Zero where an element is masked, whose target may then be any integer; shape of the
         target's leading axes.
     label_smoothing
         a, from 0 to 1. For training only: compare models by the plain loss.
@@ -179,7 +179,7 @@ def categorical_cross_entropy(
     target = is_class(target, pt.ge(target, 0).all(), pt.lt(target, n_classes).all())
 
     rows, t = logits.reshape((-1, n_classes)), target.flatten()
-    # The largest logit is taken out first: PyTensor does so itself only in some modes.
+    # the largest logit is subtracted first: PyTensor does so only in some modes
     rows = rows - disconnected_grad(rows.max(axis=1, keepdims=True))
     of_target = rows[pt.arange(t.shape[0]), t]
     if label_smoothing:
@@ -214,7 +214,7 @@ def gaussian_kl(
     prior_mean, prior_log_variance
         n and ``log v``, of the same shape. Default: 0, that is ``p = N(0, I)``.
     mask
-        Zero where a Gaussian is left out; shape of the leading axes of m, without the features.
+        Zero where a Gaussian is masked; shape of the leading axes of m, without the features.
 
     Returns
     -------
@@ -296,7 +296,7 @@ def _mask(mask: Any, like: TensorVariable) -> tuple[TensorVariable | None, Tenso
 
 
 def _where(keep: TensorVariable | None, values: TensorVariable) -> TensorVariable:
-    """Values with zeros where they are left out; before a formula, so that no NaN gets into it."""
+    """The values, 0 where masked; applied before a formula too, so that no NaN enters it."""
     return values if keep is None else pt.switch(keep, values, pt.zeros((), dtype=values.dtype))
 
 
