@@ -225,7 +225,7 @@ SHUT = -3.0
 
 
 def at_the_start(net: Net, input_bias: float, n_steps: int) -> tuple[float, float]:
-    """Return the mean of abs(c) after the last step, untrained, and of tanh' there."""
+    """Return the means of abs(c) after the last step, untrained, and of the derivative of tanh."""
     net.start(np.random.default_rng(1), input_bias)
     x, _, _ = sums(np.random.default_rng(0), 100, n_steps)
     _, c = net.predict(x)
