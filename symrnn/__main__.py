@@ -16,7 +16,7 @@ from symrnn.cli.seq2seq.commands import add_commands as add_seq2seq
 
 
 class Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong, and nothing else."""
+    """Prints an error as one line."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(

@@ -129,7 +129,7 @@ def _as_next(shared: Any, value: Any) -> Any:
 
 
 def _with_default_updates(updates: dict[Any, Any], results: Sequence[Any]) -> dict[Any, Any]:
-    """Add the default updates of variables, which `pytensor.function` applies by itself."""
+    """Add the default updates of variables, which `pytensor.function` applies automatically."""
     updates = dict(updates)
     while True:
         used = graph_inputs([*updates.values(), *results])

@@ -34,7 +34,7 @@ SILENT = {
     *("DeepCopyOp", "ViewOp", "Identity", "TensorFromScalar", "ScalarFromTensor", "Second"),
     *("SpecifyShape", "CheckAndRaise", "Assert", "InputFits", "FirstDerivative"),
 }
-"""Operations that are left out: they do not change the values."""
+"""Operations that are omitted: they do not change the values."""
 
 
 class ExpressionPrinter:
@@ -197,7 +197,7 @@ class ExpressionPrinter:
         return f"{function}({', '.join(self(i) for i in inputs)})", ATOM
 
     def _axes(self, op: Any, v: Variable) -> tuple[str, int]:
-        """A transpose or new axes; new leading axes and dropped ones are left out, as in NumPy."""
+        """A transpose or new axes; new leading axes and dropped ones are omitted, as in NumPy."""
         new_order = list(getattr(op, "new_order", ()))
         order = [axis for axis in new_order if axis != "x"]
         if order == sorted(order) and "x" in new_order[new_order.index(order[0]) if order else 0 :]:

@@ -13,9 +13,9 @@ class Part(NamedTuple):
     sequence: Variable
     """The whole sequence."""
     start: int
-    """Number of elements left out at its beginning."""
+    """Number of elements skipped at its beginning."""
     end: int
-    """Number of elements left out at its end."""
+    """Number of elements skipped at its end."""
     backwards: bool
     """Whether it is reversed."""
 

@@ -10,5 +10,5 @@ scans, and in mode NUMBA some operations by faster ones:
 - `products`: matrix products without copies of transposes;
 - `scatter_add`: rows of a gradient added to rows of an embedding's;
 - `shapes`: mode JAX refuses sequences of unknown shape with a message that helps;
-- `dispatch`: how numba learns of operations that it does not know.
+- `dispatch`: registers operations with PyTensor's numba backend.
 """

@@ -1,4 +1,4 @@
-"""How numba learns of operations that PyTensor does not know."""
+"""Registers operations with PyTensor's numba backend."""
 
 from collections.abc import Callable
 from typing import Any

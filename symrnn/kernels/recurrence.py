@@ -69,9 +69,9 @@ def recurrence(
     update_masks
         Which entries of a state a step may change, ``(time, batch, n_hidden or 1)``, bool.
     truncate_every
-        The gradient of the states stops after each so many steps.
+        The gradient of the states stops after every so many steps.
     plain
-        Returns the same as a scan to be read, given `zx`, `W_h`, `start` and `update_masks`.
+        Returns the same results by a readable scan, given `zx`, `W_h`, `start` and `update_masks`.
     """
     shape = (axis_length(W_h, 0), axis_length(zx, 1))  # (n_hidden, batch): how a row is to be read
     captured = [pt.broadcast_to(v.T, shape).flatten() for v in rows.captured_values]
@@ -89,7 +89,7 @@ class Recurrence(Op):
     Parameters
     ----------
     rows, truncate_every, plain
-        As for `recurrence`.
+        The arguments of `recurrence`.
     """
 
     def __init__(self, rows: StepRows, *, truncate_every: int | None, plain: Plain | None) -> None:
@@ -105,7 +105,7 @@ class Recurrence(Op):
             import_module(self._module)  # which registers the rewrites, also in a new process
 
     def plain(self, inputs: Sequence[TensorVariable]) -> list[TensorVariable]:
-        """Return h of all steps and the final states, by a scan that is made to be read."""
+        """Return h of all steps and the final states, by the readable scan."""
         if self._plain is None:
             return self.scan(inputs)[: 1 + len(self.rows.states)]
         zx, W_h, start, _, update_masks = _split(self.rows, inputs)
@@ -179,14 +179,14 @@ def remove_first_derivative(fgraph: Any, node: Apply[Any]) -> list[TensorVariabl
 
 @node_rewriter([Recurrence])
 def recurrence_to_scan(fgraph: Any, node: Apply[Any]) -> list[TensorVariable]:
-    """Replace a `Recurrence` by its scan, made anew: a compiled function changes its own."""
+    """Replace a `Recurrence` by a new copy of its scan, which the compiled function may change."""
     return list(node.op.scan(node.inputs))
 
 
 def _isolated(
     build: Callable[[Sequence[TensorVariable]], list[Any]], inputs: Sequence[TensorVariable]
 ) -> list[Any]:
-    """Build a graph on variables like the inputs, and put the inputs in their places afterwards.
+    """Build a graph on variables like the inputs, and replace these by the inputs afterwards.
 
     The result is that of ``build(inputs)``. But where scan allocates arrays, PyTensor searches all
     that the inputs were computed from for known shapes: in a net of several layers this would take
@@ -280,7 +280,7 @@ class _StepBack(NamedTuple):
     """Gradients of the gates (one array or two), of the old states, and the new totals."""
     through_h: bool
     """Whether the step uses the old h beside the product with W_h: then its gradient comes first
-    among those of the old states, else it is left out."""
+    among those of the old states, else it is not computed."""
     used: set[Any]
     """All that the results depend on."""
 

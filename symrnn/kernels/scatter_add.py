@@ -84,9 +84,9 @@ def funcify_scatter_add(op: ScatterAdd, **kwargs: Any) -> tuple[Any, str]:
             if i < 0:
                 i += n
             if i < 0 or i >= n:
-                raise IndexError("an id is not the number of a row")
+                raise IndexError("an id is not the index of a row")
             for j in range(width):
                 matrix[i, j] += rows[k, j]
         return matrix
 
-    return scatter_add, sha256(b"symrnn.kernels.scatter_add 1").hexdigest()
+    return scatter_add, sha256(b"symrnn.kernels.scatter_add 2").hexdigest()

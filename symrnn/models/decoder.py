@@ -34,14 +34,14 @@ class Decoder(Module):
         p(y_t = i | y_1 ... y_{t-1}, d) = softmax(h_t W + b)_i
 
     With word dropout (Bowman et al., 2016) each input y_{t-1} is, in training, replaced with some
-    probability by a token that stands for none. So the decoder cannot rely on the previous tokens
+    probability by a placeholder token. So the decoder cannot rely on the previous tokens
     alone, and has to use d.
 
     Parameters
     ----------
     embedding
-        Vectors of the tokens, of the start token and of one for what word dropout replaces: two
-        more than `n_tokens`. It may be shared with an encoder.
+        Vectors of the tokens, of the start token and of the placeholder of word dropout: two more
+        than `n_tokens`. It may be shared with an encoder.
     n_condition, n_hidden
         Size of d, and hidden units.
     rng
@@ -102,7 +102,8 @@ class Decoder(Module):
             Token ids, shape ``(time, batch)``. The inputs are the start token and all of these but
             the last.
         training
-            True turns word dropout on; then `symrnn.function` draws anew at each call.
+            True applies word dropout, drawn at each call of a function that `symrnn.function`
+            compiles.
 
         Returns
         -------
@@ -165,7 +166,7 @@ class SequenceGenerator:
     banned
         Token ids that are never generated, such as that of ``<unk>``; `eos` is not among them.
     mode
-        As for `symrnn.function`; not JAX, which needs to know all shapes.
+        Compilation mode, see `symrnn.function`; not JAX, which needs to know all shapes.
 
     Examples
     --------

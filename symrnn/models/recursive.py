@@ -131,11 +131,11 @@ class RecursiveNet(Module):
         state_t = cell(x_t, state_l(t), state_r(t))         t = 1 ... time
         p(class = i | tree) = softmax(h_root W + b)_i
 
-    So it is a loop over nodes. But where in an ordinary recurrent net the last state is enough,
-    here two earlier ones are needed, however long ago they were. So what the scan carries is a
-    table with the states of all nodes: it writes row t in step t, and row 0 is zero, for the
-    children that a leaf does not have. A batch of trees has as many tables side by side, each with
-    a schedule of its own (`symrnn.tasks.expressions.schedule`). For the backward pass the scan
+    So it is a loop over nodes. An ordinary recurrent net needs only the last state, but here a step
+    needs two earlier ones, from any steps before. So the scan carries a table with the states of
+    all nodes: it writes row t in step t, and row 0 is zero, for the missing children of a leaf. A
+    batch of trees has one table for each tree, and each has its own schedule
+    (`symrnn.tasks.expressions.schedule`). For the backward pass the scan
     keeps the table of every step, so the time and the space that training takes grow with the
     square of the number of nodes: it is meant for trees of tens of nodes, not of thousands.
 
@@ -299,7 +299,7 @@ class RecursiveNet(Module):
         every_node
             Whether the targets are classes of all nodes, see `loss`.
         mode
-            As for `symrnn.function`.
+            Compilation mode, see `symrnn.function`.
 
         Returns
         -------

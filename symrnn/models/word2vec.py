@@ -10,8 +10,8 @@ those near it (Mikolov et al., 2013a)::
     negative sampling   L = mean of -log sigmoid(h . u_t) - sum over n of log sigmoid(-h . u_n)
 
 V (`W_in`) holds the word vectors, U (`W_out`) a second vector for each word as a target. Full
-softmax computes a score for each word of the vocabulary; negative sampling only has to tell the
-true word t from k words n that are drawn from a noise distribution. Its optimal h . u are the
+softmax computes a score for each word of the vocabulary; negative sampling only has to distinguish
+the true word t from k words n that are drawn from a noise distribution. Its optimal h . u are the
 pointwise mutual information less log k (Levy and Goldberg, 2014): so counting and predicting have
 the same aim.
 
@@ -58,7 +58,7 @@ class Rows(NamedTuple):
     ids
         Which rows, integers of shape ``(n,)``; a row may be taken several times.
     values
-        ``matrix[ids]``, shape ``(n, features)``: what the graph goes on with.
+        ``matrix[ids]``, shape ``(n, features)``: the variable to use in the graph.
     """
 
     matrix: SharedVariable
@@ -253,7 +253,7 @@ class SkipGram(Module):
             (`symrnn.text.contexts.keep_probabilities`), smaller batches or a lower learning rate
             help.
         mode
-            As for `symrnn.function`.
+            Compilation mode, see `symrnn.function`.
 
         Returns
         -------
@@ -281,7 +281,7 @@ class SkipGram(Module):
             many steps at once as a word that occurs ``batch k / m`` times in the batch: take for
             example m = 16 for batches of 256 and k = 5.
         mode
-            As for `symrnn.function`.
+            Compilation mode, see `symrnn.function`.
 
         Returns
         -------

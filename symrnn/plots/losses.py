@@ -57,7 +57,7 @@ def loss_bands(
     ----------
     losses
         For each name the losses of its runs, shape ``(runs, points)``. Values that are NaN or
-        infinite are left out.
+        infinite are omitted.
     ax
         Where to draw; by default a new figure.
     steps

@@ -21,7 +21,7 @@ class Trial:
     Attributes
     ----------
     index : int
-        Its place in the list of configurations.
+        Its index in the list of configurations.
     config, metrics : dict
         What the function was given, and what it returned; empty if it failed.
     seconds : float

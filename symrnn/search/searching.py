@@ -76,7 +76,7 @@ def run(
         a cluster finish the trials they are running, and keep them if they see the folder.
     OSError
         If a file cannot be read or written, or the folder's file system cannot lock files. If
-        only ``results.csv`` is in use elsewhere, it is written with a later trial.
+        only ``results.csv`` is open elsewhere, it is written with a later trial.
 
     Notes
     -----
@@ -89,7 +89,7 @@ def run(
     that were running in a killed process start again. Workers that have lost their main process
     finish their trial and end within two minutes.
 
-    A trial that raises an error is recorded with it, and the others go on. If the process of a
+    A trial that raises an error is recorded with it, and the others continue. If the process of a
     trial is killed, for example because memory runs out, the trial is tried once more at the end
     and then recorded as failed; the other processes are not affected. On a cluster the scheduler
     decides how often it is tried (its setting ``allowed-failures``, by default 3).
@@ -146,7 +146,7 @@ def run(
     except KeyboardInterrupt:
         tell(
             f"stopped: {len(trials)} of {len(configs)} trials are finished and kept in {folder}; "
-            "the same call goes on with the rest"
+            "the same call continues with the rest"
         )
         raise
     return [trials[index] for index in range(len(configs))]
@@ -171,7 +171,7 @@ def _stored(value: Any) -> Any:
 
 
 def _write_table(place: Folder, trials: Mapping[int, Trial], told: bool) -> bool:
-    """Write the table and return whether that worked; if it is in use, say so once."""
+    """Write the table and return whether that worked; if it is open elsewhere, say so once."""
     try:
         place.write_table(trials)
         return True

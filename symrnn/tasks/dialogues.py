@@ -45,7 +45,7 @@ REPLIES = {
 
 
 def memory_dialogues(n_dialogues: int, *, rng: Generator) -> list[Dialogue]:
-    """Make dialogues whose last reply was said three or more turns before.
+    """Make dialogues whose last reply appeared three or more turns before.
 
     One speaker tells a name and the colour of a thing, in either order, may chat once in between or
     afterwards, and finally asks for one of the two. The other acknowledges, and has to answer with

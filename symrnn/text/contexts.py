@@ -113,7 +113,7 @@ def cbow_contexts(
     contexts : array of shape (words, 2 window)
         The words before, nearest last, and those after; -1 where there is none. int64.
     words : array of shape (words,)
-        The word in the middle. Words without any other near are left out.
+        The word in the middle. Words without any other near are skipped.
 
     Examples
     --------
@@ -145,7 +145,7 @@ def skip_gram_batches(
 
     The text is processed in pieces of 65,536 tokens; no pair reaches across their ends. First
     words are subsampled, so that the others move together; then the pairs of a piece are
-    shuffled. Everything random is drawn anew in each epoch.
+    shuffled. All random draws are new in each epoch.
 
     Parameters
     ----------
@@ -191,7 +191,7 @@ def cbow_batches(
 
     The text is processed in pieces of 65,536 tokens; no context reaches across their ends. First
     words are subsampled, so that the others move together; then the contexts of a piece are
-    shuffled. Everything random is drawn anew in each epoch.
+    shuffled. All random draws are new in each epoch.
 
     Parameters
     ----------

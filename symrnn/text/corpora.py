@@ -249,7 +249,7 @@ def encode_files(
         What gives tokens their ids.
     cache
         A folder for the file, created if it is missing. Its contents can be deleted whenever they
-        are not in use.
+        are not used.
     encoding
         Character encoding of the files, for example ``"latin-1"`` or ``"utf-16"``.
     endings

@@ -49,7 +49,7 @@ def clip_by_global_norm(gradients: Sequence[Any], max_norm: Any) -> list[TensorV
     ``g <- g max_norm / max(norm, max_norm)``
 
     with the `global_norm` over all of them, so that the direction of the step stays the same. If an
-    element is infinite or NaN, all results are NaN: `symrnn.train` then stops at once.
+    element is infinite or NaN, all results are NaN: `symrnn.train` then raises an error.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def weight_decay(
 
     ``g <- g + strength p``
 
-    As a rule biases do not decay: give only the weights that shall, and join the lists. For decay
+    Biases usually do not decay: give only the weights that should, and join the lists. For decay
     that does not pass through the optimizer's running averages see `symrnn.adamw`.
 
     Parameters

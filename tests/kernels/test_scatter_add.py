@@ -41,7 +41,7 @@ def test_numba_adds_the_same_and_refuses_rows_that_are_not_there():
     np.add.at(expected, IDS, ROWS)
     np.testing.assert_array_equal(W.get_value(), expected)
     for wrong in (5, -6):
-        with pytest.raises(IndexError, match="not the number of a row"):
+        with pytest.raises(IndexError, match="not the index of a row"):
             f(ROWS, np.array([0, 1, 2, wrong]))
     for rows, ids in ((ROWS[:3], IDS), (ROWS[:, :2], IDS)):
         with pytest.raises(ValueError, match="as many rows as ids"):

@@ -36,7 +36,7 @@ class DialogueModel(Variational):
 
     With the tokens ``w_n1 ... w_nT`` of the utterances n = 1, 2, ...::
 
-        u_n = last h of encoder(E[w_n1] ... E[w_nT])        each utterance by itself
+        u_n = last h of encoder(E[w_n1] ... E[w_nT])        each utterance alone
         c_n = context(u_n, c_{n-1})                         their vectors, turn by turn
         c_n = u_n                                           seq2seq: only the last utterance
         d_n = c_n
@@ -61,7 +61,7 @@ class DialogueModel(Variational):
     rng
         Source of the initial weights, and of the draws' seeds.
     context
-        False leaves the context out, which makes it a seq2seq.
+        False omits the context net, which makes it a seq2seq model.
     n_latent
         Size of z_n. Default: 0, no latent variable; more with a context is VHRED.
     cell
@@ -174,11 +174,11 @@ class DialogueModel(Variational):
             Token ids and 1 (or True) for each that is not padding, ``(time, turns, batch)``; see
             `encode`.
         epsilon
-            What makes z of the posterior, ``(turns - 1, batch, n_latent)``, with `last_only`
-            ``(1, batch, n_latent)``. Default: drawn from N(0, I), anew at each call of a function
-            that `symrnn.function` compiles.
+            Noise that makes z from the posterior, ``(turns - 1, batch, n_latent)``, with
+            `last_only` ``(1, batch, n_latent)``. Default: drawn from N(0, I), new at each call of a
+            function that `symrnn.function` compiles.
         training
-            True turns word dropout on.
+            True applies word dropout.
         """
         tokens, mask = pt.as_tensor_variable(tokens), pt.as_tensor_variable(mask)
         two = CheckAndRaise(ValueError, "there must be at least two turns: one to respond to")

@@ -29,9 +29,9 @@ class Responder:
     most_turns
         How many of the last turns are read. Default: all.
     longest_read
-        An utterance of more tokens is refused. Default: as `longest`.
+        An utterance of more tokens is an error. Default: `longest`.
     mode
-        As for `symrnn.function`; not JAX, which needs to know all shapes.
+        Compilation mode, see `symrnn.function`; not JAX, which needs to know all shapes.
 
     Attributes
     ----------

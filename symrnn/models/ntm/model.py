@@ -62,7 +62,7 @@ class NeuralTuringMachine(Module):
 
         K(i)     = k . M_{t-1}(i) / (|k| |M_{t-1}(i)|)          how well each slot fits the key
         w_c(i)   = softmax(beta K)(i)                           content-based addressing
-        w_g(i)   = g w_c(i) + (1 - g) w_{t-1}(i)                interpolation with the old place
+        w_g(i)   = g w_c(i) + (1 - g) w_{t-1}(i)                interpolation with the old weighting
         w~(i)    = sum_j s(j) w_g(i - j)                        shift, in a circle
         w_t(i)   = w~(i)^gamma / sum_j w~(j)^gamma              sharpening
 
@@ -135,9 +135,9 @@ class NeuralTuringMachine(Module):
         self.controller = cell(n_in + n_heads * width, n_hidden, rng=rng)
         if not isinstance(self.controller, Cell) or not self.controller.additive:
             raise ValueError(
-                f"{type(self.controller).__name__} cannot be the controller, for the machine "
-                "computes the sum z of the input, what was read and the last output by itself: "
-                "take a cell that sees this sum alone, such as LSTMCell and ElmanCell, unwrapped"
+                f"{type(self.controller).__name__} cannot be the controller: the machine itself "
+                "computes the sum z of the input, what was read and the last output; take a cell "
+                "that sees this sum alone, such as LSTMCell and ElmanCell, unwrapped"
             )
         self.heads = Heads(n_hidden, width, n_heads=n_heads, rng=rng, shifts=shifts)
         self.output = Dense(n_hidden + n_heads * width, n_out, rng=rng)
@@ -236,7 +236,7 @@ class NeuralTuringMachine(Module):
             A function (loss, params) -> updates, for example
             ``lambda loss, params: adam(loss, params, 0.003)``.
         mode
-            As for `symrnn.function`.
+            Compilation mode, see `symrnn.function`.
         """
         x, t = pt.tensor3("x"), pt.tensor3("t")
         loss = self.loss(x, t)

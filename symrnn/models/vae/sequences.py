@@ -106,10 +106,10 @@ class SequenceVAE(Variational):
             1 (or True) for a token, 0 for padding, which comes last. A column whose mask is all 0
             is not a sequence, and does not count.
         epsilon
-            What makes z of the posterior, ``(batch, n_latent)``. Default: drawn from N(0, I), anew
-            at each call of a function that `symrnn.function` compiles.
+            Noise that makes z from the posterior, ``(batch, n_latent)``. Default: drawn from
+            N(0, I), new at each call of a function that `symrnn.function` compiles.
         training
-            True turns word dropout on.
+            True applies word dropout.
         """
         mask = padding_last(pt.as_tensor_variable(mask))
         posterior = self.encode(tokens, mask)

@@ -1,4 +1,4 @@
-"""What models with a latent variable z share: Gaussians, draws from them, and the ELBO."""
+"""What models with a latent variable z share: Gaussians, sampling from them, and the ELBO."""
 
 from numbers import Real
 from typing import Any, NamedTuple
@@ -46,7 +46,7 @@ class GaussianLayer(Module):
     Parameters
     ----------
     n_in, n_hidden, n_latent
-        Sizes of x, of h and of the Gaussian; ``n_hidden=0`` leaves the hidden layer out: h = x.
+        Sizes of x, of h and of the Gaussian; ``n_hidden=0`` omits the hidden layer: h = x.
     rng
         Source of the initial weights.
 
@@ -116,17 +116,22 @@ class Variational(Module):
         batch
             The variables or arrays that `inputs` names.
         epsilon
-            What makes z of the posterior, of the shape of z. Default: drawn from N(0, I), anew at
-            each call of a function that `symrnn.function` compiles.
+            Noise that makes z from the posterior, see `Gaussian.at`; of the shape of z. Default:
+            drawn from N(0, I), new at each call of a function that `symrnn.function` compiles.
         training
-            True turns word dropout on, where the model has it.
+            True applies word dropout, if the model has it.
         """
         raise NotImplementedError
 
     def elbo(self, *batch: Any, epsilon: Any = None) -> TensorVariable:
         """Return ``log p(x | z) - KL``: the ELBO, estimated with one z for each sample.
 
-        Arguments as for `terms`.
+        Parameters
+        ----------
+        batch
+            The variables or arrays that `inputs` names.
+        epsilon
+            Noise that makes z from the posterior. Default: drawn from N(0, I).
         """
         log_likelihood, kl = self.terms(*batch, epsilon=epsilon)
         return log_likelihood - kl
@@ -145,7 +150,8 @@ class Variational(Module):
             w: a number, a shared variable, or a graph such as ``warm_up(t, 1.0, n_steps=1000)`` of
             `symrnn.schedules`; then `optimizer` returns ``advance(t)`` among its updates.
         mode
-            As for `symrnn.function`. Mode NUMBA compiles a dialogue model for one to two minutes.
+            Compilation mode, see `symrnn.function`. Mode NUMBA compiles a dialogue model for one to
+            two minutes.
 
         Returns
         -------
@@ -163,7 +169,7 @@ class Variational(Module):
         return function(batch, [loss, log_likelihood, kl], updates=updates, mode=mode)
 
     def compile_elbo(self, *, mode: Any = None) -> Any:
-        """Compile ``(*batch) -> [elbo, log_likelihood, kl]``; each call draws z anew.
+        """Compile ``(*batch) -> [elbo, log_likelihood, kl]``; each call draws new z.
 
         A mask in the batch must be bool: ``mask.astype(bool)``.
         """

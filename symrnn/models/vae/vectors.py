@@ -91,10 +91,10 @@ class VAE(Variational):
         x
             Shape ``(batch, n_in)``; with ``outputs="bernoulli"`` within [0, 1].
         epsilon
-            What makes z of the posterior, ``(batch, n_latent)``. Default: drawn from N(0, I), anew
-            at each call of a function that `symrnn.function` compiles.
+            Noise that makes z from the posterior, ``(batch, n_latent)``. Default: drawn from
+            N(0, I), new at each call of a function that `symrnn.function` compiles.
         training
-            Makes no difference to this model.
+            Not used: this model has no dropout.
         """
         x = self._checked(x)
         posterior = self.encode(x)
