@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written atomically."""
 
 import os
 import time
@@ -14,11 +14,11 @@ STALE = 3600  # seconds after which nobody is writing any more
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file beside `path` that takes its place when the block ends without an error.
+    """Open a temporary file that replaces `path` when the block ends without an error.
 
     Whatever happens to this process or its machine, `path` is the old file or the new one. (A
-    killed process may leave a file ``.NAME.*.part`` beside. The next one that is written under this
-    name removes it, once nobody has written to it for an hour.)
+    killed process may leave a file ``.NAME.*.part`` beside it. The next write to this path removes
+    those more than an hour old.)
 
     Examples
     --------

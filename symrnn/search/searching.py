@@ -98,7 +98,7 @@ def run(
     main process, which writes them. If that is killed, the trials they were running are lost.
 
     Changes in the code of `train` are not noticed: give another function another folder. A
-    `functools.partial` with other arguments is another function, and the folder is refused; but of
+    `functools.partial` with other arguments is another function, and raises an error; but of
     arguments that JSON cannot store, such as arrays, only the type is compared.
 
     Examples

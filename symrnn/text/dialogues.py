@@ -168,7 +168,7 @@ class DialogueVocabulary:
             What cuts utterances into tokens. Default: `Words`.
         min_count
             How often a token must occur to be kept. Above 1, the vocabulary has ``<unk>``, which
-            stands for those that are left out.
+            stands for the others.
         """
         tokenizer = Words() if tokenizer is None else tokenizer
         specials = (EOS, UNK) if min_count > 1 else (EOS,)

@@ -204,7 +204,7 @@ class PairVocabularies:
             What cuts sources and targets into tokens. Default: `Characters`.
         min_count
             How often a token must occur on its side to be kept. Above 1, both vocabularies have
-            ``<unk>``, which stands for those that are left out.
+            ``<unk>``, which stands for the others.
         """
         tokenizer = Characters() if tokenizer is None else tokenizer
         unk = (UNK,) if min_count > 1 else ()

@@ -66,7 +66,7 @@ def minibatches(
 def check_batch(function: Any, batch: Batch) -> None:
     """Check arrays against the inputs of a compiled function; raise TypeError or ValueError.
 
-    Refused are, besides what `pytensor.function` refuses: integers where the function computes with
+    Errors, besides those of `pytensor.function`, are: integers where the function computes with
     floats, since they usually are token ids or classes in the wrong place; empty arrays; NaN and
     infinity.
 

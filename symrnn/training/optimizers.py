@@ -534,7 +534,7 @@ def _state(name: str, parameter: SharedVariable) -> SharedVariable:
 
 
 def _learning_rate(learning_rate: Any) -> Any:
-    """Return eta: the positive number, or the scalar variable, which refuses negative values."""
+    """Return eta: the positive number, or the scalar variable, checked not to be negative."""
     if not isinstance(learning_rate, Variable):
         check_positive("learning_rate", learning_rate)
         return learning_rate

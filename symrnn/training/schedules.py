@@ -257,7 +257,7 @@ def _power(learning_rate: float, factor: float, exponent: TensorVariable) -> Ten
 
 
 def _float(t: Any) -> TensorVariable:
-    """The counter as a float; refused if it is not an integer scalar."""
+    """The counter as a float, after a check that it is an integer scalar."""
     t = pt.as_tensor_variable(t)
     if t.ndim or "int" not in t.dtype:
         raise ValueError(

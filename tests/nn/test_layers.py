@@ -221,7 +221,7 @@ def gradient_cases():
         pytest.param(norm(LayerNorm), weights, id="layer norm"),
         pytest.param(norm(BatchNorm, training=True), weights, id="batch norm"),
         pytest.param(norm(BatchNorm, training=True, mask=MASK), weights, id="with mask"),
-        pytest.param(norm(BatchNorm, training=False), weights, id="in use"),
+        pytest.param(norm(BatchNorm, training=False), weights, id="at inference"),
     ]
 
 

@@ -122,9 +122,9 @@ def numpy_loop(cell, x, start, mask=None, reverse=False):
     outputs = np.zeros((len(x), x.shape[1], cell.n_hidden))
     for t in reversed(range(len(x))) if reverse else range(len(x)):
         new = step(x[t], *state)
-        there = np.ones((x.shape[1], 1), bool) if mask is None else mask[t][:, None] > 0
-        state = [np.where(there, n, s) for n, s in zip(new, state, strict=True)]
-        outputs[t] = np.where(there, state[0], 0)
+        valid = np.ones((x.shape[1], 1), bool) if mask is None else mask[t][:, None] > 0
+        state = [np.where(valid, n, s) for n, s in zip(new, state, strict=True)]
+        outputs[t] = np.where(valid, state[0], 0)
     return outputs, state
 
 
@@ -380,15 +380,15 @@ def test_one_step_one_sample_one_unit(name, rng):
 def test_a_padded_batch_equals_its_sequences_one_by_one(rng):
     cell, x, mask = make("lstm", rng), pt.tensor3("x"), pt.matrix("mask")
     lengths = [5, 2, 3]
-    there = (np.arange(T)[:, None] < lengths).astype(float)
-    value = np.where(there[:, :, None] > 0, rng.normal(size=(T, B, D)), np.nan)
+    valid = (np.arange(T)[:, None] < lengths).astype(float)
+    value = np.where(valid[:, :, None] > 0, rng.normal(size=(T, B, D)), np.nan)
 
     def both_ways(**options):
         ways = [unroll(cell, x, reverse=r, **options) for r in (False, True)]
         return [h for h, _ in ways], [s for _, state in ways for s in state]
 
     outputs, states = both_ways(mask=mask)
-    got = compiled([x, mask], [*outputs, *states])(value, there)
+    got = compiled([x, mask], [*outputs, *states])(value, valid)
     outputs, states = both_ways()
     alone = compiled([x], [*outputs, *states])
     for b, length in enumerate(lengths):
@@ -396,7 +396,7 @@ def test_a_padded_batch_equals_its_sequences_one_by_one(rng):
         close([h[:length, b] for h in got[:2]], [h[:, 0] for h in expected[:2]], 1e-13)
         close([s[b] for s in got[2:]], [s[0] for s in expected[2:]], 1e-13)
     for h in got[:2]:
-        assert (h[there == 0] == 0).all()
+        assert (h[valid == 0] == 0).all()
 
 
 def test_padding_has_no_influence_on_gradients_even_if_it_is_nan(rng):
