@@ -7,7 +7,14 @@ from dataclasses import fields
 from typing import Any, TypeVar
 
 from symrnn.cli.options import add_model, add_out, add_saving
-from symrnn.training.settings import MODES, OPTIMIZERS, SCHEDULES, TrainingSettings
+from symrnn.nn.cells import CELLS
+from symrnn.training.settings import (
+    MODES,
+    OPTIMIZERS,
+    SCHEDULES,
+    RecurrentSettings,
+    TrainingSettings,
+)
 
 S = TypeVar("S", bound=TrainingSettings)
 
@@ -35,6 +42,15 @@ def add_setting(
         flag(name), dest=name, type=type(default), default=default,
         help=f"{text} (default: {default})".strip(), **options,
     )  # fmt: skip
+
+
+def add_net(group: Any, defaults: RecurrentSettings) -> None:
+    """Add the options that any recurrent net has."""
+    add_setting(group, defaults, "cell", choices=sorted(CELLS))
+    add_setting(group, defaults, "n_embed", "embedding size")
+    add_setting(group, defaults, "n_hidden", "hidden units of each layer")
+    add_setting(group, defaults, "n_layers", "recurrent layers")
+    add_setting(group, defaults, "dropout", "fraction of features dropped in training")
 
 
 def add_training(group: Any, defaults: TrainingSettings, *, model: str, batch: str) -> None:

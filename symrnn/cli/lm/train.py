@@ -7,12 +7,11 @@ from typing import Any
 from symrnn.cli.lm.corpus import MODEL, corpus, describe_loss
 from symrnn.cli.options import add_command, add_encoding, check_numbers, check_saving
 from symrnn.cli.progress import say
-from symrnn.cli.settings import add_setting, add_training, in_flags, new_settings
+from symrnn.cli.settings import add_net, add_setting, add_training, in_flags, new_settings
 from symrnn.cli.sources import absolute
 from symrnn.cli.training import Report, beside, check_out, train_run
 from symrnn.models.language.run import LanguageRun
 from symrnn.models.language.settings import LanguageSettings
-from symrnn.nn.cells import CELLS
 from symrnn.text import UNK, Characters, Tokenizer, Vocabulary, Words, count_tokens, read_pieces
 
 EXAMPLES = """examples:
@@ -38,11 +37,7 @@ def add(commands: Any) -> None:
     _add_text(parser.add_argument_group("the text"))
     defaults = LanguageSettings()
     net = parser.add_argument_group("the net")
-    add_setting(net, defaults, "cell", choices=sorted(CELLS))
-    add_setting(net, defaults, "n_embed", "embedding size")
-    add_setting(net, defaults, "n_hidden", "hidden units of each layer")
-    add_setting(net, defaults, "n_layers", "recurrent layers")
-    add_setting(net, defaults, "dropout", "fraction of features dropped in training")
+    add_net(net, defaults)
     add_setting(net, defaults, "variational", "variational dropout: one mask for all steps")
     add_setting(
         net, defaults, "tied", "the embedding's weights are the output's too (--embed = --hidden)"

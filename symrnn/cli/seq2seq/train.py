@@ -6,13 +6,12 @@ from typing import Any
 
 from symrnn.cli.options import add_command, add_encoding, check_numbers, check_saving
 from symrnn.cli.seq2seq.pairs import MODEL, TASKS, pairs_of
-from symrnn.cli.settings import add_setting, add_training, in_flags, new_settings
+from symrnn.cli.settings import add_net, add_setting, add_training, in_flags, new_settings
 from symrnn.cli.sources import absolute
 from symrnn.cli.training import Report, check_out, train_run
 from symrnn.models.seq2seq.recurrent import CONTEXT_TO
 from symrnn.models.seq2seq.run import Seq2SeqRun
 from symrnn.models.seq2seq.settings import ATTENTION, Seq2SeqSettings
-from symrnn.nn.cells import CELLS
 from symrnn.text import UNK, PairVocabularies, Words
 
 EXAMPLES = """examples:
@@ -35,17 +34,13 @@ def add(commands: Any) -> None:
     _add_pairs(parser.add_argument_group("the pairs"))
     defaults = Seq2SeqSettings()
     net = parser.add_argument_group("the net")
-    add_setting(net, defaults, "cell", choices=sorted(CELLS))
-    add_setting(net, defaults, "n_embed", "embedding size")
-    add_setting(net, defaults, "n_hidden", "hidden units of each layer")
-    add_setting(net, defaults, "n_layers", "layers of encoder and decoder")
+    add_net(net, defaults)
     add_setting(net, defaults, "bidirectional", "the encoder reads in both directions")
     add_setting(net, defaults, "reverse", "the encoder reads from the end")
     add_setting(net, defaults, "residual", "add a layer's input to its outputs")
     add_setting(net, defaults, "peeky", "the decoder sees the encoder's vector at every step")
     add_setting(net, defaults, "attention", "score of attention", choices=ATTENTION)
     add_setting(net, defaults, "context_to", "where the context goes", choices=CONTEXT_TO)
-    add_setting(net, defaults, "dropout", "fraction of features dropped in training")
     training = parser.add_argument_group("the training")
     add_setting(training, defaults, "by_length", "batches of pairs of similar length")
     add_setting(

@@ -232,29 +232,29 @@ class TextGenerator:
         check_whole("width", width)
         end = self._end(stop)
         tokens, log_p, state = self._read(prompt, length)
-        going: list[tuple[list[int], float]] = [([], 0.0)]  # log_p and state have a row for each
+        beam: list[tuple[list[int], float]] = [([], 0.0)]  # log_p and state have a row for each
         ended: list[tuple[list[int], float]] = []
         for k in range(length):
-            scores = (log_p + [[score] for _, score in going]).ravel()
+            scores = (log_p + [[score] for _, score in beam]).ravel()
             pool = np.append(scores, [score for _, score in ended])
-            kept, going_on, rows = [], [], []
+            kept, longer, rows = [], [], []
             for i in largest(pool, width).tolist():
                 if i >= len(scores):
                     kept.append(ended[i - len(scores)])
                     continue
                 row, token = divmod(i, log_p.shape[1])
-                path = going[row][0]
+                path = beam[row][0]
                 if token == end:
                     kept.append((path, float(pool[i])))
                 else:
-                    going_on.append(([*path, token], float(pool[i])))
+                    longer.append(([*path, token], float(pool[i])))
                     rows.append(row)
-            going, ended = going_on, kept
-            if not going or k == length - 1:
+            beam, ended = longer, kept
+            if not beam or k == length - 1:
                 break
-            last = np.array([path[-1] for path, _ in going])
+            last = np.array([path[-1] for path, _ in beam])
             log_p, state = self._next(last, [s[rows] for s in state])
-        found = sorted(going + ended, key=lambda pair: -pair[1])
+        found = sorted(beam + ended, key=lambda pair: -pair[1])
         return [("".join(self._text(tokens, path)), score) for path, score in found]
 
     def _read(
