@@ -69,10 +69,10 @@ def dialogue_batches(
     """Make padded batches of dialogues for models that reply.
 
     A batch takes memory in proportion to its number of turns, and a long dialogue may have
-    hundreds. `most_turns` cuts it into pieces, each of which begins with the last utterance of the
-    piece before. So every utterance but the first is still a reply once, without what was said
-    before its piece. Do not use it for a model that learns from the last reply alone (`last_only`
-    of `symrnn.DialogueModel`): each piece has a last reply, so pieces of 3 out of five utterances
+    hundreds. `most_turns` cuts it into segments, each of which begins with the last utterance of
+    the one before. So every utterance but the first is still a reply once, with the context of its
+    segment alone. Do not use it for a model that learns from the last reply alone (`last_only` of
+    `symrnn.DialogueModel`): each segment has a last reply, so segments of 3 out of five utterances
     teach it the third and the fifth.
 
     Parameters
@@ -81,13 +81,13 @@ def dialogue_batches(
         At least one. Each is a list of utterances, at least two, which are token ids of shape
         ``(time,)`` without ``<eos>``, not empty, as `DialogueVocabulary.encode` returns them.
     batch_size
-        Dialogues (or pieces) in a batch; the last batch holds those that are left.
+        Dialogues (or segments) in a batch; the last batch holds those that are left.
     eos
         Token id of ``<eos>``, which is appended to each utterance.
     rng
         Generator for a new random order in each epoch. Default: always the order given.
     most_turns
-        Utterances in a piece, at least 2. Default: whole dialogues.
+        Utterances in a segment, at least 2. Default: whole dialogues.
 
     Returns
     -------
@@ -99,7 +99,7 @@ def dialogue_batches(
     Examples
     --------
     >>> batches = dialogue_batches([[[1], [2], [3], [4]]], batch_size=2, eos=0, most_turns=3)
-    >>> batches[0].words[0].T.tolist()  # the first word of each turn of both pieces
+    >>> batches[0].words[0].T.tolist()  # the first word of each turn of both segments
     [[1, 2, 3], [3, 4, 0]]
     """
     return DialogueBatches(
@@ -125,16 +125,16 @@ class DialogueBatches(ShuffledBatches[DialogueBatch]):
         if not dialogues:
             raise ValueError("there is no dialogue, but there must be at least one")
         self.eos = eos
-        self._pieces: list[list[NDArray[np.int64]]] = []
+        self._segments: list[list[NDArray[np.int64]]] = []
         for k, dialogue in enumerate(dialogues):
             utterances = _checked(dialogue, f"dialogue {k}", eos)
             size = most_turns or len(utterances)
             starts = range(0, len(utterances) - 1, size - 1)
-            self._pieces += [utterances[start : start + size] for start in starts]
-        super().__init__(len(self._pieces), batch_size=batch_size, rng=rng)
+            self._segments += [utterances[start : start + size] for start in starts]
+        super().__init__(len(self._segments), batch_size=batch_size, rng=rng)
 
     def _of(self, part: NDArray[Any]) -> DialogueBatch:
-        return padded_dialogues([self._pieces[k] for k in part], eos=self.eos)
+        return padded_dialogues([self._segments[k] for k in part], eos=self.eos)
 
 
 def _checked(dialogue: Sequence[ArrayLike], name: str, eos: int) -> list[NDArray[np.int64]]:
