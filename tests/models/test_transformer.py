@@ -320,6 +320,18 @@ def test_what_comes_later_changes_nothing(causal_logits):
         assert (changed[t] != z[t]).any(axis=1).all()
 
 
+def test_several_steps_after_a_past_have_the_logits_of_the_whole():
+    m = TransformerLM(7, 8, 2, rng=np.random.default_rng(1))
+    x = pt.constant(np.random.default_rng(2).integers(7, size=(6, 3)))
+    whole, keys_values = m.logits(x)
+    first, past = m.logits(x[:2])
+    second, all_steps = m.logits(x[2:], past=past)
+    together, apart = [whole, *keys_values], [pt.concatenate([first, second]), *all_steps]
+    values = pytensor.function([], [*together, *apart], mode=QUICK)()
+    for a, b in zip(values[:3], values[3:], strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-13)
+
+
 def test_without_positions_the_order_of_the_past_is_unknown_and_with_them_known():
     m = Transformer(7, 4, 8, 2, rng=np.random.default_rng(1), n_layers=1)
     source, mask, *_ = pair_variables()

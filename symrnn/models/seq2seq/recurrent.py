@@ -325,9 +325,9 @@ class RecurrentDecoder(Module):
             here = encoded._replace(**dict(zip(constants, rest, strict=True)))
             x = now["x"]
             if sampling:
-                sampled = before.pop()
-                own = self._embedding(pt.switch(now["sample"], sampled, now["tokens"]))
-                x = pt.switch(now["sample"][:, None], own * now["kept"], x)
+                token = pt.switch(now["sample"], before.pop(), now["tokens"])
+                of_token = self._embedding(token) * now["kept"]
+                x = pt.switch(now["sample"][:, None], of_token, x)
             masks = iter(
                 [now["masks"][k] for k in range(len(self.layers))] if "masks" in now else []
             )
