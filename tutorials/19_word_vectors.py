@@ -34,8 +34,8 @@ import pytensor
 import pytensor.tensor as pt
 
 import symrnn as sr
+from symrnn import plots
 from symrnn.models.word2vec import gradient_descent_on_rows, take_rows
-from symrnn.plots import word_map
 from symrnn.tasks.english_words import english_words
 from symrnn.tasks.planted_words import PlantedWords
 from symrnn.text import EOS, Vocabulary
@@ -134,11 +134,11 @@ def seven_words(seed: int) -> dict[str, Any]:
 
 
 # %%
-def cbow_step(V: Array, U: Array, contexts: Array, targets: Array, rate: float) -> float:
+def cbow_step(V: Array, U: Array, contexts: Array, targets: Array, learning_rate: float) -> float:
     """Change V and U by one step of gradient descent on a batch; return the mean loss before it."""
-    there = contexts >= 0  # -1 is no word
-    n_there = there.sum(axis=1, keepdims=True)
-    h = (V[contexts] * there[:, :, None]).sum(axis=1) / n_there
+    valid = contexts >= 0  # -1 is no word
+    n_valid = valid.sum(axis=1, keepdims=True)
+    h = (V[contexts] * valid[:, :, None]).sum(axis=1) / n_valid
     e = np.exp(h @ U.T)
     p = e / e.sum(axis=1, keepdims=True)
     n = len(targets)
@@ -146,10 +146,10 @@ def cbow_step(V: Array, U: Array, contexts: Array, targets: Array, rate: float) 
     dz = p
     dz[np.arange(n), targets] -= 1
     dz /= n
-    dh = dz @ U / n_there
-    U -= rate * dz.T @ h
-    for place in range(contexts.shape[1]):
-        np.add.at(V, contexts[:, place], -rate * dh * there[:, [place]])
+    dh = dz @ U / n_valid
+    U -= learning_rate * dz.T @ h
+    for k in range(contexts.shape[1]):
+        np.add.at(V, contexts[:, k], -learning_rate * dh * valid[:, [k]])
     return float(loss)
 
 
@@ -197,7 +197,7 @@ def cbow_by_hand(seed: int, steps: int) -> dict[str, Any]:
 #
 #     rows = U[ids]                                        a graph that goes on from these rows
 #     gradient = pytensor.grad(loss, rows)                 as large as the batch
-#     updates = {U: pt.inc_subtensor(U[ids], -rate * gradient)}
+#     updates = {U: pt.inc_subtensor(U[ids], -learning_rate * gradient)}
 #
 # If a row is there twice, `inc_subtensor` adds twice. In mode NUMBA it works in place.
 #
@@ -210,7 +210,7 @@ def cbow_by_hand(seed: int, steps: int) -> dict[str, Any]:
 def rows_by_hand(seed: int) -> dict[str, float]:
     """Compare the gradient by hand, the dense one, and the update of rows; return differences."""
     rng = np.random.default_rng(seed)
-    n, d, rate = 8, 3, 0.5
+    n, d, learning_rate = 8, 3, 0.5
     V0, U0 = rng.normal(size=(2, n, d))
     words, targets, negatives = (
         np.array([1, 4, 1]),
@@ -224,8 +224,8 @@ def rows_by_hand(seed: int) -> dict[str, float]:
         for word, label in [(t, 1), *((k, 0) for k in drawn)]:
             error = 1 / (1 + np.exp(-h @ U0[word])) - label  # sigmoid(h . u) - label
             dh += error * U0[word] / 3
-            U[word] -= rate * error * h / 3
-        V[w] -= rate * dh
+            U[word] -= learning_rate * error * h / 3
+        V[w] -= learning_rate * dh
 
     found = {}
     for name in ("grad of the whole matrices", "grad of the rows, inc_subtensor"):
@@ -236,9 +236,9 @@ def rows_by_hand(seed: int) -> dict[str, float]:
         right = (h.values * u.values).sum(axis=1)
         loss = (pt.softplus(-right) + pt.softplus(scores).sum(axis=1)).mean()
         if "rows" in name:
-            updates = gradient_descent_on_rows(loss, [h, u, wrong], rate)
+            updates = gradient_descent_on_rows(loss, [h, u, wrong], learning_rate)
         else:
-            updates = sr.gradient_descent(loss, [W_in, W_out], rate)
+            updates = sr.gradient_descent(loss, [W_in, W_out], learning_rate)
         pytensor.function([], updates=updates, mode=sr.QUICK)()
         found[name] = max(abs(W_in.get_value() - V).max(), abs(W_out.get_value() - U).max())
         print(f"  by hand and by {name:<32} differ by at most {found[name]:.0e}")
@@ -293,7 +293,7 @@ def seconds_a_step(sizes: tuple[int, ...], rng: Any, mode: Any) -> dict[int, tup
 # well; with 64 some 5 % of the analogies are lost (try it), though still all classes are found.
 
 N_FEATURES, WINDOW, K = 100, 5, 5
-RATE, BATCH, EPOCHS = 256 * 0.05, 256, 5  # of the mean of a batch: 0.05 for each pair
+LEARNING_RATE, BATCH, EPOCHS = 256 * 0.05, 256, 5  # of a batch's mean: 0.05 for each pair
 
 
 class Text(NamedTuple):
@@ -375,8 +375,8 @@ def counting(text: Text, seed: int) -> dict[str, Found]:
     whole = time.perf_counter() - start
     short = svd_vectors(m, N_FEATURES, rng=np.random.default_rng(seed), power=1)
     return {
-        "PPMI": judge(f"PPMI, {n} numbers a word", m.toarray(), text, whole),
-        "SVD": judge("its SVD, 100 numbers", short, text, time.perf_counter() - start),
+        "PPMI": judge(f"PPMI, {n} features a word", m.toarray(), text, whole),
+        "SVD": judge("its SVD, 100 features", short, text, time.perf_counter() - start),
     }
 
 
@@ -386,8 +386,8 @@ def counting(text: Text, seed: int) -> dict[str, Found]:
 # Now nothing is counted. Four nets guess: skip-gram with negative sampling (from a word each word
 # near it), the same with subsampling (words that take more than 0.1 % of the text are left out at
 # random, the more the more frequent they are), CBOW with negative sampling, and skip-gram with full
-# softmax. They see the same windows as the counts, but at each place the window shrinks at random,
-# so near words count more. The rate falls to 0. The vectors are the rows of V.
+# softmax. They see the same windows as the counts, but at each position the window shrinks at
+# random, so near words count more. The learning rate falls to 0. The vectors are the rows of V.
 #
 # *What to notice.* Skip-gram finds all classes and 99 % of the analogies; with subsampling it does
 # so in a third of the time. Full softmax finds the last analogies too, but takes five times as
@@ -412,10 +412,10 @@ def predicting(
     for name, kind in NETS.items():
         rng = np.random.default_rng(seed)
         net = kind(len(text.vocabulary), N_FEATURES, rng=rng)
-        rate = pytensor.shared(np.float32(RATE), name="rate")
+        learning_rate = pytensor.shared(np.float32(LEARNING_RATE), name="learning_rate")
         softmax = "softmax" in name
         compile_step = net.compile_softmax if softmax else net.compile_negative_sampling
-        step = compile_step(rate, mode=mode)
+        step = compile_step(learning_rate, mode=mode)
         make = cbow_batches if kind is sr.CBOW else skip_gram_batches
         keep = keep_probabilities(text.counts, threshold=1e-3) if "subsampling" in name else None
         n_epochs = (
@@ -429,8 +429,10 @@ def predicting(
                 batch = words, targets
                 yield batch if own else (*batch, noise.draw((len(targets), K), rng=rng))
 
-        def slower(epoch: int, _: float, rate: Any = rate, n_epochs: int = n_epochs) -> None:
-            rate.set_value(np.float32(RATE * (1 - epoch / n_epochs)))
+        def slower(
+            epoch: int, _: float, rate: Any = learning_rate, n_epochs: int = n_epochs
+        ) -> None:
+            rate.set_value(np.float32(LEARNING_RATE * (1 - epoch / n_epochs)))
 
         step(*next(iter(batches())))  # numba compiles at the first call
         start = time.perf_counter()
@@ -460,7 +462,7 @@ def predicting(
 #     V_i . U_j = log(P(i, j) / (k P(i) P_noise(j)))  =  PMI_ij - log k
 #
 # So skip-gram approximates the very matrix that part 1 counts, shifted by log k, and with 100
-# numbers a word, as SVD does (Levy and Goldberg, 2014). It weights the entries by how often they
+# features a word, as SVD does (Levy and Goldberg, 2014). It weights the entries by how often they
 # are met; a pair that is never met, where PMI is minus infinity, is simply pushed down.
 #
 # The cell below compares the net's scores for all pairs that occur at least ten times with the
@@ -517,7 +519,7 @@ def draw_seven(found: dict[str, Any]) -> Any:
         ax.set_yticks(range(7), found["words"])
         ax.set_title({"counts": "what stands beside what", "ppmi": "PPMI"}[name])
         figure.colorbar(drawn, ax=ax, shrink=0.8)
-    word_map(found["short"].plane(found["words"]), found["words"], ax=axes[2])
+    plots.word_map(found["short"].plane(found["words"]), found["words"], ax=axes[2])
     axes[2].set_title("four columns of its SVD, in a plane")
     return figure
 
@@ -534,7 +536,9 @@ def draw_maps(found: dict[str, Found], planted: PlantedWords, scores: tuple[Arra
         groups = [planted.class_of[w] for w in words]
         pairs = planted.pairs("country", "capital") if "country" in classes else []
         for ax, name in zip(row, SHOWN, strict=False):
-            word_map(found[name].vectors.plane(words), words, groups=groups, pairs=pairs, ax=ax)
+            plots.word_map(
+                found[name].vectors.plane(words), words, groups=groups, pairs=pairs, ax=ax
+            )
             ax.set_title({"SVD": "counting", "skip-gram": "predicting"}[name])
     ax = axes[0, 2]
     names = list(found)
