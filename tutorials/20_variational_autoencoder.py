@@ -39,8 +39,8 @@ import pytensor.tensor as pt
 from matplotlib.colors import ListedColormap
 
 import symrnn as sr
+from symrnn import plots
 from symrnn.models.decoder import SequenceGenerator
-from symrnn.plots import latent_grid, latent_plane
 from symrnn.tasks.bars import bars, best_log_likelihood
 from symrnn.tasks.dialogues import REPLIES
 from symrnn.text import DialogueVocabulary, padded
@@ -162,15 +162,16 @@ class Trained(NamedTuple):
     terms: Array
 
 
-def train_vae(model: Any, batches: Any, n_steps: int, rate: float, anneal: bool, mode: Any) -> Any:
-    """Train with Adam, whose rate falls to 0 in the second half; return `Trained`."""
+def train_vae(
+    model: Any, batches: Any, n_steps: int, *, learning_rate: float, anneal: bool, mode: Any
+) -> Trained:
+    """Train with Adam, whose learning rate falls to 0 in the second half."""
     t = step_counter()
 
     def optimizer(loss: Any, params: list[Any]) -> dict[Any, Any]:
         clipped = sr.clip_by_global_norm(pytensor.grad(loss, params), 20.0)
-        return sr.adam(
-            clipped, params, linear_to_zero(t, rate, n_steps=n_steps, n_last=n_steps // 2)
-        ) | advance(t)
+        falling = linear_to_zero(t, learning_rate, n_steps=n_steps, n_last=n_steps // 2)
+        return sr.adam(clipped, params, falling) | advance(t)
 
     w = warm_up(t, 1.0, n_steps=n_steps // 2) if anneal else 1.0
     step = model.compile_training(optimizer, mode=mode, kl_weight=w)
@@ -204,7 +205,9 @@ def plane_of_bars(plan: Plan, seed: int, mode: Any, names: list[str]) -> dict[st
             return ((flat(bars(100, rng=data).images),) for _ in range(100))
 
         anneal = name == "annealed"
-        found[name] = train_vae(model, batches, plan.image_steps, 0.01, anneal, mode)
+        found[name] = train_vae(
+            model, batches, plan.image_steps, learning_rate=0.01, anneal=anneal, mode=mode
+        )
         elbo, log_p, kl = model.compile_elbo(mode=mode)(flat(bars(4_800, rng=data).images))
         print(f"  {name:<18} {log_p:12.2f}  {kl:6.2f}  {elbo:6.2f}", flush=True)
         assert elbo <= best + 0.05  # up to the error of one draw for each sample
@@ -234,12 +237,12 @@ def draw_plane(model: sr.VAE, plan: Plan, seed: int, mode: Any) -> tuple[Any, Ar
     mean, log_variance = model.compile_encoder(mode=mode)(flat(images))
     noise = np.random.default_rng(seed).normal(size=mean.shape)
     z = mean + np.exp(log_variance / 2) * noise
-    g = latent_grid(plan.grid)
+    g = plots.latent_grid(plan.grid)
     points = np.stack(np.meshgrid(g, g), axis=-1).reshape(-1, 2).astype(mean.dtype)
     decoded = model.compile_decoder(mode=mode)(points).reshape(plan.grid, plan.grid, 8, 8)
     figure, axes = plt.subplots(1, 3, figsize=(16, 4.8), layout="constrained")
-    latent_plane(z, place, decoded, label="place", axes=[axes[0], axes[2]])
-    latent_plane(z, height, decoded, label="height", axes=[axes[1], axes[2]])
+    plots.latent_plane(z, place, decoded, label="place", axes=[axes[0], axes[2]])
+    plots.latent_plane(z, height, decoded, label="height", axes=[axes[1], axes[2]])
     axes[2].set_title("what is read from each point")
     return figure, z
 
@@ -303,7 +306,7 @@ def planes_of_sentences(plan: Plan, seed: int, mode: Any, names: list[str]) -> d
         drop, anneal = SETTINGS[name]
         rng = np.random.default_rng(seed)
         model = sr.SequenceVAE(len(words), 8, plan.n_hidden, 2, rng=rng, word_dropout=drop)
-        train_vae(model, [batch], plan.sentence_steps, 0.01, anneal, mode)
+        train_vae(model, [batch], plan.sentence_steps, learning_rate=0.01, anneal=anneal, mode=mode)
         many = np.tile(tokens, 50), np.tile(mask, 50)
         elbo, log_p, kl = model.compile_elbo(mode=mode)(*many)
         generator = SequenceGenerator(model.decoder, eos=words.eos, longest=8, mode=mode)
@@ -321,7 +324,7 @@ def planes_of_sentences(plan: Plan, seed: int, mode: Any, names: list[str]) -> d
 
 def draw_sentences(run: dict[str, Any], n: int) -> Any:
     """Which sentence is decoded at each point of the plane."""
-    g = latent_grid(n, extent=3.0)
+    g = plots.latent_grid(n, extent=3.0)
     points = np.stack(np.meshgrid(g, g), axis=-1).reshape(-1, 2)
     words = run["words"]
     said = [words.text(ids) for ids in run["generator"].generate(points)]
@@ -404,7 +407,7 @@ if __name__ == "__main__":
         main,
         help={
             "mode": "how PyTensor compiles the training (default: nothing is compiled)",
-            "seed": "of the first weights, of the data and the draws",
+            "seed": "of the initial weights, of the data and the draws",
             "figures": "folder for the figures",
             "quick": "few steps, small nets: too little to learn anything",
         },
