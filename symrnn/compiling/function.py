@@ -69,7 +69,7 @@ def function(
     """
     given = dict(updates or {})
     givens = dict(options.get("givens") or {})  # a dictionary, or pairs
-    found = graph_updates([_variables(outputs), *given.values(), *givens.values()])
+    found = graph_updates([outputs, given, givens])
     compiled = pytensor.function(
         inputs, outputs, updates={**found, **given}, mode=as_mode(mode), **options
     )
@@ -98,7 +98,7 @@ def graph_updates(outputs: Any) -> Updates:
     Parameters
     ----------
     outputs
-        A variable, or a list of variables, which may be nested.
+        A variable, or a list or dictionary of variables, which may be nested.
 
     Returns
     -------
@@ -137,9 +137,11 @@ def with_updates(variable: Any, updates: Updates) -> Any:
 
 
 def _variables(outputs: Any) -> list[Variable]:
-    """All variables in lists of them."""
+    """All variables in lists and dictionaries of them."""
     if isinstance(outputs, Variable):
         return [outputs]
+    if isinstance(outputs, Mapping):
+        outputs = [*outputs.values()]
     if isinstance(outputs, list | tuple):
         return [v for part in outputs for v in _variables(part)]
     return [outputs.variable] if isinstance(getattr(outputs, "variable", None), Variable) else []

@@ -26,6 +26,7 @@ import numpy as np
 import pytensor
 from numpy.typing import ArrayLike
 from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.graph.basic import Variable
 
 from symrnn._validate import check_rng
 from symrnn.nn.initializers import Initializer, Random
@@ -217,6 +218,12 @@ def parameter(
             )
         check_rng(rng, f"{name}: rng", legacy=True)
         values = initial(rng, tuple(shape))
+    elif isinstance(initial, Variable | str):
+        raise TypeError(
+            f"{name} is {initial!r}, but must be an array, or an initializer such as "
+            "symrnn.initializers.orthogonal; to share a weight of another layer, make the layer "
+            f"and then assign it: layer.{name} = other.W"
+        )
     else:
         values = np.array(initial)
     values = np.asarray(values, dtype=pytensor.config.floatX)

@@ -48,7 +48,8 @@ def test_generators_are_found_behind_gradients_and_in_updates():
 def test_outputs_may_be_nested_wrapped_or_missing():
     x = pt.dscalar("x")
     noise = draw_uniform(np.random.default_rng(1), ())
-    assert len(graph_updates([x, [noise]])) == 1
+    assert len(graph_updates([x, [noise]])) == len(graph_updates({"y": x * noise})) == 1
+    assert graph_updates(None) == {}
     assert not function([x], on_unused_input="ignore")(1.0)
     out = pytensor.Out(x + noise, borrow=True)
     f = function([x], out)

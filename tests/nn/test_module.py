@@ -7,7 +7,7 @@ import pytensor
 import pytest
 
 from symrnn.nn.cells import ElmanCell, GRUCell, LSTMCell
-from symrnn.nn.layers import BatchNorm, Dense, Dropout
+from symrnn.nn.layers import BatchNorm, Dense, Dropout, Embedding
 from symrnn.nn.module import Module, check_parameters, parameter
 from symrnn.nn.states import CarriedState, learned_initial_state
 from symrnn.nn.wrappers import LayerNormalised, VariationalDropout, Zoneout
@@ -192,3 +192,16 @@ def test_a_cell_in_two_models_is_named_by_the_one_that_is_asked(rng):
     first, second = Module(encoder=cell), Module(decoder=cell)
     assert [w.name for w in first.params] == ["encoder.W_x", "encoder.W_h", "encoder.b"]
     assert [w.name for w in second.params] == ["decoder.W_x", "decoder.W_h", "decoder.b"]
+
+
+def test_a_weight_is_shared_by_assigning_it_not_as_an_initial_value(rng):
+    embedding, output = Embedding(4, 4, rng=rng), Dense(4, 4, rng=rng)
+    for initial in (embedding.W, embedding.W.T, "orthogonal"):
+        with pytest.raises(
+            TypeError, match=r"W is .*, but must be an array.*: layer\.W = other\.W"
+        ):
+            Dense(4, 4, W=initial)
+    output.W = embedding.W
+    net = Module(embedding=embedding, output=output)
+    assert [*net.named_params()] == ["embedding.W", "output.b"]
+    assert "output: Dense\n    b (4,)" in repr(net)
