@@ -78,7 +78,10 @@ def add_training(group: Any, defaults: TrainingSettings, *, model: str, batch: s
 def add_changes(parser: Any, *, model: str) -> None:
     """Add the options of a training that is resumed."""
     parser.add_argument(
-        "--epochs", type=float, metavar="X", help="passes in all; the schedule is that of them all"
+        "--epochs",
+        type=float,
+        metavar="X",
+        help="passes in all, those done included; the schedule is stretched to them",
     )
     parser.add_argument("--learning-rate", type=float, metavar="X", help="a new learning rate")
     _add_patience(parser)

@@ -1,4 +1,4 @@
-"""``python -m symrnn lm``: what a person types, what they see, and what cannot be used."""
+"""``python -m symrnn lm``: what is typed and seen, and what cannot be used."""
 
 import os
 import random
