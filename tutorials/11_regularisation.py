@@ -380,7 +380,7 @@ def draw_curves(summaries: dict[str, Summary], folder: Path) -> None:
 # function that scales. A feature that never changes has to be left out first, or one divides by 0.
 #
 # As they are, the first feature drives every gate to its limit, where the gradient is 0: nothing is
-# learnt, and the loss stays at log 4 = 1.39. Min-max is no better in so few epochs. Its inputs are
+# learned, and the loss stays at log 4 = 1.39. Min-max is no better in so few epochs. Its inputs are
 # all positive and vary by 0.15 around 0.46, and it depends on the most extreme readings. With the
 # z-score the net learns, but the two features still say nearly the same (correlation 0.95), and the
 # loss is at 1.20 after three epochs. Whitening makes the small difference as large as the sum: 0.83
