@@ -39,24 +39,23 @@ import pytensor
 import pytensor.tensor as pt
 
 import symrnn as sr
-from symrnn import explain, text
+from symrnn import explain, plots, text
 from symrnn.models.language.model import mean_loss
 from symrnn.nn.cells import LSTMState
-from symrnn.nn.random import Noise
-from symrnn.plots import loss_bands
+from symrnn.nn.random import draw_mask
+from symrnn.nn.wrappers import WrappedCell
 from symrnn.tasks.english_grammar import english
-from symrnn.training.loop import train
 
 Array = np.ndarray[Any, Any]
 Rng = np.random.Generator
 
-N_TOKENS, N_HIDDEN, STEPS, VALID_ROWS = 500, 64, 20, 10
+N_TOKENS, N_HIDDEN, STEPS, VALID_STREAMS = 500, 64, 20, 10
 MakeModel = Callable[..., sr.LanguageModel]
 
 # %% [markdown]
 # ## 1. The model
 #
-# It is the net of lesson 13 with other cells. A word's number picks a row of the embedding E, one
+# It is the net of lesson 13 with other cells. A word's token id picks a row of the embedding E, one
 # or more LSTM layers read it, and an output layer says how probable each word is as the next:
 #
 #     e_t = E[x_t]     h_t, c_t = LSTM(e_t, h_{t-1}, c_{t-1})     p_t = softmax(h_t W + b)
@@ -65,7 +64,7 @@ MakeModel = Callable[..., sr.LanguageModel]
 # and `explain.describe` finds the scan in it.
 #
 # *What to notice.* Two thirds of the weights are in E and W, a row and a column for each word. The
-# LSTM itself has a third. And a net that has learnt nothing yet gives all 500 words about the same
+# LSTM itself has a third. And a net that has learned nothing yet gives all 500 words about the same
 # probability, so its loss is near log 500 = 6.21.
 
 
@@ -74,7 +73,7 @@ def look_inside(model: sr.LanguageModel) -> None:
     """Print the scan, and the shapes of all weights."""
     z, _ = model.logits(pt.lmatrix("x"))  # x: (time, batch), z: (time, batch, words)
     print(explain.describe(z))
-    total = sum(w.get_value().size for w in model.params)
+    total = model.n_params
     for w in model.params:
         shape = w.get_value().shape
         print(f"  {w.name:14}{shape!s:>12}{np.prod(shape):8}{np.prod(shape) / total:7.0%}")
@@ -84,13 +83,13 @@ def look_inside(model: sr.LanguageModel) -> None:
 # %% [markdown]
 # ## 2. Training, and a text whose best perplexity is known
 #
-# A step of training is truncated backpropagation through time: 20 steps of some rows of text side
-# by side, and the states go on into the next batch. The rule is Adam, and gradients are clipped at
-# a norm of 1. How many rows there are, the rate, and what it is multiplied with after each epoch is
-# a `Recipe`. For the grammar it is that of lesson 13. For the small text of part 3 the rate stays,
-# so that no schedule hides when a net begins to overfit.
+# A step of training is truncated backpropagation through time: 20 steps of some batch streams side
+# by side, and the states go on into the next batch. The optimizer is Adam, and gradients are
+# clipped at a norm of 1. How many streams there are, the learning rate, and what it is multiplied
+# with after each epoch is a `Recipe`. For the grammar it is that of lesson 13. For the small text
+# of part 3 the learning rate stays, so that no schedule hides when a net begins to overfit.
 #
-# A net is compiled once and started from several seeds, as in lesson 11: weights, Adam's memory
+# A net is compiled once and started from several seeds, as in lesson 11: weights, Adam's state
 # and the masks' generators are put back.
 
 
@@ -99,13 +98,13 @@ class Recipe(NamedTuple):
     """How a net is trained."""
 
     n_embed: int
-    rows: int
-    rate: float
+    batch_size: int
+    learning_rate: float
     slower: float = 1.0
 
 
-LESSON_13 = Recipe(n_embed=32, rows=35, rate=0.005, slower=0.6)
-SMALL = Recipe(n_embed=64, rows=10, rate=0.015)
+LESSON_13 = Recipe(n_embed=32, batch_size=35, learning_rate=0.005, slower=0.6)
+SMALL = Recipe(n_embed=64, batch_size=10, learning_rate=0.015)
 
 
 class Run(NamedTuple):
@@ -117,15 +116,15 @@ class Run(NamedTuple):
 
 
 class Data(NamedTuple):
-    """A text as numbers of words: to learn from, and to validate with."""
+    """A text as token ids: to learn from, and to validate with."""
 
     train: Array
     valid: Array
 
     @property
     def valid_batches(self) -> Any:
-        """The text in ten long rows, as in lesson 13: states start from zero ten times only."""
-        return text.streams(self.valid, batch_size=VALID_ROWS, n_steps=STEPS)
+        """The text in ten long streams, as in lesson 13: states start from zero ten times only."""
+        return text.streams(self.valid, batch_size=VALID_STREAMS, n_steps=STEPS)
 
 
 class Net:
@@ -133,18 +132,17 @@ class Net:
 
     def __init__(self, make: MakeModel, n_tokens: int, recipe: Recipe, mode: Any) -> None:
         self.recipe, self.make = recipe, partial(make, n_tokens, recipe.n_embed, N_HIDDEN)
-        self.model = self.make(np.random.default_rng(0))
-        self.carried = self.model.carry(recipe.rows)
-        self.carried_valid = self.model.carry(VALID_ROWS)
-        self.rate = pytensor.shared(np.float32(recipe.rate), name="rate")
+        self.model = self.make(rng=np.random.default_rng(0))
+        self.carried = self.model.carry(recipe.batch_size)
+        self.carried_valid = self.model.carry(VALID_STREAMS)
+        self.learning_rate = pytensor.shared(np.float32(recipe.learning_rate), name="learning_rate")
 
         def optimizer(loss: Any, params: list[Any]) -> dict[Any, Any]:
             gradients = sr.clip_by_global_norm(pytensor.grad(loss, params), 1.0)
-            return sr.adam(gradients, params, self.rate)
+            return sr.adam(gradients, params, self.learning_rate)
 
-        evaluation = (
-            sr.QUICK if mode is sr.QUICK else "FAST_COMPILE"
-        )  # not worth numba's compilation
+        # not worth numba's compilation
+        evaluation = sr.QUICK if mode is sr.QUICK else "FAST_COMPILE"
         self.step = self.model.compile_training(optimizer, self.carried, mode=mode)
         self.evaluate = self.model.compile_evaluation(self.carried_valid, mode=evaluation)
         self.first = {v: v.get_value() for v in self.step.get_shared()}
@@ -153,31 +151,28 @@ class Net:
         """Put everything back, and draw new weights."""
         for variable, value in self.first.items():
             variable.set_value(value)
-        for weight, new in zip(self.model.params, self.make(rng).params, strict=True):
+        for weight, new in zip(self.model.params, self.make(rng=rng).params, strict=True):
             weight.set_value(new.get_value())
 
     def learn(self, data: Data, rng: Rng, epochs: int, validate_each: bool = True) -> Run:
         """Train from a new start; validate after each epoch, or after the last alone."""
         self.start(rng)
         valid: list[float] = []
-        batches = text.streams(data.train, batch_size=self.recipe.rows, n_steps=STEPS)
+        batches = text.streams(data.train, batch_size=self.recipe.batch_size, n_steps=STEPS)
 
         def each_epoch(epoch: int, _: float) -> None:
             for carried in (*self.carried, *self.carried_valid):
                 carried.reset()
             if validate_each or epoch == epochs:
                 valid.append(mean_loss(self.evaluate, data.valid_batches))
-            self.rate.set_value(np.float32(self.rate.get_value() * self.recipe.slower))
+            self.learning_rate.set_value(
+                np.float32(self.learning_rate.get_value() * self.recipe.slower)
+            )
 
-        history = train(self.step, batches, epochs=epochs, label="words", each_epoch=each_epoch)
+        history = sr.train(self.step, batches, epochs=epochs, label="words", each_epoch=each_epoch)
         if history.interrupted:
             raise KeyboardInterrupt
         return Run(np.exp(history.epoch_loss), np.exp(valid), history.seconds)
-
-    @property
-    def n_weights(self) -> int:
-        """How many numbers are trained."""
-        return sum(w.get_value().size for w in self.model.params)
 
 
 # %%
@@ -216,7 +211,7 @@ CELLS: dict[str, MakeModel] = {
 
 
 # %% [markdown]
-# *What to notice.* These are the words of lesson 13, in the same ten rows, and its Elman net: it
+# *What to notice.* These are the words of lesson 13, in the same ten streams, and its Elman net: it
 # gets to 4.933, 1.7 % above the best possible for these words, 4.848. Counted pairs of words have
 # 7.098. The LSTM, trained in the same way, gets to 4.909, 1.3 % above. So it comes a little nearer
 # from the same words, and each of its steps takes about twice as long. Neither net is what keeps a
@@ -226,7 +221,7 @@ CELLS: dict[str, MakeModel] = {
 #
 # From here on we take real English, the help on the language that every Python carries. Many of its
 # paragraphs are there twice, in two topics. One of each is kept, or a net could find in validation
-# what it has learnt by heart. The paragraphs are shuffled, because they stand in alphabetical order
+# what it has memorised. The paragraphs are shuffled, because they stand in alphabetical order
 # of their topics, and cut into words, without punctuation and capital letters. We keep the 500 most
 # frequent words; every other one is written <unk>, for unknown. In so short a text many words
 # occur only once or twice: 16 % of the words to learn from are <unk>, and 24 % of the validation
@@ -235,14 +230,14 @@ CELLS: dict[str, MakeModel] = {
 # with those of another vocabulary. (The text differs a little between versions of Python,
 # and so do the numbers, which are from 3.11.)
 #
-# The net has ten times as many weights as there are words to learn from, 10,000. So it can learn
-# them by heart, as in lesson 11: after twelve epochs its perplexity is 17 on them, and on the
-# validation text lowest after six, 57.9, and then 77.4. Whoever trains it keeps the weights of the
-# best epoch (early stopping), so the best is what we compare. It is hardly better than counting
-# pairs, 59.0. Each of the following parts changes one thing in this baseline. All nets get the same
-# twelve epochs at the same rate of 0.015, though another one might suit some of them better. The
-# table and 14_improvements.png come at the end, for all: lines are the mean of two starts, bands
-# go from one to the other, and dots are the best epoch of each, the numbers in the table.
+# The net has ten times as many weights as there are words to learn from, 10,000. So it can memorise
+# them, as in lesson 11: after twelve epochs its perplexity is 17 on them, and on the validation
+# text lowest after six, 57.9, and then 77.4. Whoever trains it keeps the weights of the best epoch
+# (early stopping), so the best is what we compare. It is hardly better than counting pairs, 59.0.
+# Each of the following parts changes one thing in this baseline. All nets get the same twelve
+# epochs at the same learning rate of 0.015, though another one might suit some of them better. The
+# table and 14_improvements.png come at the end, for all: lines are the mean of two starts, bands go
+# from one to the other, and dots are the best epoch of each, the numbers in the table.
 
 
 # %%
@@ -283,7 +278,7 @@ def share_of_the_last_word(model: sr.LanguageModel, x: Array, other: Array) -> l
     layers = [model.embedding(pt.constant(both))]
     for cell in model.cells:
         layers.append(sr.unroll(cell, layers[-1])[0])
-    last = pytensor.function([], [h[-1] for h in layers[1:]], mode=sr.QUICK)()
+    last = sr.function([], [h[-1] for h in layers[1:]])()
     pairs = (np.split(h, 2) for h in last)
     return [float(np.sqrt(((a - b) ** 2).mean() / (a**2 + b**2).mean())) for a, b in pairs]
 
@@ -316,8 +311,8 @@ def keep_a_value(
     """Return which part of units that hold 1 is still there, and the mean square of all."""
     alive = {}
     for rate in rates:
-        noise = Noise(np.random.default_rng(seed))
-        masks = noise.mask(1 - rate, (n_steps, n_units)).astype("float32") / np.float32(1 - rate)
+        kept = draw_mask(np.random.default_rng(seed), 1 - rate, (n_steps, n_units))
+        masks = kept.astype("float32") / np.float32(1 - rate)
         c = pytensor.scan(
             lambda m, c: m * c,
             sequences=[masks],
@@ -325,11 +320,11 @@ def keep_a_value(
             return_updates=False,
         )
         result = [pt.neq(c, 0).mean(axis=1), (c**2).mean(axis=1)]
-        alive[rate] = pytensor.function([], result, updates=noise.updates, mode=sr.QUICK)()
+        alive[rate] = sr.function([], result)()
     return alive
 
 
-class MaskedAlongTime:
+class MaskedAlongTime(WrappedCell):
     """An LSTM with a new mask at every step on the way to the next one; for training.
 
     ``k_t, c_t = LSTM(x_t, h_{t-1}, c_{t-1})``, ``h_t = m_t * k_t``, ``m_t ~ Bernoulli(1 - rate) /
@@ -339,18 +334,17 @@ class MaskedAlongTime:
     """
 
     additive, elementwise = False, True  # see symrnn.nn.cells
+    _borrows = True  # the weights keep their names
 
-    def __init__(self, cell: sr.LSTMCell, rate: float, noise: Noise, memory: bool) -> None:
-        self.cell, self.rate, self.noise, self.memory = cell, rate, noise, memory
-        self.n_in, self.n_hidden, self.name, self.State = cell.n_in, cell.n_hidden, "", cell.State
+    def __init__(self, cell: sr.LSTMCell, rate: float, *, rng: Rng, memory: bool) -> None:
+        super().__init__(cell)
+        self.rate, self.rng, self.memory = rate, rng, memory
         self.n_gates, self.n_recurrent_gates = cell.n_gates + 1, cell.n_gates
-        self.params, self.W_x, self.W_h = cell.params, cell.W_x, cell.W_h
-        self.initial_state, self.renewed = cell.initial_state, cell.renewed
 
     def project(self, x: Any) -> Any:
         """Return ``x W_x + b``, and beside it the masks."""
         zx = self.cell.project(x)
-        m = self.noise.mask(1 - self.rate, (*zx.shape[:2], self.n_hidden)).astype(zx.dtype)
+        m = draw_mask(self.rng, 1 - self.rate, (*zx.shape[:2], self.n_hidden)).astype(zx.dtype)
         return pt.concatenate([zx, m / np.asarray(1 - self.rate, zx.dtype)], axis=2)
 
     def step(self, zx: Any, zh: Any, h: Any, c: Any) -> LSTMState:
@@ -367,15 +361,15 @@ class NewMasks(sr.LanguageModel):
         super().__init__(*sizes, **options)
         self.memory = memory
 
-    def logits(self, x: Any, initial_state: Any = None, training: bool = False) -> Any:
+    def logits(self, x: Any, *, initial_state: Any = None, training: bool = False) -> Any:
         """Return z and the final state, as `LanguageModel.logits`."""
         if not training:
-            return super().logits(x, initial_state)
+            return super().logits(x, initial_state=initial_state)
         (lstm,), (state,) = self.cells, initial_state
-        cell = MaskedAlongTime(lstm, self.dropout.rate, self.noise, self.memory)
-        h, final = sr.unroll(
-            cell, self.dropout(self.embedding(x), training=True), initial_state=state
-        )
+        rate, rng = self.dropout.rate, self.dropout.rng
+        cell = MaskedAlongTime(lstm, rate, rng=rng, memory=self.memory)
+        e = self.dropout(self.embedding(x), training=True)
+        h, final = sr.unroll(cell, e, initial_state=state)
         return self.output(h), [final]
 
 
@@ -410,11 +404,12 @@ ALONG_TIME: dict[str, MakeModel] = {
 #     e_t = m_e * E[x_t]     k_t, c_t = LSTM(e_t, h_{t-1}, c_{t-1})     h_t = m * k_t
 #
 # It acts on h, on the way to the next step and to the output; c stays whole. For one layer the
-# graph can be written in three lines, with `drop = Dropout(rate, noise, per_sequence=True)`:
+# graph can be written in four lines, with `drop = Dropout(rate, rng=rng, shared_over_time=True)`:
 #
-#     cell = VariationalDropout(lstm, rate, noise)
-#     h, final = unroll(cell, drop(embedding(x), training=True), cell.start(carried.state))
-#     z, updates = output(h), carried.updates(cell.inner(final)) | noise.updates
+#     cell = VariationalDropout(lstm, rate, rng=rng)
+#     e, start = drop(embedding(x), training=True), cell.start(carried.state)
+#     h, final = unroll(cell, e, initial_state=start)
+#     z, updates = output(h), carried.updates(cell.inner(final))
 #
 # *What to notice.* Beside "new masks on h" in the table of part 5, "one mask on h" differs in this
 # alone, one mask for all steps. It is 14.3 % above the best possible, the other one 12.5 %. So here
@@ -441,7 +436,7 @@ ALONG_TIME: dict[str, MakeModel] = {
 #
 # ## Try it
 #
-# - ``--rate 0.005 --epochs 24``: which nets gain by a lower rate and more time?
+# - ``--learning-rate 0.005 --epochs 24``: which nets gain by a lower learning rate and more time?
 # - ``--n-train 30000``: with more words, what is dropout still worth? And two layers?
 # - ``--n-seeds 4``: is variational dropout better than dropout?
 #
@@ -485,7 +480,7 @@ def improvements(
             for v in zip(*((r.valid[-1], r.train[-1], r.seconds) for r in runs), strict=True)
         )
         print(
-            f"  {name:22}{nets[name].n_weights:7}  {np.mean(best):6.1f} ="
+            f"  {name:22}{nets[name].model.n_params:7}  {np.mean(best):6.1f} ="
             + "".join(f"{b:7.1f}" for b in best)
             + f"  {at:>8}{last:7.1f}{training:10.1f}{seconds:9.1f}",
             flush=True,
@@ -521,7 +516,7 @@ def draw_improvements(found: dict[str, list[Run]], folder: Path) -> None:
     )
     for ax, name in zip(axes.flat, names, strict=True):
         curves = {k: np.array([r.valid for r in found[k]]) for k in ("baseline", name)}
-        loss_bands(curves, ax=ax, log=False)
+        plots.loss_bands(curves, ax=ax, log=False)
         for line, runs in zip(list(ax.lines), curves.values(), strict=True):
             best = runs.argmin(axis=1) + 1, runs.min(axis=1)
             ax.plot(*best, "o", color=line.get_color(), markersize=5)
@@ -537,15 +532,20 @@ def main(
     n_seeds: int = 2,
     epochs: int = 12,
     n_train: int = 10_000,
-    rate: float = SMALL.rate,
+    learning_rate: float = SMALL.learning_rate,
     figures: str = "figures",
     quick: bool = False,
 ) -> dict[str, Any]:
     """Run the lesson; return what its parts found."""
-    numbers = {"--n-seeds": n_seeds, "--epochs": epochs, "--n-train": n_train, "--rate": rate}
+    numbers = {
+        "--n-seeds": n_seeds,
+        "--epochs": epochs,
+        "--n-train": n_train,
+        "--learning-rate": learning_rate,
+    }
     for flag, value in numbers.items():
         _lesson.positive_option(flag, value)
-    recipe = SMALL._replace(rate=rate)
+    recipe = SMALL._replace(learning_rate=learning_rate)
     with pytensor.config.change_flags(floatX="float32"):
         if quick:
             kinds = ("baseline", "variational dropout")
@@ -602,7 +602,7 @@ def lesson(
     draw_memory(alive, folder)
     print(f"  dropout of {DROPPED} along time, on the grammar", flush=True)
     n_words, masked = (1_401, {}) if quick else (50_001, ALONG_TIME)
-    faster = Recipe(n_embed=64, rows=35, rate=0.01, slower=0.6)
+    faster = Recipe(n_embed=64, batch_size=35, learning_rate=0.01, slower=0.6)
     along_time = on_the_grammar(masked, faster, n_words, 1_001 if quick else 10_001, seeds[0], mode)
 
     print(f"\n4.-7. Each improvement by itself: {epochs} epochs, seeds {[*seeds]}", flush=True)
@@ -630,7 +630,7 @@ if __name__ == "__main__":
             "n_seeds": "how often each net is trained",
             "epochs": "of each training",
             "n_train": "words to learn from, in parts 3 to 7",
-            "rate": "of Adam, in parts 3 to 7",
+            "learning_rate": "of Adam, in parts 3 to 7",
             "figures": "folder for the figures",
             "quick": "two nets, 1000 words and no compilation: too little to learn anything",
         },

@@ -8,8 +8,8 @@ from _lesson import OptionError
 from conftest import load_lesson, run_lesson
 
 from symrnn.compiling.modes import QUICK
+from symrnn.nn import layers, wrappers
 from symrnn.nn.cells import LSTMCell
-from symrnn.nn.random import Noise
 from symrnn.nn.recurrent import unroll
 
 lesson = load_lesson("14")
@@ -46,7 +46,7 @@ def masked():
 
 
 def test_a_net_that_is_started_anew_repeats_its_training(quick, masked, single):
-    """Weights, states, Adam's memory and the generators of the masks are all put back."""
+    """Weights, states, Adam's state and the generators of the masks are all put back."""
     data = quick[0]["data"]
     first, other, again = (masked.learn(data, np.random.default_rng(s), 2) for s in (1, 2, 1))
     np.testing.assert_array_equal(first.valid, again.valid)
@@ -54,7 +54,7 @@ def test_a_net_that_is_started_anew_repeats_its_training(quick, masked, single):
     assert not np.allclose(first.valid, other.valid)
 
 
-def test_nothing_is_dropped_in_use(quick, masked):
+def test_nothing_is_dropped_at_inference(quick, masked):
     losses = []
     for _ in range(2):
         for carried in masked.carried_valid:
@@ -77,7 +77,7 @@ def test_new_masks_along_time_are_those_of_a_plain_loop(memory):
     """The masks come in beside the gates: what NumPy makes of both is what the scan makes."""
     rng = np.random.default_rng(1)
     cell = LSTMCell(3, 4, rng=rng)
-    masked = lesson.MaskedAlongTime(cell, 0.5, Noise(rng), memory)
+    masked = lesson.MaskedAlongTime(cell, 0.5, rng=rng, memory=memory)
     x = pt.constant(rng.normal(size=(6, 2, 3)))
     drawn = masked.project(x)
     masked.project = lambda _: drawn  # so that it is not drawn again
@@ -100,17 +100,18 @@ def test_new_masks_along_time_are_those_of_a_plain_loop(memory):
 def test_if_all_masks_were_the_same_new_masks_on_h_would_be_variational_dropout(monkeypatch):
     """So the two nets of part 5 differ in nothing but when the masks are drawn."""
 
-    def ones_and_zeros(self, keep, shape):
+    def ones_and_zeros(rng, keep, shape):
         units = pt.arange(shape[-1]) % 2
         return pt.broadcast_to(pt.eq(units, 0), tuple(shape))
 
-    monkeypatch.setattr(Noise, "mask", ones_and_zeros)
+    for module in (lesson, layers, wrappers):
+        monkeypatch.setattr(module, "draw_mask", ones_and_zeros)
     x = np.random.default_rng(2).integers(7, size=(5, 3))
     found = []
     for name in ("new masks on h", "one mask on h"):
-        model = lesson.ALONG_TIME[name](7, 4, 4, np.random.default_rng(1))
+        model = lesson.ALONG_TIME[name](7, 4, 4, rng=np.random.default_rng(1))
         state = [carried.state for carried in model.carry(3)]
-        z, _ = model.logits(pt.constant(x), state, training=True)
+        z, _ = model.logits(pt.constant(x), initial_state=state, training=True)
         found.append(pytensor.function([], z, mode=QUICK)())
     np.testing.assert_allclose(*found, atol=1e-12)
 
@@ -151,7 +152,7 @@ def test_no_paragraph_is_in_both_parts(monkeypatch):
 
 
 def test_options_that_cannot_be_used_are_named(tmp_path):
-    for options in ({"n_seeds": 0}, {"epochs": 0}, {"n_train": 0}, {"rate": 0.0}):
+    for options in ({"n_seeds": 0}, {"epochs": 0}, {"n_train": 0}, {"learning_rate": 0.0}):
         (name,) = options
         with pytest.raises(OptionError, match="--" + name.replace("_", "-")):
             run_lesson(lesson, tmp_path, **options)
@@ -178,4 +179,5 @@ def test_the_full_run_shows_what_the_lesson_says(tmp_path):
     assert max(best["dropout"], best["variational dropout"]) < 0.95 * best["baseline"]
     assert best["baseline"] < best["2 layers"]
     assert abs(best["tied weights"] / best["baseline"] - 1) < 0.05
-    assert found["nets"]["tied weights"].n_weights == found["nets"]["baseline"].n_weights - 32_000
+    n_weights = {name: net.model.n_params for name, net in found["nets"].items()}
+    assert n_weights["tied weights"] == n_weights["baseline"] - 32_000
