@@ -2,13 +2,14 @@
 
 What you learn
     To let a trained language model write: one compiled step, with the state carried in and out.
-    Greedy choice, and why it runs in circles. Sampling: temperature, top-k and top-p, and what
-    they do to the probabilities. Beam search, which finds texts that are more probable, and duller.
+    Greedy choice, and why it ends in repetition loops. Sampling: temperature, top-k and top-p, and
+    what they do to the probabilities. Beam search, which finds texts that are more probable, and
+    duller.
 
 What you should see
     Seven numbered parts and four figures: 15_training.png, 15_distributions.png, 15_tradeoff.png
     and 15_surprise.png. Two small models write before, during and after their training: one has
-    learnt words from a grammar that can judge every sentence, the other characters from the help
+    learned words from a grammar that can judge every sentence, the other characters from the help
     texts of Python.
 
 How long it takes (measured on two cores)
@@ -36,15 +37,14 @@ import pytensor
 
 import symrnn as sr
 from symrnn import text
-from symrnn.models.language.generation import Writer
 from symrnn.models.language.model import mean_loss
 from symrnn.models.sampling import sampling_probabilities
-from symrnn.tasks.grammar import BE, NOUNS, Grammar, english
+from symrnn.tasks.english_grammar import BE, NOUNS, english
+from symrnn.tasks.grammar import Grammar
 from symrnn.text import EOS
-from symrnn.training.schedules import advance, cosine, step_counter
 
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#2b6cb0", "#c2570c", "#2f7a4f", "#805ad5", "#718096"
-BATCH, TIME = 32, 50  # rows of text side by side, and steps of one piece
+BATCH, TIME = 32, 50  # batch streams, and steps of a segment
 
 # %% [markdown]
 # ## 1. One step at a time
@@ -61,14 +61,14 @@ BATCH, TIME = 32, 50  # rows of text side by side, and steps of one piece
 
 
 # %%
-def greedy_by_hand(writer: Writer, first: int, n: int) -> list[str]:
+def greedy_by_hand(generator: sr.TextGenerator, first: int, n: int) -> list[str]:
     """Write n tokens after a first one, each the most probable."""
-    next_token = writer.next_token  # what writer.model.compile_next() returns
-    ids, state = [first], writer.model.zeros(batch_size=1)
+    next_token = generator.next_token  # what generator.model.compile_next() returns
+    ids, state = [first], generator.model.zeros(batch_size=1)
     for _ in range(n):
         log_p, *state = next_token(np.array(ids[-1:]), *state)
         ids.append(int(log_p[0].argmax()))
-    return writer.vocabulary.decode(ids[1:])
+    return generator.vocabulary.decode(ids[1:])
 
 
 # %% [markdown]
@@ -77,13 +77,13 @@ def greedy_by_hand(writer: Writer, first: int, n: int) -> list[str]:
 # The first model learns from the grammar of lesson 13. It knows nothing but the words that the
 # grammar has said, one after the other. And the grammar can tell of every sentence whether it could
 # have said it: a verb must agree with its subject, however many other nouns stand between. So the
-# share of sentences that are accepted measures what has been learnt, and nobody has to judge.
+# share of sentences that are accepted measures what has been learned, and nobody has to judge.
 #
-# It is trained as in lesson 14, with truncated backpropagation through time and Adam, whose rate
-# falls along half a cosine to a twentieth (`symrnn.schedules.cosine`). One thing is there for
-# writing alone. A text begins with the state zero, but in training the state is carried from piece
-# to piece, so the net would hardly ever see that state and begin its first sentence badly. So after
-# each piece a tenth of the rows, drawn at random, begin again at zero.
+# It is trained as in lesson 14, with truncated backpropagation through time and Adam, whose
+# learning rate falls along half a cosine to a twentieth (`symrnn.schedules.cosine`). One thing is
+# there for writing alone. A text begins with the state zero, but in training the state is carried
+# from segment to segment, so the net would hardly ever see that state and begin its first sentence
+# badly. So after each segment a tenth of the streams, drawn at random, begin again at zero.
 #
 # *What to notice.* Before training any word follows any other. After 50 steps the order of words is
 # about right, and 17.5 % of the sentences are. Then 55.5 % after 100 steps, 91 % after 250, 99 %
@@ -94,7 +94,7 @@ def greedy_by_hand(writer: Writer, first: int, n: int) -> list[str]:
 # fits, on average over eight subjects of both numbers. At once, as after "the dogs", it is 62 %
 # after 50 steps and 76 % after 100. Over a distance, as after "the dogs near the girl", it is 38 %
 # and 36 %, worse than a coin: at first the net follows the last noun, which is made to differ from
-# the subject in number here. After 250 steps it has learnt to go by the subject, 87 %, and in the
+# the subject in number here. After 250 steps it has learned to go by the subject, 87 %, and in the
 # end it is 97 %. The perplexity, 5.47 after 100 steps and 5.05 after 250, does not show so clearly
 # what happens there. At the end it is 4.92, where 4.89 is the best possible for these words.
 
@@ -104,22 +104,23 @@ def train_model(
     model: sr.LanguageModel,
     ids: Any,
     n_steps: int,
-    rate: float,
+    learning_rate: float,
     rng: np.random.Generator,
     at: Sequence[int],
     watch: Callable[[int], Any],
     mode: Any,
 ) -> tuple[list[float], dict[int, Any]]:
     """Train; return the losses, and what `watch` returned before, at some steps, and after."""
-    carried, t = model.carry(BATCH), step_counter()
+    carried, t = model.carry(BATCH), sr.schedules.step_counter()
+    schedule = sr.schedules.cosine(
+        t, learning_rate, n_steps=n_steps, final_learning_rate=learning_rate / 20
+    )
 
     def optimizer(loss: Any, params: list[Any]) -> dict[Any, Any]:
         gradients = sr.clip_by_global_norm(pytensor.grad(loss, params), 5.0)
-        return sr.adam(
-            gradients, params, cosine(t, rate, n_steps=n_steps, final_learning_rate=rate / 20)
-        ) | advance(t)
+        return sr.adam(gradients, params, schedule) | sr.schedules.advance(t)
 
-    step = model.compile_training(optimizer, carried, mode)
+    step = model.compile_training(optimizer, carried, mode=mode)
     found = {0: watch(0)}
 
     def each_step(done: int, loss: float) -> None:
@@ -129,17 +130,17 @@ def train_model(
         if done in at or done == n_steps:
             found[done] = watch(done)
 
-    pieces = text.streams(ids, batch_size=BATCH, n_steps=TIME)
-    history = sr.train(step, pieces, steps=n_steps, each_step=each_step, label="training")
+    segments = text.streams(ids, batch_size=BATCH, n_steps=TIME)
+    history = sr.train(step, segments, steps=n_steps, each_step=each_step, label="training")
     if history.interrupted:
         raise KeyboardInterrupt
     return history.loss, found
 
 
 def compile_loss(model: sr.LanguageModel) -> Callable[[Any], float]:
-    """Return a function: the mean of -log p of a text's tokens, nats; it is read in 32 rows."""
+    """Return a function: the mean of -log p of a text's tokens, nats; it is read in 32 streams."""
     carried = model.carry(BATCH)
-    evaluate = model.compile_evaluation(carried, sr.QUICK)
+    evaluate = model.compile_evaluation(carried, mode=sr.QUICK)
 
     def loss(ids: Any) -> float:
         for state in carried:
@@ -167,7 +168,7 @@ def share(judged: Sequence[tuple[str, bool]]) -> float:
     return 100 * float(np.mean([fits for _, fits in judged])) if judged else float("nan")
 
 
-def verbs_that_fit(writer: Writer) -> tuple[float, float]:
+def verbs_that_fit(generator: sr.TextGenerator) -> tuple[float, float]:
     """Return how much of what a model gives to "is" and "are" goes to the one that fits, per cent.
 
     At once, as after "the dogs", and over a distance, as after "the dogs near the girl": the last
@@ -176,15 +177,15 @@ def verbs_that_fit(writer: Writer) -> tuple[float, float]:
     at_once, distant = [], []
     for number, other in (("one", "many"), ("many", "one")):
         for noun in NOUNS[number, "living"].split():
-            at_once.append(fit(writer, f"the {noun}", BE[number]))
+            at_once.append(fit(generator, f"the {noun}", BE[number]))
             for last in NOUNS[other, "living"].split():
-                distant.append(fit(writer, f"the {noun} near the {last}", BE[number]))
+                distant.append(fit(generator, f"the {noun} near the {last}", BE[number]))
     return 100 * float(np.mean(at_once)), 100 * float(np.mean(distant))
 
 
-def fit(writer: Writer, prompt: str, verb: str) -> float:
+def fit(generator: sr.TextGenerator, prompt: str, verb: str) -> float:
     """Return the probability of a verb, if "is" or "are" comes next."""
-    p = dict(writer.next_words(prompt, k=len(writer.vocabulary)))
+    p = dict(generator.next_words(prompt, k=len(generator.vocabulary)))
     return p[verb] / (p["is"] + p["are"])
 
 
@@ -221,11 +222,13 @@ def fit(writer: Writer, prompt: str, verb: str) -> float:
 
 
 # %%
-def draw_distributions(writer: Writer, grammar: Grammar, prompt: str, folder: Path) -> None:
+def draw_distributions(
+    generator: sr.TextGenerator, grammar: Grammar, prompt: str, folder: Path
+) -> None:
     """Draw what temperature, top-k and top-p do to the next word."""
-    likely = writer.next_words(prompt, k=12)
+    likely = generator.next_words(prompt, k=12)
     words = [word for word, _ in likely]
-    everything = dict(writer.next_words(prompt, k=len(grammar.words)))
+    everything = dict(generator.next_words(prompt, k=len(grammar.words)))
     log_p = np.log([*everything.values()])
     settings: list[dict[str, Any]] = [
         {"temperature": 0.3}, {"temperature": 1.0}, {"temperature": 3.0},
@@ -288,21 +291,21 @@ def draw_tradeoff(
 # short words, and names with underscores, quotes and brackets. Even at the end some of the longer
 # words do not exist: this is a small net after half a minute.
 #
-# ## 6. Greedy runs in circles
+# ## 6. Greedy ends in repetition loops
 #
 # The greedy text soon repeats itself, for ever. There is no chance in it: the next token follows
 # from the state, and the next state from both. The net forgets, so after the same words its state
 # is nearly the same as it was the last time, and the same words follow. Each round draws it nearer
-# to the circle.
+# to the loop.
 #
-# *What to notice.* The text is soon a circle of 29 characters, "the statement is a class are". The
+# *What to notice.* The text is soon a loop of 29 characters, "the statement is a class are". The
 # state, compared to that of one round before, moves by 0.004, then by 0.00002: it settles on the
-# circle. (The text differs between versions of Python, and float32 rounds differently on other
+# loop. (The text differs between versions of Python, and float32 rounds differently on other
 # machines; these numbers are from Python 3.11.)
 
 
 # %%
-def period(written: str) -> int:
+def loop_length(written: str) -> int:
     """Return after how many characters the end of a text repeats, at least three times; 0: not."""
     for p in range(1, len(written) // 3 + 1):
         if written[-3 * p : -p] == written[-2 * p :]:
@@ -310,12 +313,12 @@ def period(written: str) -> int:
     return 0
 
 
-def read(writer: Writer, first: str, written: str) -> tuple[Any, Any]:
+def read(generator: sr.TextGenerator, first: str, written: str) -> tuple[Any, Any]:
     """Return the probability of each character written, given those before it, and the states h."""
-    state, p, states = writer.model.zeros(batch_size=1), [], []
-    ids = writer.vocabulary.encode(first + written)
+    state, p, states = generator.model.zeros(batch_size=1), [], []
+    ids = generator.vocabulary.encode(first + written)
     for now, following in pairwise(ids):
-        log_p, *state = writer.next_token(np.array([now]), *state)
+        log_p, *state = generator.next_token(np.array([now]), *state)
         p.append(np.exp(log_p[0, following]))
         states.append(state[0][0])
     return np.array(p)[-len(written) :], np.array(states)[-len(written) :]
@@ -334,7 +337,7 @@ def read(writer: Writer, first: str, written: str) -> tuple[Any, Any]:
 # there is a better one nobody knows: only a beam that holds every text is sure to find the best.
 #
 # 15_surprise.png compares texts, each character on a ground that says how probable it was. What
-# people wrote (10,000 characters that the model has not learnt from) costs it 1.76 nats a
+# people wrote (10,000 characters that the model has not learned from) costs it 1.76 nats a
 # character. What it draws itself, as many of them, costs 1.64: that is its own entropy, how much
 # chance it puts into a text. With top-p 0.9 it is 1.28. The greedy text has 0.70, that of the beam
 # 0.48. People do not write what is most probable: then nothing would be said. So what is looked
@@ -343,7 +346,7 @@ def read(writer: Writer, first: str, written: str) -> tuple[Any, Any]:
 #
 # ## Try it
 #
-# - ``--prompt "If "``: does greedy end in the same circle?
+# - ``--prompt "If "``: does greedy end in the same loop?
 # - ``--n-steps 300``: what does the grammar accept now, and what does the verb follow?
 # - ``--seed 2``: how far do you trust the numbers above?
 #
@@ -409,7 +412,7 @@ def draw_training(
 
 # %%
 def python_characters(prompt: str) -> tuple[text.Vocabulary, Any]:
-    """Return the vocabulary of Python's help texts, and their characters' numbers."""
+    """Return the vocabulary of Python's help texts, and the ids of their characters."""
     topics = re.sub(r"(\W)\1{2,}", " ", text.python_topics())  # lines of tables, indentation
     topics = re.sub(r"\s+", " ", topics)
     vocabulary = text.Vocabulary.build(topics, specials=())
@@ -461,21 +464,21 @@ def words(
     """Do parts 1 to 4."""
     grammar = english()
     vocabulary, tokenizer = text.Vocabulary(grammar.words), text.Words(line_ends="eos")
-    model = sr.LanguageModel(len(vocabulary), 32, 64, rng)
-    writer, loss = Writer(model, vocabulary, tokenizer, mode), compile_loss(model)
+    model = sr.LanguageModel(len(vocabulary), 32, 64, rng=rng)
+    generator, loss = sr.TextGenerator(model, vocabulary, tokenizer, mode=mode), compile_loss(model)
     train_ids = grammar.sample(400_000, rng=rng)
     test_ids = grammar.sample(BATCH * (TIME if quick else 300) + 1, rng=rng)
     best = float(np.exp(-grammar.log_probabilities(test_ids)[1:].mean()))
 
     def judged(**options: Any) -> list[tuple[str, bool]]:
-        return accepted(grammar, writer.generate("", n_written, chance(), **options))
+        return accepted(grammar, generator.generate("", n_written, rng=chance(), **options))
 
     print("1. One step at a time: an untrained net writes, greedily", flush=True)
     first = vocabulary.eos
     assert first is not None
-    by_hand = greedy_by_hand(writer, first, 12)
+    by_hand = greedy_by_hand(generator, first, 12)
     print(f"  {' '.join(by_hand)}")
-    written = writer.generate("", 12)
+    written = generator.generate("", 12)
     assert written == tokenizer.detokenize(by_hand)
 
     print("\n2. Before, during and after training", flush=True)
@@ -484,7 +487,7 @@ def words(
         found = {
             "perplexity": float(np.exp(loss(test_ids))),
             "judged": judged(),
-            "fits": verbs_that_fit(writer),
+            "fits": verbs_that_fit(generator),
         }
         right, n = share(found["judged"]), len(found["judged"])
         print(f"  step {step:>5}  perplexity {found['perplexity']:6.2f}", end="")
@@ -504,10 +507,10 @@ def words(
     prompt = "the small dogs near the door"
     exact = grammar.next_words(prompt.split())
     print(f'  after "{prompt}"')
-    offered = writer.next_words(prompt, k=6)
+    offered = generator.next_words(prompt, k=6)
     for word, p in offered:
         print(f"    {word:8}  model {p:.3f}  grammar {exact.get(word, 0):.3f}")
-    draw_distributions(writer, grammar, prompt, folder)
+    draw_distributions(generator, grammar, prompt, folder)
 
     print("\n4. Top-k and top-p: right or varied", flush=True)
     ways: dict[str, list[dict[str, Any]]] = {
@@ -552,8 +555,11 @@ def characters(
 ) -> dict[str, Any]:
     """Do parts 5 to 7."""
     print("\n5. Characters", flush=True)
-    model = sr.LanguageModel(len(vocabulary), 32, 32 if quick else 128, rng)
-    writer, loss = Writer(model, vocabulary, text.Characters(), mode), compile_loss(model)
+    model = sr.LanguageModel(len(vocabulary), 32, 32 if quick else 128, rng=rng)
+    generator, loss = (
+        sr.TextGenerator(model, vocabulary, text.Characters(), mode=mode),
+        compile_loss(model),
+    )
     train_ids, test_ids = text.split(ids, (0.9, 0.1))
     n_long = 2000 if quick else 10_000
     people = "".join(vocabulary.decode(test_ids)).split(". The ", 1)[1][:n_long]
@@ -561,28 +567,28 @@ def characters(
 
     def watch(step: int) -> tuple[float, str]:
         nats = loss(people_ids)
-        sample = writer.generate(prompt, 70, chance())
+        sample = generator.generate(prompt, 70, rng=chance())
         print(f"  step {step:>5}  loss {nats:.2f}  {prompt + sample!r}", flush=True)
         return nats, sample
 
     at = [] if quick else [n_steps * k // 100 for k in (5, 20, 50)]
     losses, watched = train_model(model, train_ids, n_steps, 0.005, rng, at, watch, mode)
     for t in (0.5, 0.8, 1.2)[: 1 if quick else 3]:
-        sample = writer.generate(prompt, 70, chance(), temperature=t)
+        sample = generator.generate(prompt, 70, rng=chance(), temperature=t)
         print(f"  temperature {t}: {prompt + sample!r}")
 
-    print("\n6. Greedy runs in circles", flush=True)
+    print("\n6. Greedy ends in repetition loops", flush=True)
     n = 60 if quick else 600
-    greedy = writer.generate(prompt, n)
-    _, states = read(writer, prompt, greedy)
-    circle = period(greedy)
+    greedy = generator.generate(prompt, n)
+    _, states = read(generator, prompt, greedy)
+    length = loop_length(greedy)
     print(f"  {prompt + greedy[:160]!r}")
-    print(f"  the circle has {circle} characters" if circle else "  no circle found")
+    print(f"  the loop has {length} characters" if length else "  no loop found")
     apart = []
-    if circle:
+    if length:
         apart = [
-            float(np.linalg.norm(states[i] - states[i - circle]))
-            for i in range(n - 1, circle, -circle)
+            float(np.linalg.norm(states[i] - states[i - length]))
+            for i in range(n - 1, length, -length)
         ][::-1]
         print("  from round to round the state moves by", *(f"{d:.1e}" for d in apart[:6]))
 
@@ -590,19 +596,19 @@ def characters(
     beams = {}
     n = 20 if quick else 150
     for width in (1, 4) if quick else (1, 4, 16, 64):
-        beams[width] = writer.beam_search(prompt, n, width)[0]
+        beams[width] = generator.beam_search(prompt, n, width=width)[0]
         written, score = beams[width]
         print(f"  width {width:>2}  log-probability {score:7.1f}  {prompt + written[:60]!r}")
     best = max(beams, key=lambda width: beams[width][1])
     n_drawn = 60 if quick else n_long
     texts = {
         "by people": ("The ", people[:n_drawn]),
-        "drawn, temperature 1": (prompt, writer.generate(prompt, n_drawn, chance())),
-        "drawn, top-p 0.9": (prompt, writer.generate(prompt, n_drawn, chance(), top_p=0.9)),
+        "drawn, temperature 1": (prompt, generator.generate(prompt, n_drawn, rng=chance())),
+        "drawn, top-p 0.9": (prompt, generator.generate(prompt, n_drawn, rng=chance(), top_p=0.9)),
         "greedy": (prompt, greedy[:n]),
         f"beam of {best}": (prompt, beams[best][0]),
     }
-    surprise = {name: (t, read(writer, first, t)[0]) for name, (first, t) in texts.items()}
+    surprise = {name: (t, read(generator, first, t)[0]) for name, (first, t) in texts.items()}
     for name, (_, p) in surprise.items():
         print(f"  {name:20}  {-np.log(p).mean():.2f} nats a character, mean of {len(p)}")
     draw_surprise(surprise, folder)
@@ -610,7 +616,7 @@ def characters(
         "character_losses": losses,
         "samples": watched,
         "greedy": greedy,
-        "circle": circle,
+        "loop_length": length,
         "apart": apart,
         "beams": beams,
         "surprise": surprise,
