@@ -2,15 +2,15 @@
 
 What you learn
     How a net reads a string and writes another one, of another length: an encoder, a decoder,
-    padding, masks, a start token and an end. What the decoder is given in training, and what in
-    use. Answers as a loop with `until`. What it is worth to read from the end, and to show the
-    decoder at every step what was read.
+    padding, masks, a start token and an end. What the decoder is given in training, and what at
+    inference. Answers as a loop with `until`. What it is worth to read from the end, and to show
+    the decoder at every step what was read.
 
 What you should see
-    Five numbered parts and two figures: 16_comparison.png and 16_places.png. Three nets learn to
+    Five numbered parts and two figures: 16_comparison.png and 16_positions.png. Three nets learn to
     add numbers that are written as strings. Of sums that they have never seen the plain one gets
-    12 % right, one that reads from the end 67 %, one that peeks besides 81 %; and with another rate
-    that one gets 95 %.
+    12 % right, one that reads from the end 67 %, one that peeks besides 81 %; and with another
+    learning rate that one gets 95 %.
 
 How long it takes (measured on two cores)
     About a minute, the first time some five minutes, because numba compiles three graphs, which it
@@ -45,7 +45,6 @@ from symrnn.compiling.warming import warm_up_functions
 from symrnn.models.seq2seq.model import LARGE
 from symrnn.tasks.strings import decimal_addition, reversal
 from symrnn.text import Pair, PairVocabularies, pair_batches
-from symrnn.training.loop import train
 
 BLUE, ORANGE, GREEN, PURPLE = "#2b6cb0", "#c2570c", "#2f7a4f", "#805ad5"
 Array = np.ndarray[Any, Any]
@@ -67,7 +66,7 @@ Rng = np.random.Generator
 #
 # - answers end with a token of their own, <eos>. The net has to say it itself, and so it says how
 #   long its answer is;
-# - in a batch the shorter strings are filled up with zeros below (padding). Zero is also the number
+# - in a batch the shorter strings are filled up with zeros below (padding). Zero is also the id
 #   of a real token, so a mask says what is real: 1 for a character, 0 for padding. Sources and
 #   answers have a mask each.
 #
@@ -84,9 +83,9 @@ def show_batch(pairs: Sequence[Pair]) -> tuple[PairVocabularies, Any]:
     print(f"  {'pair':<16}  {'source':<22} {'mask':<14}  {'target':<16} mask")
     for k, (source, target) in enumerate(pairs):
         columns = [array[:, k].astype(int) for array in batch]
-        numbers, there = (" ".join(map(str, column)) for column in columns[:2])
+        ids, valid = (" ".join(map(str, column)) for column in columns[:2])
         answer, wanted = (" ".join(map(str, column)) for column in columns[2:])
-        print(f"  {source + ' -> ' + target:<16}  {numbers:<22} {there:<14}  {answer:<16} {wanted}")
+        print(f"  {source + ' -> ' + target:<16}  {ids:<22} {valid:<14}  {answer:<16} {wanted}")
     tokens = [" ".join(f"{k} {t}" for k, t in enumerate(v)) for v in (both.source, both.target)]
     print(f"  source's tokens: {tokens[0]}\n  target's tokens: {tokens[1]}")
     return both, batch
@@ -106,22 +105,22 @@ def show_batch(pairs: Sequence[Pair]) -> tuple[PairVocabularies, Any]:
 #
 # What is y_{t-1}, which the decoder is given at step t?
 #
-# - In use, the character that it has said itself the step before. Before the first one it gets
-#   <start>, a token that it is given and never says.
+# - At inference, the previous output token: the character that it has said itself the step before.
+#   Before the first one it gets <start>, a token that it is given and never says.
 # - In training, the right one: the target, moved by one step. This is called teacher forcing. So
 #   the steps need no output of the step before, and one `unroll` makes them all. But the net is
-#   never shown its own mistakes: in use it goes on from a wrong digit as if it were right.
+#   never shown its own mistakes: at inference it goes on from a wrong digit as if it were right.
 #
 #     step              1        2     3
 #     the decoder gets  <start>  9     1
 #     it shall say      9        1     <eos>
 #
 # The class below has all of it in about forty lines. `read` is the encoder, `logits` the decoder in
-# training, `step` one step in use.
+# training, `step` one step at inference.
 
 
 # %%
-class Small:
+class Small(sr.Module):
     """An encoder and a decoder, each an Elman cell."""
 
     def __init__(self, both: PairVocabularies, n_embed: int, n_hidden: int, rng: Rng) -> None:
@@ -132,8 +131,6 @@ class Small:
         self.encoder = sr.ElmanCell(n_embed, n_hidden, rng=rng)
         self.decoder = sr.ElmanCell(n_embed, n_hidden, rng=rng)
         self.output = sr.Dense(n_hidden, n_target, rng=rng)
-        parts = (self.E_s, self.E_t, self.encoder, self.decoder, self.output)
-        self.params = [w for part in parts for w in part.params]
 
     def read(self, source: Any, mask: Any) -> Any:
         """Return v, (batch, n_hidden), of a source (time, batch)."""
@@ -212,8 +209,8 @@ def padding(says: Any, both: PairVocabularies, pairs: Sequence[Pair]) -> Array:
 # %% [markdown]
 # ## 3. Answers: a loop with a condition
 #
-# In use each step needs what the one before has said, so there has to be a loop. Taking the most
-# probable character each time is called greedy. Answers that are written side by side end at
+# At inference each step needs what the one before has said, so there has to be a loop. Taking the
+# most probable character each time is called greedy. Answers that are written side by side end at
 # different steps, and the loop is done when all of them have said <eos>. There are two ways:
 #
 # - in Python, around a compiled step: characters and state come out and go in again;
@@ -246,22 +243,22 @@ def by_hand(rng: Rng, n_updates: int) -> dict[str, Any]:
     source_mask, target_mask = (pt.matrix(f"{side}_mask", dtype="bool") for side in ("s", "t"))
     logits = net.logits(source, source_mask, target)
     log_p = pt.special.log_softmax(logits, axis=-1)
-    says = pytensor.function([source, source_mask, target], log_p, mode=sr.QUICK)
+    says = sr.function([source, source_mask, target], log_p)
     print("\n2. Encoder and decoder: the loss of three pairs, before training")
     table = padding(says, both, [("cab", "bac"), ("a", "a"), ("dabc", "cbad")])
 
     print("\n3. Answers: a loop with a condition", flush=True)
     loss = sr.categorical_cross_entropy(logits, target, mask=target_mask)
     batch = [source, source_mask, target, target_mask]
-    step = pytensor.function(batch, loss, updates=sr.adam(loss, net.params, 0.01), mode=sr.QUICK)
+    step = sr.function(batch, loss, updates=sr.adam(loss, net.params, 0.01))
     batches = pair_batches(*both.encode(pairs), batch_size=50, eos=both.target.eos, rng=rng)
-    history = train(step, lambda: batches, steps=n_updates, label="backwards")
+    history = sr.train(step, lambda: batches, steps=n_updates, label="backwards")
 
     token, h = pt.lvector("token"), pt.matrix("h")
-    read = pytensor.function([source, source_mask], net.read(source, source_mask), mode=sr.QUICK)
-    say = pytensor.function([token, h], net.step(token, h), mode=sr.QUICK)
+    read = sr.function([source, source_mask], net.read(source, source_mask))
+    say = sr.function([token, h], net.step(token, h))
     tokens = net.write(source, source_mask, both.target.eos, longest=10)
-    write = pytensor.function([source, source_mask], tokens, mode=sr.QUICK)
+    write = sr.function([source, source_mask], tokens)
 
     (asked,) = pair_batches(*both.encode(others), batch_size=len(others), eos=both.target.eos)
     by_scan = write(*asked[:2])
@@ -310,8 +307,8 @@ def loop(
 # %% [markdown]
 # ## 4. Three nets on equal terms
 #
-# Back to sums. The three nets are `Seq2Seq` with LSTM cells; they have the same data and rule, and
-# differ in two options.
+# Back to sums. The three nets are `Seq2Seq` with LSTM cells; they have the same data and optimizer,
+# and differ in two options.
 #
 # - *plain*: as in part 2.
 # - *reversed*: the encoder reads from the end, "57+61" (Sutskever et al., 2014).
@@ -320,19 +317,19 @@ def loop(
 #
 # Why reverse? The table printed below has the steps between where a digit is read and where the
 # digit of the answer at its place is written. The mean is the same both ways. But the first digit
-# of the answer now stands close to its sources. Something can be learnt early, over a few steps,
-# and what the encoder has learnt for it serves the others too. For sums there is a second reason:
+# of the answer now stands close to its sources. Something can be learned early, over a few steps,
+# and what the encoder has learned for it serves the others too. For sums there is a second reason:
 # from the end, units come first, and a carry can be passed on while reading, as in lesson 5.
 #
 # Why peek? Without it h has to hold two things: what was read, all of it until it is needed, and
 # how far the writing has got. With it what was read is there at every step; and each step's error
 # goes straight back to v, not through all steps before.
 #
-# What counts is the share of answers that are right as a whole, of sums that are not in the
-# training data, not even with their numbers exchanged. Numbers have up to 3 digits, each length
-# being equally likely. By default training is short, so that all three nets are done in half a
-# minute: 64 units, 20,000 sums, seven times. With `--full` it has the usual size: 128 units, 45,000
-# sums, 25 times.
+# What counts is exact-match accuracy, the share of answers that are right as a whole, of sums that
+# are not in the training data, not even with their numbers exchanged. Numbers have up to 3 digits,
+# each length being equally likely. By default training is short, so that all three nets are done in
+# half a minute: 64 units, 20,000 sums, seven times. With `--full` it has the usual size: 128 units,
+# 45,000 sums, 25 times.
 
 
 # %%
@@ -342,10 +339,10 @@ class Setting(NamedTuple):
     n_train: int
     n_test: int
     n_hidden: int
-    batch: int
-    rate: float
+    batch_size: int
+    learning_rate: float
     epochs: int
-    decay: bool = False  # whether the rate falls to 0 along a straight line
+    decay: bool = False  # whether the learning rate falls to 0 along a straight line
 
 
 SMALL = Setting(20_000, 500, 64, 64, 0.003, 7)
@@ -362,8 +359,8 @@ COLOURS = dict(zip([*NETS, BETTER], (BLUE, ORANGE, GREEN, PURPLE), strict=True))
 class Run(NamedTuple):
     """One training; what belongs to each epoch is measured after it."""
 
-    right: Array  # (epochs,): the share of answers that are right as a whole
-    places: Array  # (epochs, places): of characters, where those before are right
+    accuracy: Array  # (epochs,): the share of answers that are right as a whole
+    by_position: Array  # (epochs, positions): of characters, where those before are right
     seconds: float  # of training alone
     losses: list[float]  # of each step
     wrong: list[tuple[str, str, str]]  # source, target, what was said after the last epoch
@@ -377,11 +374,11 @@ class Net:
     ) -> None:
         self.options, self.both, self.n_hidden = options, both, n_hidden
         self.model = self.new(np.random.default_rng(0))
-        self.rate = pytensor.shared(np.float32(1), name="rate")
+        self.learning_rate = pytensor.shared(np.float32(1), name="learning_rate")
 
         def optimizer(loss: Any, params: list[Any]) -> dict[Any, Any]:
             gradients = sr.clip_by_global_norm(pytensor.grad(loss, params), 5.0)
-            return sr.adam(gradients, params, self.rate)
+            return sr.adam(gradients, params, self.learning_rate)
 
         self.step = self.model.compile_training(optimizer, mode=mode)
         self.first = {v: v.get_value() for v in self.step.get_shared()}
@@ -404,39 +401,39 @@ class Net:
         pairs, test = data
         order = np.random.default_rng(seed)
         batches = pair_batches(
-            *self.both.encode(pairs), batch_size=s.batch, eos=self.both.target.eos, rng=order
+            *self.both.encode(pairs), batch_size=s.batch_size, eos=self.both.target.eos, rng=order
         )
         warm_up_functions([(self.step, *batches[0])], changed=self.step.get_shared())
         self.start(np.random.default_rng(seed))
         sources, targets = zip(*test, strict=True)
-        right, places, seconds = [], [], 0.0
+        accuracy, by_position, seconds = [], [], 0.0
         said: list[str] = []
         started = time.perf_counter()
-        self.rate.set_value(np.float32(s.rate))
+        self.learning_rate.set_value(np.float32(s.learning_rate))
 
         def each_step(step: int, _: float) -> None:
             if s.decay:
                 left = 1 - step / (s.epochs * len(batches))
-                self.rate.set_value(np.float32(s.rate * left))
+                self.learning_rate.set_value(np.float32(s.learning_rate * left))
 
         def each_epoch(_: int, __: float) -> None:
             nonlocal started, seconds
             seconds += time.perf_counter() - started
             said[:] = [answer.text for answer in self.translator.translate(sources)]
-            right.append(np.mean([a == t for a, t in zip(said, targets, strict=True)]))
-            places.append(right_by_place(said, targets))
+            accuracy.append(np.mean([a == t for a, t in zip(said, targets, strict=True)]))
+            by_position.append(right_by_position(said, targets))
             started = time.perf_counter()
 
-        history = train(self.step, lambda: batches, epochs=s.epochs, label=label,
-                        each_step=each_step, each_epoch=each_epoch)  # fmt: skip
+        history = sr.train(self.step, lambda: batches, epochs=s.epochs, label=label,
+                           each_step=each_step, each_epoch=each_epoch)  # fmt: skip
         if history.interrupted:
             raise KeyboardInterrupt
         wrong = [(*pair, a) for pair, a in zip(test, said, strict=True) if a != pair[1]]
-        return Run(np.array(right), np.array(places), seconds, history.loss, wrong)
+        return Run(np.array(accuracy), np.array(by_position), seconds, history.loss, wrong)
 
 
-def right_by_place(answers: Sequence[str], targets: Sequence[str]) -> Array:
-    """Return, for each place, the share of right characters among answers right so far."""
+def right_by_position(answers: Sequence[str], targets: Sequence[str]) -> Array:
+    """Return, for each position, the share of right characters among answers right so far."""
     longest = max(map(len, targets))
     begun, right = np.zeros(longest), np.zeros(longest)
     for answer, target in zip(answers, targets, strict=True):
@@ -460,39 +457,40 @@ def distances() -> None:
         print(f"  {name:<10}{cells[0]:>16}{cells[1]:>12}{cells[2]:>12}{np.mean(steps):8.0f}")
 
 
-def first_above(right: Array, share: float) -> int | None:
+def first_above(accuracy: Array, share: float) -> int | None:
     """Return the first epoch, from 1, after which so many answers were right."""
-    reached = np.flatnonzero(right >= share)
+    reached = np.flatnonzero(accuracy >= share)
     return int(reached[0]) + 1 if len(reached) else None
 
 
-HEADING = f"  {'':<18}right, %     90 % after   99.5 % after   seconds"
+HEADING = f"  {'':<18}accuracy, %  90 % after   99.5 % after   seconds"
 
 
 def report(name: str, runs: list[Run]) -> None:
     """Print what came of a net, from each seed, and some wrong answers."""
-    right = " ".join(f"{100 * run.right[-1]:.2f}" for run in runs)
+    accuracy = " ".join(f"{100 * run.accuracy[-1]:.2f}" for run in runs)
     above = [
-        " ".join(str(first_above(run.right, share) or "-") for run in runs)
+        " ".join(str(first_above(run.accuracy, share) or "-") for run in runs)
         for share in (0.9, 0.995)
     ]
     seconds = " ".join(f"{run.seconds:.0f}" for run in runs)
-    print(f"  {name:<18}{right:<12} {above[0]:<12} {above[1]:<14} {seconds}")
+    print(f"  {name:<18}{accuracy:<12} {above[0]:<12} {above[1]:<14} {seconds}")
     said = [f"{s} = {t}, said {a or 'nothing'}" for s, t, a in runs[0].wrong[:3]]
     print(f"    {len(runs[0].wrong)} wrong: {'; '.join(said)}", flush=True)
 
 
 def draw_comparison(runs: dict[str, list[Run]], s: Setting) -> Any:
-    """The share of right answers by epoch, of all nets."""
+    """Exact-match accuracy by epoch, of all nets."""
     figure, ax = plt.subplots(figsize=(9, 4.6), layout="constrained")
     for name, of_seeds in runs.items():
         for k, run in enumerate(of_seeds):
+            epochs, style = np.arange(1, len(run.accuracy) + 1), "--" if name == BETTER else "-"
             ax.plot(
-                np.arange(1, len(run.right) + 1), 100 * run.right, "--" if name == BETTER else "-",
-                marker="o", markersize=3, color=COLOURS[name], label=None if k else name,
+                epochs, 100 * run.accuracy, style, marker="o", markersize=3, color=COLOURS[name],
+                label=None if k else name,
             )  # fmt: skip
     ax.axhline(99.5, color="k", linestyle=":", linewidth=0.8, label="99.5 %")
-    ax.set(xlabel="epoch", ylabel="answers right as a whole, %", ylim=(-2, 103))
+    ax.set(xlabel="epoch", ylabel="exact-match accuracy, %", ylim=(-2, 103))
     ax.set_title(
         f"sums of numbers of up to 3 digits: {s.n_train:,} to learn from, {s.n_test:,} asked",
         fontsize=11,
@@ -502,17 +500,17 @@ def draw_comparison(runs: dict[str, list[Run]], s: Setting) -> Any:
     return figure
 
 
-def draw_places(runs: dict[str, list[Run]]) -> Any:
-    """The share of right characters at each place of the answer, of the three nets."""
+def draw_positions(runs: dict[str, list[Run]]) -> Any:
+    """The share of right characters at each position of the answer, of the three nets."""
     names = [name for name in NETS if name in runs]
     figure, axes = plt.subplots(
         1, len(names), figsize=(3.6 * len(names) + 1.6, 3.8), sharey=True, squeeze=False,
         layout="constrained",
     )  # fmt: skip
     for ax, name in zip(axes[0], names, strict=True):
-        places = runs[name][0].places
-        for k, column in enumerate(100 * places.T):
-            ax.plot(np.arange(1, len(places) + 1), column, label=f"character {k + 1}")
+        by_position = runs[name][0].by_position
+        for k, column in enumerate(100 * by_position.T):
+            ax.plot(np.arange(1, len(by_position) + 1), column, label=f"character {k + 1}")
         ax.axhline(10, color="k", linestyle=":", linewidth=0.8, label="a digit guessed")
         ax.set(xlabel="epoch", title=name)
         ax.grid(alpha=0.3)
@@ -526,11 +524,11 @@ def draw_places(runs: dict[str, list[Run]]) -> Any:
 # *What to notice.* The plain net gets 11.6 % of the new sums right, the reversed one 67.2 %, and
 # the one that peeks besides 81.4 %. 16_comparison.png has them epoch by epoch. Seeds 2 and 3 give
 # other numbers in the same order. How much the options matter depends on the problem, and this one
-# was chosen so that it shows: on sums of up to 2 digits (4,500 of them, 20 epochs, rate 0.004) the
-# three got 96.4, 99.2 and 99.2 %.
+# was chosen so that it shows: on sums of up to 2 digits (4,500 of them, 20 epochs, learning rate
+# 0.004) the three got 96.4, 99.2 and 99.2 %.
 #
-# In the wrong answers that are printed, the first digit is often right. 16_places.png says more. A
-# character is counted there if those before it are right, so that no mistake counts twice. All
+# In the wrong answers that are printed, the first digit is often right. 16_positions.png says more.
+# A character is counted there if those before it are right, so that no mistake counts twice. All
 # three nets learn the first character soon, and the second one less well. At the third one, mostly
 # the units, the plain net ends with little more than a guess: 22 %, where one of ten digits is
 # right by chance. (Few answers have a fourth character.) So what it lacks is what is written late.
@@ -546,32 +544,33 @@ def draw_places(runs: dict[str, list[Run]]) -> Any:
 #
 # So with more data and time all three nets learn to add, and the options save time. Published
 # figures for a setting like this one are about 10, 54 and 98 %. The order is the same, but our
-# first two nets get much further. Why has not been looked into; first weights may differ, for
+# first two nets get much further. Why has not been looked into; initial weights may differ, for
 # example.
 #
 # ## 5. Better settings
 #
 # The last net once more, the same weights at the start, the same data; only training is another
-# one. The rate begins higher, and falls to 0 along a straight line: large steps at first, and at
-# the end none that throw a net off that is already good. (In the full setting the constant rate
-# does so: from 99.2 % after epoch 15 to 94.2 % after the next.)
+# one. The learning rate begins higher, and falls to 0 along a straight line: large steps at first,
+# and at the end none with which a net that is already good diverges. (In the full setting it does
+# with the constant learning rate: from 99.2 % after epoch 15 to 94.2 % after the next.)
 #
-# *What to notice.* With rate 0.01 and batches of 32, 95.4 % are right after as many epochs, where
-# it was 81.4 %. With `--full`, rate 0.004 and 8 epochs in place of 25, it is 99.6 % after epoch 6
-# and 99.7 % at the end; rate 0.001 needs 22 epochs for the same. So look at the rate before you
-# change the net. Of three trials by default the best on these same 500 sums is shown, so its
-# figure is a little too good; with `--full` 0.004 was the only one. Lesson 12 has ways to search.
+# *What to notice.* With learning rate 0.01 and batches of 32, 95.4 % are right after as many
+# epochs, where it was 81.4 %. With `--full`, learning rate 0.004 and 8 epochs in place of 25, it is
+# 99.6 % after epoch 6 and 99.7 % at the end; learning rate 0.001 needs 22 epochs for the same. So
+# look at the learning rate before you change the net. Of three trials by default the best on these
+# same 500 sums is shown, so its figure is a little too good; with `--full` 0.004 was the only one.
+# Lesson 12 has ways to search.
 #
 # ## Try it
 #
 # - `--n-seeds 3`: do the differences stay?
-# - `--full` (a quarter of an hour): does reversing still help when everything is learnt?
+# - `--full` (a quarter of an hour): does reversing still help when everything is learned?
 # - In `NETS`, `{"peeky": True}` without reversing: which of both options does more?
 # - In `main`, take `copying` from `symrnn.tasks.strings` in place of the sums. There are no carries
 #   there: does reversing help all the same?
 
-BETTER_SMALL = SMALL._replace(batch=32, rate=0.01, decay=True)
-BETTER_FULL = FULL._replace(rate=0.004, epochs=8, decay=True)
+BETTER_SMALL = SMALL._replace(batch_size=32, learning_rate=0.01, decay=True)
+BETTER_FULL = FULL._replace(learning_rate=0.004, epochs=8, decay=True)
 
 
 # %%
@@ -614,7 +613,7 @@ def main(
     runs[BETTER] = [net.train(data, better, k, BETTER) for k in seeds]
     report(BETTER, runs[BETTER])
     _lesson.save_figure(draw_comparison(runs, setting), folder, "16_comparison")
-    _lesson.save_figure(draw_places(runs), folder, "16_places")
+    _lesson.save_figure(draw_positions(runs), folder, "16_positions")
     _lesson.show_figures()
     return {
         "batch": batch, "both": both, "hand": hand, "data": data, "net": net, "runs": runs,
@@ -626,7 +625,7 @@ if __name__ == "__main__":
         main,
         help={
             "mode": "how PyTensor compiles (default: NUMBA; with --quick, nothing is compiled)",
-            "seed": "of the first weights, of the data and their order",
+            "seed": "of the initial weights, of the data and their order",
             "n_seeds": "how often each net of parts 4 and 5 is trained",
             "full": "numbers of up to 3 digits and nets of the usual size: some 15 minutes",
             "figures": "folder for the figures",

@@ -11,7 +11,7 @@ lesson = load_lesson("16")
 
 def test_the_quick_run_prints_and_draws_all_parts(quick):
     found, printed, folder = quick
-    assert sorted(p.stem for p in folder.iterdir()) == ["16_comparison", "16_places"]
+    assert sorted(p.stem for p in folder.iterdir()) == ["16_comparison", "16_positions"]
     for part in range(1, 5):
         assert f"{part}. " in printed
     assert max(map(len, printed.splitlines())) < 200
@@ -38,7 +38,7 @@ def test_padding_changes_no_number_with_a_mask_but_does_without(quick):
 def test_the_scan_ends_after_the_longest_answer_and_equals_the_loop(quick):
     hand = quick[0]["hand"]
     np.testing.assert_array_equal(hand["scan"], hand["loop"])
-    ended = (hand["scan"] == 0).argmax(axis=0)  # <eos> has the number 0
+    ended = (hand["scan"] == 0).argmax(axis=0)  # <eos> has the id 0
     assert (hand["scan"] == 0).any(axis=0).all()
     assert len(hand["scan"]) == ended.max() + 1 < 10
 
@@ -61,10 +61,10 @@ def test_reversing_brings_the_first_digit_nearer_and_leaves_the_mean(capsys, rev
     assert " and ".join(map(str, sorted(steps[:2]))) == said
 
 
-def test_places_are_counted_among_answers_that_are_right_so_far():
+def test_positions_are_counted_among_answers_that_are_right_so_far():
     targets, answers = ["123", "123", "45", "6"], ["123", "193", "7", "66"]
     # first characters: 3 of 4; second: 1 of 2; third: 1 of 1
-    np.testing.assert_allclose(lesson.right_by_place(answers, targets), [3 / 4, 1 / 2, 1])
+    np.testing.assert_allclose(lesson.right_by_position(answers, targets), [3 / 4, 1 / 2, 1])
 
 
 def test_the_first_epoch_above_a_share_counts_from_one():
@@ -98,7 +98,7 @@ def test_reversing_and_peeking_help_in_the_usual_setting(tmp_path, monkeypatch):
     found, _ = run_lesson(lesson, tmp_path, full=True)
     plain, reversed_, peeky, better = (run for (run,) in found["runs"].values())
     for worse, run in pairwise((plain, reversed_, peeky)):
-        assert worse.right[:10].mean() + 0.01 < run.right[:10].mean()
-    assert peeky.right[-3:].mean() >= 0.98
-    assert better.right[-1] >= 0.995
-    assert lesson.first_above(peeky.right, 0.995) is None  # it takes 22 epochs
+        assert worse.accuracy[:10].mean() + 0.01 < run.accuracy[:10].mean()
+    assert peeky.accuracy[-3:].mean() >= 0.98
+    assert better.accuracy[-1] >= 0.995
+    assert lesson.first_above(peeky.accuracy, 0.995) is None  # it takes 22 epochs
