@@ -132,7 +132,7 @@ def configurations(seed: int, quick: bool, fixed: dict[str, Any]) -> Any:
 # ## 3. On all cores
 #
 # `search.run` starts a process for each core and gives the configurations to them, one at a time.
-# The folder is the memory of the search: a file for each trial, and results.csv with all of them.
+# The folder keeps all of it: a file for each trial, and results.csv with all of them.
 #
 # ## 4. Killed, and resumed
 #
