@@ -108,8 +108,8 @@ def log_p_by_hand(model: sr.DialogueModel, words: Any) -> Any:
     d = c[:-1].reshape(((turns - 1) * batch, n))  # what is known before each reply
     replies = words[:, 1:].reshape((time, (turns - 1) * batch))
     start = pt.full_like(replies[:1], model.decoder.start)
-    given = E[pt.concatenate([start, replies[:-1]])]
-    x = pt.concatenate([given, pt.broadcast_to(d, (time, *tuple(d.shape)))], axis=2)
+    previous = E[pt.concatenate([start, replies[:-1]])]
+    x = pt.concatenate([previous, pt.broadcast_to(d, (time, *tuple(d.shape)))], axis=2)
     h = loop(model.decoder.cell, x, pt.tanh(model.decoder.first(d)))
     log_p = pt.special.log_softmax(model.decoder.output(h), axis=-1)
     of_words = pt.take_along_axis(log_p, replies[:, :, None], axis=2)
@@ -144,7 +144,7 @@ def three_loops(seed: int) -> dict[str, float]:
 #
 # In VHRED (Serban et al., 2017) the decoder is
 # also given z, which in training is drawn from a Gaussian that has read the reply, the posterior,
-# and in use from one that has not, the prior:
+# and at inference from one that has not, the prior:
 #
 #     q(z_n | w_{n+1}) = N(mean, variance of [c_n, u_{n+1}])      p(z_n) = N(mean, variance of c_n)
 #     loss = -log p(w_{n+1} | c_n, z_n) + w KL(q || p)
@@ -169,7 +169,7 @@ PLANS = {
     "quick": Plan(64, 20, 8, {"choice": 1}, 20),
     "default": Plan(2_500, 400, 48, {"memory": 8, "choice": 5}, 200),
 }
-BATCH, RATE, N_EMBED, N_LATENT = 32, 0.01, 16, 8
+BATCH, LEARNING_RATE, N_EMBED, N_LATENT = 32, 0.01, 16, 8
 LONGEST = 100  # of an utterance of your own, in tokens
 MODELS: dict[str, dict[str, Any]] = {
     "seq2seq": {"context": False},
@@ -181,11 +181,11 @@ Judge = Callable[[list[str], str], bool]
 
 
 class Trained(NamedTuple):
-    """A model that replies, and what it had right after each epoch."""
+    """A model that replies, and its accuracy and loss after each epoch."""
 
     model: sr.DialogueModel
     responder: sr.Responder
-    right: list[float]
+    accuracy: list[float]
     loss: list[float]
 
 
@@ -193,7 +193,7 @@ def train_model(
     name: str, data: tuple[Dialogues, Dialogues], judge: Judge, epochs: int, plan: Plan,
     seed: int, mode: Any,
 ) -> Trained:  # fmt: skip
-    """Train a model; after each epoch note which share of the last replies is right."""
+    """Train a model; after each epoch note the accuracy of the last replies."""
     training, test = data
     words = DialogueVocabulary.build(training + test)  # all words are known
     rng = np.random.default_rng(seed)
@@ -205,29 +205,28 @@ def train_model(
     n_steps, t = epochs * len(batches), step_counter()
 
     def optimizer(loss: Any, params: list[Any]) -> dict[Any, Any]:
-        rate = linear_to_zero(t, RATE, n_steps=n_steps, n_last=n_steps // 4 or 1)
-        return sr.adam(
-            sr.clip_by_global_norm(pytensor.grad(loss, params), 5.0), params, rate
-        ) | advance(t)
+        gradients = sr.clip_by_global_norm(pytensor.grad(loss, params), 5.0)
+        falling = linear_to_zero(t, LEARNING_RATE, n_steps=n_steps, n_last=n_steps // 4 or 1)
+        return sr.adam(gradients, params, falling) | advance(t)
 
     step = model.compile_training(
         optimizer, mode=mode, kl_weight=warm_up(t, 1.0, n_steps=n_steps // 2 or 1)
     )
     responder = sr.Responder(model, words, longest=12, mode=mode)
-    right: list[float] = []
+    accuracies: list[float] = []
     history = sr.train(
         step, batches, epochs=epochs, label=name,
-        each_epoch=lambda *_: right.append(share_right(responder, test, judge)),
+        each_epoch=lambda *_: accuracies.append(accuracy(responder, test, judge)),
     )  # fmt: skip
     if history.interrupted:
         raise KeyboardInterrupt
-    n_weights = sum(w.get_value().size for w in model.params)
-    print(f"  {name:<10}{n_weights:9,}{history.seconds:10.0f}{100 * right[-1]:10.1f} %", flush=True)
-    return Trained(model, responder, right, history.epoch_loss)
+    line = f"  {name:<10}{model.n_params:9,}{history.seconds:10.0f}{100 * accuracies[-1]:10.1f} %"
+    print(line, flush=True)
+    return Trained(model, responder, accuracies, history.epoch_loss)
 
 
-def share_right(responder: sr.Responder, test: Dialogues, judge: Judge) -> float:
-    """Return which share of greedy replies is right."""
+def accuracy(responder: sr.Responder, test: Dialogues, judge: Judge) -> float:
+    """Return the accuracy of greedy replies."""
     said = responder.respond([dialogue[:-1] for dialogue in test])
     return float(np.mean([judge(d, reply) for d, reply in zip(test, said, strict=True)]))
 
@@ -238,14 +237,14 @@ def is_the_answer(dialogue: list[str], reply: str) -> bool:
 
 
 def draw_memory(runs: dict[str, Trained]) -> Any:
-    """The share of right answers by epoch."""
+    """The accuracy by epoch."""
     figure, ax = plt.subplots(figsize=(9, 4.2), layout="constrained")
     chance = 100 * chance_without_memory()
     ax.axhline(chance, color="black", ls=":", label="best without memory")
     for name, run in runs.items():
-        epochs = np.arange(1, len(run.right) + 1)
-        ax.plot(epochs, 100 * np.array(run.right), "o-", ms=4, color=COLOURS[name], label=name)
-    ax.set(xlabel="epoch", ylabel="answers that are right, %", ylim=(-3, 103))
+        epochs = np.arange(1, len(run.accuracy) + 1)
+        ax.plot(epochs, 100 * np.array(run.accuracy), "o-", ms=4, color=COLOURS[name], label=name)
+    ax.set(xlabel="epoch", ylabel="accuracy, %", ylim=(-3, 103))
     ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     ax.grid(alpha=0.3)
     return figure
@@ -441,7 +440,7 @@ def main(
     print(f"\n2. Something that was said before: {plan.n_train:,} dialogues such as")
     memory = memory_dialogues(plan.n_train, rng=rng), memory_dialogues(plan.n_test, rng=rng)
     print("  " + " / ".join(memory[0][0]))
-    print(f"  {'model':<10}{'weights':>9}{'seconds':>10}{'right':>12}   (without memory at best "
+    print(f"  {'model':<10}{'weights':>9}{'seconds':>10}{'accuracy':>12}   (without memory at best "
           f"{100 * chance_without_memory():.1f} %)", flush=True)  # fmt: skip
     remembering = {
         name: train_model(name, memory, is_the_answer, plan.epochs["memory"], plan, seed, mode)
@@ -453,8 +452,8 @@ def main(
     print(f"\n3. Several replies are right: {plan.n_train:,} dialogues such as")
     choice = choice_dialogues(plan.n_train, rng=rng), choice_dialogues(plan.n_test, rng=rng)
     print("  " + " / ".join(choice[0][0]))
-    print(f"  {'model':<10}{'weights':>9}{'seconds':>10}{'right':>12}   (greedy; without memory at "
-          f"best {100 / len(REPLIES):.1f} %)", flush=True)  # fmt: skip
+    print(f"  {'model':<10}{'weights':>9}{'seconds':>10}{'accuracy':>12}   (greedy; without memory "
+          f"at best {100 / len(REPLIES):.1f} %)", flush=True)  # fmt: skip
     choosing = {
         name: train_model(name, choice, is_right, plan.epochs["choice"], plan, seed, mode)
         for name in (["VHRED"] if quick else MODELS)
@@ -479,9 +478,9 @@ if __name__ == "__main__":
         main,
         help={
             "file": "a file of your own dialogues, for part 4",
-            "epochs": "how often that file is gone through",
+            "epochs": "epochs on that file",
             "mode": "how PyTensor compiles the training (default: nothing is compiled)",
-            "seed": "of the first weights, of the dialogues and the draws",
+            "seed": "of the initial weights, of the dialogues and the draws",
             "figures": "folder for the figures",
             "quick": "few dialogues, small nets: too little to learn anything",
         },

@@ -39,12 +39,12 @@ def test_a_mistake_in_a_file_is_told_with_its_line(quick):
 @pytest.mark.slow
 def test_hred_remembers_and_vhred_has_several_replies(tmp_path):
     found, _ = run_lesson(lesson, tmp_path)
-    right = {name: run.right[-1] for name, run in found["remembering"].items()}
+    accuracy = {name: run.accuracy[-1] for name, run in found["remembering"].items()}
     n = lesson.PLANS["default"].n_test
-    assert right["HRED"] >= 0.95
-    assert right["VHRED"] >= 0.95
+    assert accuracy["HRED"] >= 0.95
+    assert accuracy["VHRED"] >= 0.95
     chance = chance_without_memory()
-    assert abs(right["seq2seq"] - chance) < 4 * np.sqrt(chance * (1 - chance) / n)
+    assert abs(accuracy["seq2seq"] - chance) < 4 * np.sqrt(chance * (1 - chance) / n)
     for subject in REPLIES:
         context = [f"let us talk about {subject} .", "good idea .", "tell me something ."]
 
@@ -53,8 +53,8 @@ def test_hred_remembers_and_vhred_has_several_replies(tmp_path):
 
         assert distinct("HRED", "greedy") == 1
         assert distinct("VHRED", "z drawn") >= 3
-    assert found["choosing"]["HRED"].right[-1] == 1
-    assert found["choosing"]["seq2seq"].right[-1] < 0.5
+    assert found["choosing"]["HRED"].accuracy[-1] == 1
+    assert found["choosing"]["seq2seq"].accuracy[-1] < 0.5
 
 
 def test_a_file_that_cannot_be_used_is_told(tmp_path):
