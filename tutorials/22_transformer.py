@@ -179,12 +179,13 @@ def draw_positions(n_steps: int = 64, n: int = 32) -> Any:
 # Two tasks from string to string. Sums of numbers of up to three digits, ``16+75`` -> ``91``, are
 # those of lesson 16: 45,000 to learn from, and none of the sums in the test was among them, nor
 # with its numbers exchanged. Dates in fifteen formats are those of lesson 17. An answer counts if
-# it is right as a whole (exact-match accuracy), and each net has to say it by itself, token after token.
+# it is right as a whole (exact-match accuracy), and each net has to say it by itself, token after
+# token.
 #
 # The LSTMs are the best ones of these lessons: for sums one that reads from the end and peeks, for
 # dates one with dot attention. The Transformers read from the front, in the plain format. Both have
-# about as many weights on each task. All learn by Adam; the learning rate falls to 0 along a straight line,
-# after a short warm-up. The learning rates were found by a few trials each.
+# about as many weights on each task. All learn by Adam; the learning rate falls to 0 along a
+# straight line, after a short warm-up. The learning rates were found by a few trials each.
 #
 # Time is measured for each in the mode that suits it. A loop over time in Python would be slow, so
 # the LSTM is compiled by numba. The Transformer has no loop: a step is some three thousand calls of
@@ -290,8 +291,8 @@ def pair_run(name: str, data: tuple[list[Pair], list[Pair]], plan: Plan, options
 # sentences written in characters. How much of it cannot be known is known: the entropy of the next
 # word, divided by the mean length of a word. Windows of 64 characters are learnt, each by itself:
 # the LSTM begins with zeros in each, though it could carry its state on. Tested are windows of 64
-# characters of an unseen text. Since both nets see little at the first positions, no net can reach the
-# entropy there.
+# characters of an unseen text. Since both nets see little at the first positions, no net can reach
+# the entropy there.
 
 
 # %%
@@ -383,9 +384,9 @@ def character_run(name: str, text: tuple[str, str], plan: Plan, seed: int, mode:
 # products q . k of a sequence are T^2. The table below has the numbers that both models of part 4
 # hold while they write, and the time of a training step, for windows of some lengths.
 #
-# *It gives any length.* A step of the LSTM is the same at position 10 and at position 10,000. The last
-# picture of 22_comparison.png has the loss at each position of windows of 256 characters, for nets
-# that learnt with windows of 64.
+# *It gives any length.* A step of the LSTM is the same at position 10 and at position 10,000. The
+# last picture of 22_comparison.png has the loss at each position of windows of 256 characters, for
+# nets that learnt with windows of 64.
 
 
 # %%
@@ -463,8 +464,8 @@ def draw_comparison(
 # %% [markdown]
 # *What to notice.* The LSTM keeps 256 numbers, after 16 characters and after 256; the Transformer
 # has 32,768 by then. On two cores its training step is slower, too, at all three lengths: this is
-# where processors with thousands of units would change the picture. At positions beyond 64, which no
-# net has seen in training, the loss of the LSTM stays at 0.41. That of the Transformer goes from
+# where processors with thousands of units would change the picture. At positions beyond 64, which
+# no net has seen in training, the loss of the LSTM stays at 0.41. That of the Transformer goes from
 # 1.1 to 2.1: the sines of these positions are new to it.
 #
 # ## Try it
@@ -473,7 +474,8 @@ def draw_comparison(
 #   then? (In `PLANS`.)
 # - In `pair_run`, `n_positions=40` for the Transformer: learned positions in place of sines. Does
 #   it matter? And what does the model say to a source of 41 characters?
-# - `norm="post"`, as in the first Transformers, without the warm-up in `make_optimizer`: does it still learn?
+# - `norm="post"`, as in the first Transformers, without the warm-up in `make_optimizer`: does it
+#   still learn?
 
 PLANS = {
     "addition": Plan(45_000, 5_000, 64, (2, 1), (0.004, 0.002), (128, 64)),

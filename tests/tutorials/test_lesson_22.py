@@ -11,7 +11,7 @@ lesson = load_lesson("22")
 def test_weights_are_means_and_a_causal_mask_leaves_the_past(quick):
     everything, causal = (quick[0]["weights"][name] for name in ("all", "causal"))
     for weights in (everything, causal):
-        assert weights.shape == (2, 4, 4)  # heads, steps, places
+        assert weights.shape == (2, 4, 4)  # heads, steps, positions
         np.testing.assert_allclose(weights.sum(axis=-1), 1, rtol=1e-13)
     assert (np.triu(causal, 1) == 0).all()
     past = np.tril(everything)
@@ -51,11 +51,11 @@ def test_the_entropy_of_characters_is_that_of_a_text_which_is_counted():
     assert nats == pytest.approx(lesson.entropy_of_characters(grammar), rel=0.01)
 
 
-def test_losses_by_place_are_minus_log_p():
+def test_losses_by_position_are_minus_log_p():
     rng = np.random.default_rng(1)
     z = rng.normal(size=(8, 100, 5)) * 50
     tokens = rng.integers(5, size=300)
-    losses = lesson.losses_by_place(lambda x: z, tokens, 8, 1)
+    losses = lesson.losses_by_position(lambda x: z, tokens, 8, 1)
     _, t = lesson.windows(tokens, n_samples=100, n_steps=8, rng=np.random.default_rng(1))
     one = z[3] - np.logaddexp.reduce(z[3], axis=1, keepdims=True)
     assert losses[3] == pytest.approx(-one[np.arange(100), t[3]].mean(), rel=1e-12)
@@ -67,6 +67,6 @@ def test_a_transformer_has_99_per_cent_of_5000_unseen_sums_right_after_two_epoch
     plan = plan._replace(epochs=lesson.FULL_EPOCHS["addition"])
     data = lesson.decimal_addition(plan.n_train, plan.n_test, rng=np.random.default_rng(1))
     with pytensor.config.change_flags(floatX="float32"):
-        run = lesson.pair_run("Transformer", data, plan, {}, 1, lesson.QUICK)
+        run = lesson.pair_run("Transformer", data, plan, {}, 1, None)
     assert len(data[1]) == 5000
     assert run.final >= 0.99
