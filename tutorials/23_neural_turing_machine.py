@@ -188,8 +188,8 @@ def by_hand(seed: int) -> float:
 # happens in it as ordinary variables.
 #
 # The task: some random vectors of 8 bits, a mark, and then they are to be said again, bit by bit.
-# Each batch has a length of its own, at first up to 3, then up to 6 and up to 20, and the rate is
-# lower at the end. Beside the machine stands an LSTM alone, with more weights, and the same
+# Each batch has a length of its own, at first up to 3, then up to 6 and up to 20, and the learning
+# rate is lower at the end. Beside the machine stands an LSTM alone, with more weights, and the same
 # batches. Both are then asked for copies of other lengths too.
 #
 # At first all slots hold 1e-6 and the heads are at slot 0, which Collier and Beel (2018) found to
@@ -202,7 +202,7 @@ class Stage(NamedTuple):
 
     n_batches: int
     longest: int  # from 1 to so many vectors
-    rate: float
+    learning_rate: float
     most: int = 1  # from 1 to so many times, in repeated copies
 
 
@@ -235,13 +235,12 @@ SMALL = Plan(
 NETS = ("machine", "LSTM")
 
 
-class PlainLSTM:
+class PlainLSTM(sr.Module):
     """An LSTM and a linear layer, with the same functions as the machine."""
 
-    def __init__(self, n_in: int, n_out: int, n_hidden: int, rng: np.random.Generator) -> None:
+    def __init__(self, n_in: int, n_out: int, n_hidden: int, *, rng: np.random.Generator) -> None:
         self.cell = sr.LSTMCell(n_in, n_hidden, rng=rng)
         self.output = sr.Dense(n_hidden, n_out, rng=rng)
-        self.params = [*self.cell.params, *self.output.params]
 
     def logits(self, x: Any) -> Any:
         """Of all steps, (time, batch, n_out)."""
@@ -253,7 +252,7 @@ class Learner(NamedTuple):
 
     step: Any  # (x, t) -> loss
     run: Any  # x -> [logits, write, read], or only the logits
-    rate: Any  # of the update rule, to be set
+    learning_rate: Any  # of the optimizer, to be set
     n_weights: int
 
 
@@ -269,15 +268,16 @@ def make(name: str, plan: Plan, seed: int, mode: Any) -> Learner:
         trace = net.run(x)
         outputs = [trace.logits, trace.write[:, :, 0], trace.read[:, :, 0]]
     else:
-        net = PlainLSTM(n, n, plan.n_lstm, rng)
+        net = PlainLSTM(n, n, plan.n_lstm, rng=rng)
         outputs = [net.logits(x)]
     loss = answer_loss(outputs[0], t)
     gradients = sr.clip_by_global_norm(pytensor.grad(loss, net.params), 10.0)
-    rate = pytensor.shared(np.asarray(plan.copies[0].rate, pytensor.config.floatX), name="rate")
-    updates = sr.adam(gradients, net.params, rate)
+    first = np.asarray(plan.copies[0].learning_rate, pytensor.config.floatX)
+    learning_rate = pytensor.shared(first, name="learning_rate")
+    updates = sr.adam(gradients, net.params, learning_rate)
     step = pytensor.function([x, t], loss, updates=updates, mode=mode)
     run = pytensor.function([x], outputs, mode=mode)
-    return Learner(step, run, rate, sum(w.get_value().size for w in net.params))
+    return Learner(step, run, learning_rate, net.n_params)
 
 
 def with_marks(batch: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -310,8 +310,8 @@ def train_on(learner: Learner, label: str, plan: Plan, seed: int, repeats: bool)
     stages = plan.repeats if repeats else plan.copies
 
     def batches() -> Iterator[tuple[Array, Array]]:
-        for n_batches, longest, rate, most in stages:
-            learner.rate.set_value(np.asarray(rate, learner.rate.dtype))
+        for n_batches, longest, learning_rate, most in stages:
+            learner.learning_rate.set_value(np.asarray(learning_rate, pytensor.config.floatX))
             times = (1, most) if repeats else None
             drawn = copying_batches(
                 n_batches,
@@ -377,7 +377,7 @@ def draw_training(runs: dict[str, Run], plan: Plan) -> Any:
 # hidden units, and the longer the sequence, the more is lost. (The loss rises where longer
 # sequences come in.) Then the machine finds out what its memory is for, and within 150 batches
 # leaves the LSTM far behind. At the end it has no bit wrong at any length, also at 40, twice as
-# many vectors as it has ever copied. It has not learnt sequences by heart, it has learnt a program.
+# many vectors as it has ever copied. It has not memorised sequences, it has learnt a program.
 # The LSTM, with two and a half times as many weights, has 4.8 % wrong at 5 vectors, 25.0 % at 10,
 # 37.6 % at 20 and 44.6 % at 40: it is better at what it has room for.
 #
@@ -415,7 +415,7 @@ def draw_training(runs: dict[str, Run], plan: Plan) -> Any:
 #
 # How the number comes in matters too. In a trial where the mark was a tenth of it, so that no mark
 # was like that of part 3, 8 to 40 % were wrong after 2,500 batches with 5 vectors, 5 times. And the
-# rates: with 0.001 in place of 0.002 in the middle, `--seed 2` ended with 20 % wrong.
+# learning rates: with 0.001 in place of 0.002 in the middle, `--seed 2` ended with 20 % wrong.
 #
 # ## Try it
 #
@@ -445,8 +445,8 @@ def main(
     error = by_hand(seed)
 
     print("\n3. To learn it")
-    for n_batches, longest, rate, _ in plan.copies:
-        print(f"  {n_batches:,} batches of up to {longest} vectors, rate {rate}")
+    for n_batches, longest, learning_rate, _ in plan.copies:
+        print(f"  {n_batches:,} batches of up to {longest} vectors, learning rate {learning_rate}")
     if not quick:
         print(f"  compiling for mode {mode} (minutes the first time)", flush=True)
     nets = NETS[:1] if quick else NETS
@@ -482,7 +482,7 @@ if __name__ == "__main__":
         main,
         help={
             "mode": "how PyTensor compiles the training (with --quick it does not)",
-            "seed": "of the first weights and of all sequences",
+            "seed": "of the initial weights and of all sequences",
             "figures": "folder for the figures",
             "quick": "short sequences, small nets, nothing compiled: too little to learn anything",
         },
