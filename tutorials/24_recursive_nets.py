@@ -65,7 +65,7 @@ Array = np.ndarray[Any, Any]
 # A function that calls itself would be the natural program for that. But a scan is a loop, with as
 # many steps for all samples of a batch. So the tree is put into a row first: in *post-order*, the
 # left tree, the right tree, then the node itself, all children come before their parents. The row,
-# with the places of the children, is the schedule. Step t fills row t of a table; row 0 stays
+# with the positions of the children, is the schedule. Step t fills row t of a table; row 0 stays
 # zero, for children that are not there.
 
 
@@ -170,11 +170,11 @@ def three_ways(seed: int, n: int = 5) -> list[Array]:
 #   says the same digits: each after the character where that part ends, a digit or a ")". So both
 #   are told as much. It has more weights.
 #
-# Both have the same expressions in the same order, as often, and the same update rule. They are
+# Both have the same expressions in the same order, as often, and the same optimizer. They are
 # tested with others of each depth, also depths that have not been learnt from. But what is asked at
 # depth 1 or 2 may be a part of something that was learnt from, with its digit told; the table says
 # which share is. At depth 1, with only 300 expressions, it is all of them: there the nets say what
-# they have learnt by heart, and from depth 3 on all is new.
+# they have memorised, and from depth 3 on all is new.
 
 
 # %%
@@ -188,7 +188,7 @@ class Plan(NamedTuple):
     n_hidden: int  # of the tree LSTM
     n_flat: int  # of the LSTM
     batch_size: int
-    rate: float
+    learning_rate: float
     epochs: int
 
 
@@ -198,15 +198,13 @@ MODULUS = 10
 NETS = ("tree LSTM", "LSTM on the text")
 
 
-class TextNet:
+class TextNet(sr.Module):
     """An LSTM that reads characters and says a class after each one."""
 
-    def __init__(self, n_hidden: int, rng: np.random.Generator) -> None:
+    def __init__(self, n_hidden: int, *, rng: np.random.Generator) -> None:
         self.embedding = sr.Embedding(len(CHARACTERS), 16, rng=rng)
         self.cell = sr.LSTMCell(16, n_hidden, rng=rng)
         self.output = sr.Dense(n_hidden, MODULUS, rng=rng)
-        parts = self.embedding, self.cell, self.output
-        self.params = [p for part in parts for p in part.params]
 
     def logits(self, tokens: Any, mask: Any) -> Any:
         """What it says after each character, (time, batch, classes)."""
@@ -275,7 +273,7 @@ class Run(NamedTuple):
     """One training."""
 
     loss: list[float]  # in each epoch
-    right: list[dict[int, float]]  # after each epoch: for each depth the share that is right
+    accuracy: list[dict[int, float]]  # after each epoch, for each depth
     seconds: float
     n_weights: int
     net: Any
@@ -289,19 +287,20 @@ def train_net(
     rng, order = np.random.default_rng(seed), np.random.default_rng(seed)
 
     def optimizer(loss: Any, params: list[Any]) -> dict[Any, Any]:
-        return sr.adam(sr.clip_by_global_norm(pytensor.grad(loss, params), 5.0), params, plan.rate)
+        gradients = sr.clip_by_global_norm(pytensor.grad(loss, params), 5.0)
+        return sr.adam(gradients, params, plan.learning_rate)
 
     if name == "tree LSTM":
         net: Any = sr.RecursiveNet(len(SYMBOLS), MODULUS, plan.n_hidden, rng=rng, cell=TreeLSTMCell)
         as_arrays: Any = tree_batch
         step, answer = tree_functions(net, optimizer, mode)
     else:
-        net, as_arrays = TextNet(plan.n_flat, rng), text_batch
+        net, as_arrays = TextNet(plan.n_flat, rng=rng), text_batch
         step, answer = text_functions(net, optimizer, mode)
-    right: list[dict[int, float]] = []
+    accuracy: list[dict[int, float]] = []
 
     def test(*_: Any) -> None:
-        right.append({d: np.mean(answer(trees) == values(trees)) for d, trees in tests.items()})
+        accuracy.append({d: np.mean(answer(trees) == values(trees)) for d, trees in tests.items()})
 
     history = sr.train(
         step, lambda: batches(learn, as_arrays, plan.batch_size, order), epochs=plan.epochs,
@@ -309,24 +308,23 @@ def train_net(
     )  # fmt: skip
     if history.interrupted:
         raise KeyboardInterrupt
-    n_weights = sum(w.get_value().size for w in net.params)
-    return Run(history.epoch_loss, right, history.seconds, n_weights, net)
+    return Run(history.epoch_loss, accuracy, history.seconds, net.n_params, net)
 
 
 def report(name: str, run: Run) -> None:
     """Print what came of a net."""
-    right = "".join(f"{100 * share:8.1f}" for share in run.right[-1].values())
-    print(f"  {name:<18}{run.n_weights:9,}{run.seconds:9.0f}{right}", flush=True)
+    accuracy = "".join(f"{100 * share:8.1f}" for share in run.accuracy[-1].values())
+    print(f"  {name:<18}{run.n_weights:9,}{run.seconds:9.0f}{accuracy}", flush=True)
 
 
-def draw_right(runs: dict[str, Run], plan: Plan) -> Any:
-    """Right answers: of each depth at the end, and by epoch."""
+def draw_accuracy(runs: dict[str, Run], plan: Plan) -> Any:
+    """The accuracy: of each depth at the end, and by epoch."""
     figure, (left, ax) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained", sharey=True)
     for (name, run), colour in zip(runs.items(), (ORANGE, BLUE), strict=True):
-        depths = list(run.right[-1])
-        left.plot(depths, [100 * run.right[-1][d] for d in depths], "o-", color=colour, label=name)
-        known = [np.mean([r[d] for d in depths if d <= plan.depths[1]]) for r in run.right]
-        new = [np.mean([r[d] for d in depths if d > plan.depths[1]]) for r in run.right]
+        depths, last = list(run.accuracy[-1]), run.accuracy[-1]
+        left.plot(depths, [100 * last[d] for d in depths], "o-", color=colour, label=name)
+        known = [np.mean([a[d] for d in depths if d <= plan.depths[1]]) for a in run.accuracy]
+        new = [np.mean([a[d] for d in depths if d > plan.depths[1]]) for a in run.accuracy]
         epochs = np.arange(1, len(known) + 1)
         ax.plot(epochs, 100 * np.array(known), "o-", ms=3, color=colour,
                 label=f"{name}, depths learnt from")  # fmt: skip
@@ -335,7 +333,7 @@ def draw_right(runs: dict[str, Run], plan: Plan) -> Any:
     left.axvspan(plan.depths[0] - 0.3, plan.depths[1] + 0.3, color="0.93", zorder=0)
     left.text(plan.depths[0] - 0.2, 2, "learnt from", color="0.4")
     left.set(
-        xlabel="depth", ylabel="right, %", ylim=(0, 125), xticks=depths, yticks=range(0, 101, 20)
+        xlabel="depth", ylabel="accuracy, %", ylim=(0, 125), xticks=depths, yticks=range(0, 101, 20)
     )
     ax.set(xlabel="epoch")
     for each in (left, ax):
@@ -357,7 +355,7 @@ def draw_right(runs: dict[str, Run], plan: Plan) -> Any:
 # missing adds up. It still gets better in the last epochs.
 #
 # All that is true of nets that are told every part. In a trial where the tree LSTM was told the
-# last digit of whole expressions alone, it learnt 10,000 of them by heart: after 30 epochs the loss
+# last digit of whole expressions alone, it memorised 10,000 of them: after 30 epochs the loss
 # was 0.054, and of new ones of depth 3 it had 34 % right, hardly more than after four epochs.
 #
 # ## 4. What the parts are worth
@@ -441,12 +439,12 @@ def main(
     parts = {part for tree in learn for part in tree.nodes()}
     told = {d: np.mean([tree in parts for tree in trees]) for d, trees in tests.items()}
     print(f"  {'told as parts, %':<36}" + "".join(f"{100 * share:8.1f}" for share in told.values()))
-    print("  right, %:", flush=True)
+    print("  accuracy, %:", flush=True)
     runs = {}
     for name in NETS:
         runs[name] = train_net(name, learn, tests, plan, seed, mode or sr.QUICK)
         report(name, runs[name])
-    _lesson.save_figure(draw_right(runs, plan), folder, "24_accuracy")
+    _lesson.save_figure(draw_accuracy(runs, plan), folder, "24_accuracy")
 
     print("\n4. What the parts are worth")
     example = parse("((7-2)*(3+(8*(9-4))))-(6*(5-(1+2)))")
@@ -465,9 +463,9 @@ if __name__ == "__main__":
         main,
         help={
             "mode": "how PyTensor compiles the training (default: nothing is compiled)",
-            "seed": "of the expressions, the first weights and the order",
+            "seed": "of the expressions, the initial weights and the order",
             "depth": f"the largest depth that is learnt from; else {DEFAULT.depths[1]}",
-            "epochs": f"how often the expressions are gone through; else {DEFAULT.epochs}",
+            "epochs": f"epochs on the expressions; else {DEFAULT.epochs}",
             "figures": "folder for the figures",
             "quick": "few expressions, small nets: too little to learn anything",
         },

@@ -62,6 +62,6 @@ def test_the_tree_carries_on_to_deeper_expressions_and_the_text_does_not(tmp_pat
     assert [*told][2:] == [0, 0, 0, 0]
     tree, text = (run for run in found["runs"].values())
     assert text.n_weights > tree.n_weights
-    for depth, right in tree.right[-1].items():
-        assert right > text.right[-1][depth] + 0.1 or depth == 1
-    assert tree.right[-1][3] > 0.8
+    for depth, accuracy in tree.accuracy[-1].items():
+        assert accuracy > text.accuracy[-1][depth] + 0.1 or depth == 1
+    assert tree.accuracy[-1][3] > 0.8
