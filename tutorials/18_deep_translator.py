@@ -141,7 +141,7 @@ class Flow(NamedTuple):
 def flow(n_layers: int, residual: bool, seed: int, n: int = 32) -> Flow:
     """Measure one stack of LSTMs: a random batch of 32 sequences of 8 steps."""
     rng = np.random.default_rng(seed)
-    cells = [sr.LSTMCell(n, n, rng=rng) for k in range(n_layers)]
+    cells = [sr.LSTMCell(n, n, rng=rng) for _ in range(n_layers)]
     x = pt.as_tensor_variable(rng.normal(size=(8, 32, n)))
     outputs = outputs_of_layers(cells, x, residual)
     logits = sr.Dense(n, 10, rng=rng)(outputs[-1])
@@ -199,17 +199,17 @@ def draw_flows(found: dict[tuple[int, bool], Flow]) -> Any:
 #
 # Strings of 1 to 8 of ten letters are to be written backwards, as in lesson 16: "cab" -> "bac".
 # There are 5,000 to learn from, six times, and 250 others are asked. An answer counts if it is
-# right as a whole.
+# right as a whole (exact-match accuracy).
 #
 # GNMT has eight layers on each side, LSTMs, residual connections and attention. Here there are four
-# on each side, with 32 units; so eight loops, and as many for the way back. Other things are left
-# out: GNMT's lowest layer reads in both directions, its attention sits in the loop, and it has no
-# residual connection below the third layer.
+# on each side, with 32 units; so eight loops, and as many for the backward pass. Other things are
+# left out: GNMT's lowest layer reads in both directions, its attention sits in the loop, and it has
+# no residual connection below the third layer.
 #
 # `Seq2Seq` has all options. The vectors of the characters are as wide as the layers, so that the
 # lowest layer has a residual connection too. Attention ("dot", after the decoder) looks with the
 # top sum of the decoder at the top sums of the encoder. The three nets have the same data, in the
-# same order, the same rule, rate and number of steps.
+# same order, the same optimizer, learning rate and number of steps.
 
 
 # %%
@@ -222,7 +222,7 @@ class Plan(NamedTuple):
     n_layers: int  # of the deep nets
     n_hidden: int
     batch_size: int
-    rate: float
+    learning_rate: float
     epochs: int
 
 
@@ -235,7 +235,7 @@ COLOURS = dict(zip(NETS, (GREY, BLUE, ORANGE), strict=True))
 class Run(NamedTuple):
     """One training."""
 
-    right: list[float]  # after each epoch: the share of the test that is right as a whole
+    accuracy: list[float]  # exact-match, after each epoch
     loss: list[float]  # in each epoch
     seconds: float  # with the tests
     n_weights: int
@@ -258,19 +258,19 @@ def train_net(
     )
 
     def optimizer(loss: Any, params: list[Any]) -> dict[Any, Any]:
-        return sr.adam(sr.clip_by_global_norm(pytensor.grad(loss, params), 5.0), params, plan.rate)
+        gradients = sr.clip_by_global_norm(pytensor.grad(loss, params), 5.0)
+        return sr.adam(gradients, params, plan.learning_rate)
 
     step = model.compile_training(optimizer, mode=mode)
-    translator = sr.Translator(model, both, mode=sr.QUICK, longest=plan.lengths[1] + 3)
-    right: list[float] = []
+    translator = sr.Translator(model, both, longest=plan.lengths[1] + 3)
+    accuracy: list[float] = []
     history = sr.train(
         step, batches, epochs=plan.epochs, label=name,
-        each_epoch=lambda *_: right.append(translator.accuracy(test)),
+        each_epoch=lambda *_: accuracy.append(translator.accuracy(test)),
     )  # fmt: skip
     if history.interrupted:
         raise KeyboardInterrupt
-    n_weights = sum(w.get_value().size for w in model.params)
-    return Run(right, history.epoch_loss, history.seconds, n_weights)
+    return Run(accuracy, history.epoch_loss, history.seconds, model.n_params)
 
 
 def report(name: str, runs: list[Run]) -> None:
@@ -278,20 +278,20 @@ def report(name: str, runs: list[Run]) -> None:
     for run in runs:
         print(
             f"  {name:<16}{run.n_weights:10,}{run.seconds:10.0f}{run.loss[-1]:10.3f}"
-            f"{100 * run.right[-1]:10.1f}", flush=True,
+            f"{100 * run.accuracy[-1]:13.1f}", flush=True,
         )  # fmt: skip
 
 
 def draw_training(runs: dict[str, list[Run]]) -> Any:
-    """The share of right answers by epoch."""
+    """The exact-match accuracy by epoch."""
     figure, ax = plt.subplots(figsize=(8, 4.2), layout="constrained")
     for name, of_seeds in runs.items():
         for k, run in enumerate(of_seeds):
             ax.plot(
-                np.arange(1, len(run.right) + 1), 100 * np.array(run.right), marker="o",
+                np.arange(1, len(run.accuracy) + 1), 100 * np.array(run.accuracy), marker="o",
                 markersize=4, color=COLOURS[name], label=None if k else name,
             )  # fmt: skip
-    ax.set(xlabel="epoch", ylabel="new strings right as a whole, %", ylim=(-3, 103))
+    ax.set(xlabel="epoch", ylabel="exact-match accuracy on new strings, %", ylim=(-3, 103))
     ax.legend(frameon=False)
     ax.grid(alpha=0.3)
     return figure
@@ -309,12 +309,13 @@ def draw_training(runs: dict[str, list[Run]]) -> Any:
 # - A single layer gets 90.8 %, with about a quarter of the weights and in less time. Here depth is
 #   no help; residual connections only take away its harm. Nets get deep where there is more to
 #   learn.
-# - With four layers the plain net is late, not lost, and the rate matters for it. In trials beside
-#   the lesson (other first weights, 250 strings, six epochs) it got 22.8 % with a rate of 0.002,
-#   64.4 % with 0.005 and 89.2 % with 0.01. The other two nets were tried with 0.005 alone.
-# - The deeper, the worse. With eight layers on each side, as many as GNMT has, and a rate of 0.005,
-#   the plain net had not one of the 250 strings right after four epochs; with residual connections
-#   it was 89.6 % (one trial each).
+# - With four layers the plain net is late, not lost, and the learning rate matters for it. In
+#   trials beside the lesson (other initial weights, 250 strings, six epochs) it got 22.8 % with a
+#   learning rate of 0.002, 64.4 % with 0.005 and 89.2 % with 0.01. The other two nets were tried
+#   with 0.005 alone.
+# - The deeper, the worse. With eight layers on each side, as many as GNMT has, and a learning rate
+#   of 0.005, the plain net had not one of the 250 strings right after four epochs; with residual
+#   connections it was 89.6 % (one trial each).
 #
 # ## Try it
 #
@@ -346,11 +347,11 @@ def main(
     found = flows(seed, DEPTHS[:1] if quick else DEPTHS)
     _lesson.save_figure(draw_flows(found), folder, "18_gradients")
 
-    print(f"\n3. Three translators on equal terms: {plan}", flush=True)
+    print(f"\n3. Three translators on equal terms\n  {plan}", flush=True)
     data = reversal(
         plan.n_train, plan.n_test, rng=np.random.default_rng(seed), lengths=plan.lengths
     )
-    print(f"  {'net':<16}{'weights':>10}{'seconds':>10}{'loss':>10}{'right, %':>10}", flush=True)
+    print(f"  {'net':<16}{'weights':>10}{'seconds':>10}{'loss':>10}{'accuracy, %':>13}", flush=True)
     runs = {}
     for name in NETS[-1:] if quick else NETS:
         seeds = range(seed, seed + n_seeds)
@@ -366,7 +367,7 @@ if __name__ == "__main__":
         main,
         help={
             "mode": "how PyTensor compiles the training (default: nothing is compiled)",
-            "seed": "of the first weights, of the data and their order",
+            "seed": "of the initial weights, of the data and their order",
             "n_seeds": "how often each net of part 3 is trained",
             "figures": "folder for the figures",
             "quick": "few strings, small nets: too little to learn anything",

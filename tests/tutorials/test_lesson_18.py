@@ -85,7 +85,7 @@ def test_residual_connections_let_the_deep_net_learn_in_the_usual_setting(tmp_pa
     assert ratios[0] < 0.01 < 1 < ratios[1]
     one, plain, residual = (run for (run,) in found["runs"].values())
     assert one.n_weights < plain.n_weights == residual.n_weights
-    assert plain.right[2] < 0.2 < 0.6 < residual.right[2]
-    assert plain.right[-1] + 0.1 < residual.right[-1]
-    assert residual.right[-1] > 0.85
-    assert one.right[-1] > 0.85  # this task needs no depth
+    assert plain.accuracy[2] < 0.2 < 0.6 < residual.accuracy[2]
+    assert plain.accuracy[-1] + 0.1 < residual.accuracy[-1]
+    assert residual.accuracy[-1] > 0.85
+    assert one.accuracy[-1] > 0.85  # this task needs no depth
