@@ -10,6 +10,7 @@ round; medians, and the quotient to the NumPy loop of the same rounds.
 import argparse
 import importlib.util
 import os
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -24,10 +25,9 @@ import pytensor
 import pytensor.tensor as pt
 
 import symrnn as sr
-from symrnn.nn.initializers import normal
 from symrnn.tasks.binary_addition import binary_addition
 
-N_SUMS, RATE = 10_000, 0.1
+N_SUMS, LEARNING_RATE = 10_000, 0.1
 LESSON_5 = Path(__file__).parents[1] / "tutorials" / "05_binary_addition.py"
 
 
@@ -36,26 +36,28 @@ def loop_of_lesson_5() -> Any:
     spec = importlib.util.spec_from_file_location("lesson_05", LESSON_5)
     assert spec is not None
     assert spec.loader is not None
+    sys.path.insert(0, str(LESSON_5.parent))  # it imports _lesson
     lesson = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(lesson)
     return lesson.by_hand
 
 
-class Net:
+class Net(sr.Module):
     """The net's graph for batches of one size."""
 
     def __init__(self, batch: int) -> None:
-        rng, start = np.random.default_rng(1), partial(normal, std=1.0)
+        rng, start = np.random.default_rng(1), partial(sr.initializers.normal, std=1.0)
         self.x = pt.tensor("x", shape=(8, batch, 2), dtype="float64")
         self.t = pt.tensor("t", shape=(8, batch, 1), dtype="float64")
-        cell = sr.ElmanCell(2, 16, rng=rng, activation="sigmoid", W_x=start, W_h=start, bias=False)
-        output = sr.Dense(16, 1, rng=rng, W=start, bias=False)
-        self.params = [*cell.params, *output.params]
+        self.cell = sr.ElmanCell(
+            2, 16, rng=rng, activation="sigmoid", W_x=start, W_h=start, bias=False
+        )
+        self.output = sr.Dense(16, 1, rng=rng, W=start, bias=False)
         self.start = [p.get_value() for p in self.params]
-        y = pt.sigmoid(output(sr.unroll(cell, self.x)[0]))
-        # the mean over the batch, so that one rate does for all sizes
+        y = pt.sigmoid(self.output(sr.unroll(self.cell, self.x)[0]))
+        # the mean over the batch, so that one learning rate does for all sizes
         self.cost = sr.sum_squared_error(y, self.t) / 2 / batch
-        self.updates = sr.gradient_descent(self.cost, self.params, RATE)
+        self.updates = sr.gradient_descent(self.cost, self.params, LEARNING_RATE)
         sums = binary_addition(N_SUMS, rng=np.random.default_rng(2))
         self.data = [a.reshape(8, -1, batch, a.shape[2]).swapaxes(0, 1).copy() for a in sums]
 
@@ -72,7 +74,7 @@ def numpy_loop(net: Net, by_hand: Callable[..., Any]) -> list[Any]:
     weights = net.start
     for x, t in zip(*net.data, strict=True):
         _, *gradients = by_hand(x, t, *weights)
-        weights = [w - RATE * g for w, g in zip(weights, gradients, strict=True)]
+        weights = [w - LEARNING_RATE * g for w, g in zip(weights, gradients, strict=True)]
     return weights
 
 

@@ -21,7 +21,7 @@ from workers import add_peers, compare, print_head, work
 
 Sizes = tuple[int, int, int, int, int]  # (steps, batch, embedding, hidden, layers)
 
-N_TOKENS, DROPOUT, RATE, CLIP = 65, 0.2, 1e-5, 5.0
+N_TOKENS, DROPOUT, LEARNING_RATE, CLIP = 65, 0.2, 1e-5, 5.0
 SIZES = [(64, 32, 64, 256, 1), (64, 32, 64, 512, 1), (35, 20, 200, 200, 2)]
 
 
@@ -43,32 +43,23 @@ def symrnn_peer() -> Callable[[str, Sizes], Callable[[], float]]:
     import numpy as np
     import pytensor
 
-    from symrnn.models.language.model import LanguageModel
-    from symrnn.nn.cells import ElmanCell, GRUCell, LSTMCell
-    from symrnn.training.clipping import clip_by_global_norm
-    from symrnn.training.optimizers import adam
+    import symrnn as sr
 
     pytensor.config.floatX = "float32"
-    cells = {"lstm": LSTMCell, "gru": GRUCell, "elman": ElmanCell}
+    cells = {"lstm": sr.LSTMCell, "gru": sr.GRUCell, "elman": sr.ElmanCell}
 
     def optimizer(loss: Any, params: list[Any]) -> dict[Any, Any]:
-        return adam(clip_by_global_norm(pytensor.grad(loss, params), CLIP), params, RATE)
+        gradients = sr.clip_by_global_norm(pytensor.grad(loss, params), CLIP)
+        return sr.adam(gradients, params, LEARNING_RATE)
 
     def make(cell: str, sizes: Sizes) -> Callable[[], float]:
         _, batch, n_embed, n_hidden, n_layers = sizes
-        model = LanguageModel(
-            N_TOKENS,
-            n_embed,
-            n_hidden,
-            rng=np.random.default_rng(1),
-            n_layers=n_layers,
-            cell=cells[cell],
-            dropout=DROPOUT,
-        )
-        train, draw = (
-            model.compile_training(optimizer, model.carry(batch), mode="NUMBA"),
-            batches(sizes),
-        )
+        model = sr.LanguageModel(
+            N_TOKENS, n_embed, n_hidden, rng=np.random.default_rng(1), n_layers=n_layers,
+            cell=cells[cell], dropout=DROPOUT,
+        )  # fmt: skip
+        train = model.compile_training(optimizer, model.carry(batch), mode="NUMBA")
+        draw = batches(sizes)
         return lambda: float(train(*draw()))
 
     return make
@@ -89,7 +80,7 @@ def torch_peer() -> Callable[[str, Sizes], Callable[[], float]]:
         recurrent = layers[cell](n_embed, n_hidden, n_layers, dropout=between)
         output, draw = nn.Linear(n_hidden, N_TOKENS), batches(sizes)
         parts = nn.ModuleList([embedding, recurrent, output])
-        optimizer = torch.optim.Adam(parts.parameters(), lr=RATE)
+        optimizer = torch.optim.Adam(parts.parameters(), lr=LEARNING_RATE)
         state: Any = None
 
         def step() -> float:

@@ -42,7 +42,7 @@ SHAPES = [(35, 20, 650, 650), (35, 20, 200, 200), (100, 32, 64, 128), (50, 1, 16
 OTHER_SHAPE = (40, 16, 48, 96)  # the new shape of --compile
 MEMORY_TIMES, MEMORY_SIZES = (100, 300, 1000), (32, 256, 256)  # (batch, inputs, hidden)
 N_GATES = {"lstm": 4, "gru": 3, "elman": 1}
-RATE = 1e-6  # so small that after many steps the weights are still no denormal numbers
+LEARNING_RATE = 1e-6  # so small that even after many steps no weight is a denormal number
 PEAK_SIZE = 1500
 MILESTONES = ["imported", "made", "1st step", "10th", "100th"]
 
@@ -63,20 +63,19 @@ def data(cell: str, shape: Shape) -> tuple[Any, ...]:
     return tuple(a.astype("float32") for a in (x, W_x, W_h))
 
 
-def symrnn_peer(mode: str = "NUMBA", backward: str = "bptt") -> Callable[[str, Shape], Step]:
+def symrnn_peer(
+    mode: str = "NUMBA", implementation: str = "kernel"
+) -> Callable[[str, Shape], Step]:
     """Symrnn; in mode NUMBA all shapes are symbolic, in mode JAX they have to be known."""
     import pytensor
     import pytensor.tensor as pt
 
-    from symrnn.compiling.background import compile_in_background
-    from symrnn.nn.cells import ElmanCell, GRUCell, LSTMCell
-    from symrnn.nn.recurrent import unroll
-    from symrnn.training.optimizers import gradient_descent
+    import symrnn as sr
 
     if mode == "JAX":
         import jax  # noqa: F401  (tells early that it is missing)
     pytensor.config.floatX = "float32"
-    cells = {"lstm": LSTMCell, "gru": GRUCell, "elman": ElmanCell}
+    cells = {"lstm": sr.LSTMCell, "gru": sr.GRUCell, "elman": sr.ElmanCell}
 
     def make(name: str, shape: Shape) -> Step:
         x_value, W_x, W_h = data(name, shape)
@@ -84,11 +83,11 @@ def symrnn_peer(mode: str = "NUMBA", backward: str = "bptt") -> Callable[[str, S
         cell.b.set_value(0 * cell.b.get_value())
         known = shape[:3] if mode == "JAX" else (None, None, None)
         x = pt.tensor("x", dtype="float32", shape=known)
-        outputs, _ = unroll(cell, x, implementation=backward)
+        outputs, _ = sr.unroll(cell, x, implementation=implementation)
         loss = (outputs**2).mean()
-        updates = gradient_descent(loss, cell.params, RATE)
+        updates = sr.gradient_descent(loss, cell.params, LEARNING_RATE)
         if mode == "soon":
-            function = compile_in_background([x], loss, updates)
+            function = sr.compile_in_background([x], loss, updates)
         else:
             function = pytensor.function([x], loss, updates=updates, mode=mode)
         return lambda: float(function(x_value))
@@ -97,7 +96,7 @@ def symrnn_peer(mode: str = "NUMBA", backward: str = "bptt") -> Callable[[str, S
 
 
 def torch_peer() -> Callable[[str, Shape], Step]:
-    """Torch's own layers. They have a second bias, which is one more sum in the way back."""
+    """Torch's own layers. They have a second bias, which is one more sum in the backward pass."""
     import torch
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
@@ -111,7 +110,7 @@ def torch_peer() -> Callable[[str, Shape], Step]:
                 p.zero_()
             layer.weight_ih_l0.copy_(W_x.T)
             layer.weight_hh_l0.copy_(W_h.T)
-        optimizer = torch.optim.SGD(layer.parameters(), lr=RATE)
+        optimizer = torch.optim.SGD(layer.parameters(), lr=LEARNING_RATE)
 
         def step() -> float:
             optimizer.zero_grad()
@@ -168,7 +167,7 @@ def jax_peer() -> Callable[[str, Shape], Step]:
         @jax.jit
         def train(p: dict[str, Any], x: Any) -> tuple[Any, Any]:
             loss, gradients = jax.value_and_grad(loss_of)(p, x)
-            return loss, jax.tree.map(lambda w, g: w - RATE * g, p, gradients)
+            return loss, jax.tree.map(lambda w, g: w - LEARNING_RATE * g, p, gradients)
 
         def step() -> float:
             nonlocal params
@@ -204,7 +203,9 @@ def pytensor_ml_peer() -> Callable[[str, Shape], Step]:
         x = pt.tensor("x", dtype="float32", shape=(None, None, shape[2]))
         loss = (layer(x) ** 2).mean()
         gradients = pytensor.grad(loss, params)
-        updates = {p: p - np.float32(RATE) * g for p, g in zip(params, gradients, strict=True)}
+        updates = {
+            p: p - np.float32(LEARNING_RATE) * g for p, g in zip(params, gradients, strict=True)
+        }
         step = function([x], loss, updates=updates, mode="NUMBA")
         return lambda: float(step(x_value))
 
@@ -226,7 +227,7 @@ PEERS: dict[str, Callable[[], Callable[[str, Shape], Step]]] = {
     "symrnn": symrnn_peer,
     "symrnn-jax": lambda: symrnn_peer("JAX"),
     "symrnn-soon": lambda: symrnn_peer("soon"),
-    "autodiff": lambda: symrnn_peer(implementation="scan"),
+    "symrnn-scan": lambda: symrnn_peer(implementation="scan"),
     "torch": torch_peer,
     "jax": jax_peer,
     "pytensor-ml": pytensor_ml_peer,
@@ -427,7 +428,7 @@ def main() -> None:
     add(
         "--peers", nargs="+", choices=ALL_PEERS,
         help="default: all; with --compile symrnn; with --memory symrnn, torch and jax. "
-        "autodiff is symrnn with the gradient of the plain scan",
+        "symrnn-scan is symrnn with the scan's own gradient",
     )  # fmt: skip
     add("--rounds", type=int, default=9, help="default: %(default)s")
     add("--block", type=float, default=0.3, help="seconds a peer runs in a round: %(default)s")

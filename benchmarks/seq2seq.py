@@ -7,8 +7,8 @@ cross-entropy of the real tokens, the gradient clipped to a norm of 5, Adam; flo
 the sizes of lessons 16 and 17. All sources of a batch are equally long, so that torch needs no
 packing; symrnn gets its masks all the same. Each peer trains on the same random tokens.
 
-`input` is the case in which attention feeds the next input: there torch, too, needs a loop over the
-steps, in Python.
+`input` is the case with context_to="both", in which a step's input has the context of the state
+before: there torch, too, needs a loop over the steps, in Python.
 
 Each peer lives in a process of its own, and only one computes at a time; see recurrent.py.
 `pairs/s` is the median over rounds; `symrnn/peer` the median of the quotients within a round, so
@@ -22,13 +22,13 @@ from typing import Any, NamedTuple
 
 from workers import add_peers, compare, print_head, work
 
-RATE, CLIP = 1e-5, 5.0
+LEARNING_RATE, CLIP = 1e-5, 5.0
 
 
 class Case(NamedTuple):
     """Sizes and kind of a model."""
 
-    places: int
+    positions: int
     steps: int
     batch: int
     n_embed: int
@@ -51,11 +51,11 @@ def batches(case: Case) -> Callable[[], tuple[Any, ...]]:
     import numpy as np
 
     rng = np.random.default_rng(1)
-    there = np.ones((case.places, case.batch), bool), np.ones((case.steps, case.batch), bool)
+    valid = np.ones((case.positions, case.batch), bool), np.ones((case.steps, case.batch), bool)
 
     def draw() -> tuple[Any, ...]:
-        source = rng.integers(case.n_source, size=there[0].shape)
-        return source, there[0], rng.integers(case.n_target, size=there[1].shape), there[1]
+        source = rng.integers(case.n_source, size=valid[0].shape)
+        return source, valid[0], rng.integers(case.n_target, size=valid[1].shape), valid[1]
 
     return draw
 
@@ -65,20 +65,18 @@ def symrnn_peer() -> Callable[[str, str], Callable[[], float]]:
     import numpy as np
     import pytensor
 
-    from symrnn.models.seq2seq.model import Seq2Seq
-    from symrnn.nn.cells import GRUCell, LSTMCell
-    from symrnn.training.clipping import clip_by_global_norm
-    from symrnn.training.optimizers import adam
+    import symrnn as sr
 
     pytensor.config.floatX = "float32"
-    cells = {"lstm": LSTMCell, "gru": GRUCell}
+    cells = {"lstm": sr.LSTMCell, "gru": sr.GRUCell}
 
     def optimizer(loss: Any, params: list[Any]) -> dict[Any, Any]:
-        return adam(clip_by_global_norm(pytensor.grad(loss, params), CLIP), params, RATE)
+        gradients = sr.clip_by_global_norm(pytensor.grad(loss, params), CLIP)
+        return sr.adam(gradients, params, LEARNING_RATE)
 
     def make(cell: str, name: str) -> Callable[[], float]:
         case = CASES[name]
-        model = Seq2Seq(
+        model = sr.Seq2Seq(
             case.n_source, case.n_target, case.n_embed, case.n_hidden, rng=np.random.default_rng(1),
             cell=cells[cell], attention=case.attention, context_to=case.context_to,
         )  # fmt: skip
@@ -97,33 +95,33 @@ def torch_peer() -> Callable[[str, str], Callable[[], float]]:
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     layers = {"lstm": nn.LSTM, "gru": nn.GRU}
 
-    def look(query: Any, memory: Any) -> Any:
-        """Contexts of queries ``(steps, batch, n)``; memory ``(places, batch, n)``."""
+    def attend(query: Any, memory: Any) -> Any:
+        """Contexts of queries ``(steps, batch, n)``; memory ``(positions, batch, n)``."""
         q, m = query.transpose(0, 1), memory.transpose(0, 1)
         return (torch.softmax(q @ m.transpose(1, 2), dim=-1) @ m).transpose(0, 1)
 
     def make(cell: str, name: str) -> Callable[[], float]:
         case = CASES[name]
-        feeds_input = case.attention is not None and case.context_to != "output"
-        read = nn.Embedding(case.n_source, case.n_embed)
-        said = nn.Embedding(case.n_target + 1, case.n_embed)
+        context_to_input = case.attention is not None and case.context_to != "output"
+        embed_source = nn.Embedding(case.n_source, case.n_embed)
+        embed_target = nn.Embedding(case.n_target + 1, case.n_embed)
         encoder = layers[cell](case.n_embed, case.n_hidden)
-        decoder = layers[cell](case.n_embed + case.n_hidden * feeds_input, case.n_hidden)
+        decoder = layers[cell](case.n_embed + case.n_hidden * context_to_input, case.n_hidden)
         output = nn.Linear(case.n_hidden * (1 + (case.attention is not None)), case.n_target)
-        parts = nn.ModuleList([read, said, encoder, decoder, output])
-        optimizer = torch.optim.Adam(parts.parameters(), lr=RATE)
+        parts = nn.ModuleList([embed_source, embed_target, encoder, decoder, output])
+        optimizer = torch.optim.Adam(parts.parameters(), lr=LEARNING_RATE)
         draw = batches(case)
 
         def outputs(x: Any, memory: Any, state: Any) -> Any:
             if case.attention is None:
                 return decoder(x, state)[0]
-            if not feeds_input:
+            if not context_to_input:
                 h = decoder(x, state)[0]
-                return torch.cat([h, look(h, memory)], dim=2)
+                return torch.cat([h, attend(h, memory)], dim=2)
             found = []
             for x_t in x:
                 h = state[0] if cell == "lstm" else state
-                context = look(h, memory)
+                context = attend(h, memory)
                 h, state = decoder(torch.cat([x_t[None], context], dim=2), state)
                 found.append(torch.cat([h, context], dim=2))
             return torch.cat(found)
@@ -131,9 +129,10 @@ def torch_peer() -> Callable[[str, str], Callable[[], float]]:
         def step() -> float:
             source, _, target, _ = draw()
             source, target = torch.from_numpy(source), torch.from_numpy(target)
-            memory, state = encoder(read(source))
-            given = torch.cat([torch.full_like(target[:1], case.n_target), target[:-1]])
-            logits = output(outputs(said(given), memory, state)).reshape(-1, case.n_target)
+            memory, state = encoder(embed_source(source))
+            previous = torch.cat([torch.full_like(target[:1], case.n_target), target[:-1]])
+            h = outputs(embed_target(previous), memory, state)
+            logits = output(h).reshape(-1, case.n_target)
             loss = functional.cross_entropy(logits, target.reshape(-1))
             optimizer.zero_grad()
             loss.backward()

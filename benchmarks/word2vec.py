@@ -23,13 +23,13 @@ from typing import Any
 
 from workers import add_peers, compare, print_head, work
 
-WINDOW, K, BATCH, SHARED, RATE = 5, 5, 256, 16, 0.025
+WINDOW, K, BATCH, SHARED, LEARNING_RATE = 5, 5, 256, 16, 0.025
 PER_SENTENCE = 20
 PEERS: dict[str, Callable[[], Any]] = {}
 
 
 def text(n_words: int, n_tokens: int) -> Any:
-    """Return the words of a text as numbers, the same in every process, ``(sentences, 20)``."""
+    """Return the token ids of a text, the same in every process, ``(sentences, 20)``."""
     import numpy as np
 
     share = 1 / np.arange(1, n_words + 1)
@@ -50,7 +50,7 @@ def symrnn_peer(shared: bool = False) -> Callable[..., Callable[[], float]]:
     import numpy as np
     import pytensor
 
-    from symrnn.models.word2vec import SkipGram
+    import symrnn as sr
     from symrnn.text.alias_sampler import AliasSampler
     from symrnn.text.contexts import skip_gram_batches
 
@@ -61,9 +61,11 @@ def symrnn_peer(shared: bool = False) -> Callable[..., Callable[[], float]]:
         sentences = text(n_words, n_tokens)
         end = np.full((len(sentences), 1), n_words)
         tokens = np.concatenate([sentences, end], axis=1).ravel()
-        model = SkipGram(n_words + 1, n_features, rng=rng)
+        model = sr.SkipGram(n_words + 1, n_features, rng=rng)
         noise = AliasSampler(np.bincount(sentences.ravel()) ** 0.75)
-        train = model.compile_negative_sampling(RATE * BATCH, k=K if shared else None, mode="NUMBA")
+        train = model.compile_negative_sampling(
+            LEARNING_RATE * BATCH, k=K if shared else None, mode="NUMBA"
+        )
 
         def epoch() -> float:
             for words, contexts in skip_gram_batches(
@@ -88,7 +90,7 @@ def gensim_peer(workers: int | None = None) -> Callable[..., Callable[[], float]
         sentences = [list(map(str, row)) for row in text(n_words, n_tokens).tolist()]
         model = Word2Vec(
             vector_size=n_features, window=WINDOW, min_count=1, sg=1, negative=K, sample=0,
-            alpha=RATE, min_alpha=RATE, seed=1,
+            alpha=LEARNING_RATE, min_alpha=LEARNING_RATE, seed=1,
             workers=workers or int(os.environ["OMP_NUM_THREADS"]),
         )  # fmt: skip
         model.build_vocab(sentences)

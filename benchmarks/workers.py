@@ -110,10 +110,10 @@ def add_peers(parser: argparse.ArgumentParser, peers: dict[str, Any]) -> None:
     add("--worker", help=argparse.SUPPRESS)
 
 
-def print_head(options: argparse.Namespace, what: str, rate: str) -> None:
+def print_head(options: argparse.Namespace, what: str, unit: str) -> None:
     """Print the machine, and the head of the table that `compare` prints."""
     print(textwrap.fill(machine(options.threads), 100))
-    print(f"{what:<24}{'peer':<8}{rate:>9} {'from':>8}    {'to':>8} symrnn/peer")
+    print(f"{what:<24}{'peer':<8}{unit:>9} {'from':>8}    {'to':>8} symrnn/peer")
 
 
 def compare(
@@ -135,9 +135,9 @@ def compare(
         pairs = zip(seconds.get("symrnn", []), own, strict=False)
         quotients = [theirs / ours for ours, theirs in pairs]
         quotient = f"{statistics.median(quotients):11.2f}" if quotients else ""
-        rate = n_units / statistics.median(own)
+        speed = n_units / statistics.median(own)
         spread = f"{n_units / max(own):8.0f} to {n_units / min(own):8.0f}"
-        print(f"{label:<24}{peer:<8}{rate:9.0f} {spread} {quotient}", flush=True)
+        print(f"{label:<24}{peer:<8}{speed:9.0f} {spread} {quotient}", flush=True)
 
 
 def work(peer: Callable[[], Any], threads: int, keep_memory: bool) -> None:
