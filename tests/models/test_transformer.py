@@ -10,6 +10,7 @@ import pytest
 from conftest import FIXTURES
 from scipy.special import erf, softmax
 
+from symrnn.compiling.function import graph_updates
 from symrnn.compiling.modes import QUICK
 from symrnn.models.language.generation import TextGenerator
 from symrnn.models.language.transformer import TransformerLM
@@ -424,6 +425,15 @@ def test_dropout_is_new_at_each_call_and_off_at_inference():
     losses = [float(step(x, t)) for _ in range(3)]
     assert len({round(loss, 6) for loss in losses}) == 3
     assert whole(x, t) == whole(x, t)
+
+
+def test_dropout_is_on_the_vectors_of_tokens_and_on_each_part_of_each_layer():
+    options = {"rng": np.random.default_rng(1), "n_layers": 2, "dropout": 0.5}
+    m, of_text = Transformer(5, 4, 4, 2, **options), TransformerLM(4, 4, 2, **options)
+    loss, x = m.loss(*pair_variables(), training=True), pt.lmatrix("x")
+    assert len(graph_updates(loss)) == (1 + 2 * 2) + (1 + 2 * 3)  # masks of encoder and decoder
+    assert len(graph_updates(of_text.loss(x, x, training=True))) == 1 + 2 * 2
+    assert not graph_updates([m.loss(*pair_variables()), of_text.loss(x, x)])
 
 
 def test_all_is_in_the_dtype_of_the_weights():
