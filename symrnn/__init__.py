@@ -33,11 +33,13 @@ if TYPE_CHECKING:
     from symrnn.models.language.generation import TextGenerator
     from symrnn.models.language.model import LanguageModel
     from symrnn.models.language.run import LanguageRun
+    from symrnn.models.language.settings import LanguageSettings
     from symrnn.models.language.transformer import TransformerLM
     from symrnn.models.ntm.model import NeuralTuringMachine
     from symrnn.models.recursive import RecursiveNet
     from symrnn.models.seq2seq.model import Seq2Seq
     from symrnn.models.seq2seq.run import Seq2SeqRun
+    from symrnn.models.seq2seq.settings import Seq2SeqSettings
     from symrnn.models.seq2seq.transformer import Transformer
     from symrnn.models.seq2seq.translation import Translator
     from symrnn.models.vae.sequences import SequenceVAE
@@ -45,7 +47,15 @@ if TYPE_CHECKING:
     from symrnn.models.word2vec import CBOW, SkipGram
     from symrnn.nn import initializers
     from symrnn.nn.attention import Attention
-    from symrnn.nn.cells import Cell, ElmanCell, GRUCell, HiddenState, LinearCell, LSTMCell
+    from symrnn.nn.cells import (
+        Cell,
+        ElmanCell,
+        GRUCell,
+        HiddenState,
+        LinearCell,
+        LSTMCell,
+        LSTMState,
+    )
     from symrnn.nn.layers import BatchNorm, Dense, Dropout, Embedding, LayerNorm
     from symrnn.nn.module import Module, parameter
     from symrnn.nn.multi_head import MultiHeadAttention
@@ -89,11 +99,13 @@ _ROOMS = {
     "models.language.generation": "TextGenerator",
     "models.language.model": "LanguageModel",
     "models.language.run": "LanguageRun",
+    "models.language.settings": "LanguageSettings",
     "models.language.transformer": "TransformerLM",
     "models.ntm.model": "NeuralTuringMachine",
     "models.recursive": "RecursiveNet",
     "models.seq2seq.model": "Seq2Seq",
     "models.seq2seq.run": "Seq2SeqRun",
+    "models.seq2seq.settings": "Seq2SeqSettings",
     "models.seq2seq.transformer": "Transformer",
     "models.seq2seq.translation": "Translator",
     "models.vae.sequences": "SequenceVAE",
@@ -101,7 +113,7 @@ _ROOMS = {
     "models.word2vec": "CBOW SkipGram",
     "nn": "initializers",
     "nn.attention": "Attention",
-    "nn.cells": "Cell ElmanCell GRUCell HiddenState LSTMCell LinearCell",
+    "nn.cells": "Cell ElmanCell GRUCell HiddenState LSTMCell LSTMState LinearCell",
     "nn.layers": "BatchNorm Dense Dropout Embedding LayerNorm",
     "nn.module": "Module parameter",
     "nn.multi_head": "MultiHeadAttention",
@@ -127,7 +139,9 @@ __all__ = sorted(_WHERE)
 
 def __getattr__(name: str) -> Any:
     if name not in _WHERE:
-        raise AttributeError(f"module 'symrnn' has no attribute {name!r}")
+        alike = [n for n in _WHERE if n.lower().startswith(name.lower())]
+        hint = f": did you mean {' or '.join(alike)}?" if alike else ""
+        raise AttributeError(f"module 'symrnn' has no attribute {name!r}{hint}")
     room = ".".join(filter(None, ("symrnn", _WHERE[name])))
     if name in _MODULES:
         value = import_module(f"{room}.{name}")
@@ -138,4 +152,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_WHERE})
+    return sorted({*(name for name in globals() if name.startswith("__")), *_WHERE})

@@ -19,7 +19,7 @@ def check_positive(name: str, value: Any, or_zero: bool = False) -> None:
         number = float("nan")
     if not (0 < number < np.inf or (or_zero and number == 0)):
         wanted = "a number, 0 or positive" if or_zero else "a positive number"
-        raise ValueError(f"{name} is {value}, but must be {wanted}")
+        raise ValueError(f"{name} is {value!r}, but must be {wanted}")
 
 
 def check_whole(name: str, value: Any, most: int | None = None, least: int = 1) -> None:
@@ -27,7 +27,7 @@ def check_whole(name: str, value: Any, most: int | None = None, least: int = 1) 
     whole = isinstance(value, Integral) and not isinstance(value, bool)
     if not whole or value < least or (most is not None and value > most):
         limit = f"at least {least}" if most is None else f"from {least} to {most}"
-        raise ValueError(f"{name} is {value}, but must be a whole number, {limit}")
+        raise ValueError(f"{name} is {value!r}, but must be a whole number, {limit}")
 
 
 def check_sizes(**sizes: Any) -> None:
@@ -42,7 +42,7 @@ def check_bounds(name: str, value: Any, least: int = 1) -> None:
     whole = all(isinstance(v, Integral) and not isinstance(v, bool) for v in both)
     if len(both) != 2 or not whole or not least <= both[0] <= both[1]:
         raise ValueError(
-            f"{name} is {value}, but must be two whole numbers, the smallest, at least {least}, "
+            f"{name} is {value!r}, but must be two whole numbers, the smallest, at least {least}, "
             f"and the largest: ({max(least, 1)}, 3)"
         )
 

@@ -32,9 +32,13 @@ def test_the_names_for_type_checkers_are_those_of_the_front_door():
         assert names[name] is getattr(sr, name)
 
 
-def test_a_wrong_name_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="no attribute 'LSTM'"):
+def test_a_wrong_name_is_an_attribute_error_with_a_suggestion():
+    with pytest.raises(AttributeError, match="no attribute 'LSTM': did you mean LSTMCell"):
         sr.LSTM  # noqa: B018
+    with pytest.raises(AttributeError, match="did you mean adam or adamw"):
+        sr.Adam  # noqa: B018
+    with pytest.raises(AttributeError, match=r"no attribute 'swish'$"):
+        sr.swish  # noqa: B018
     assert "unroll" in dir(sr)
 
 
@@ -58,8 +62,9 @@ def test_a_cell_does_not_import_models_plots_or_text():
 def test_help_shows_what_to_write():
     text = pydoc.render_doc(sr.unroll, renderer=pydoc.plaintext)
     assert "truncate_every: int | None = None" in text
-    assert "h of all steps" in text
-    assert "gates: str = 'ifo'" in pydoc.render_doc(sr.LSTMCell, renderer=pydoc.plaintext)
+    assert "hidden states h" in text.lower()
+    text = pydoc.render_doc(sr.LSTMCell, renderer=pydoc.plaintext)
+    assert "gates='ifo', peepholes=False, rng=None, W_x=None, W_h=None, bias=True" in text
 
 
 def test_an_error_within_a_module_is_not_taken_for_a_missing_name(monkeypatch):

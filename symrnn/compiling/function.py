@@ -29,7 +29,7 @@ def function(
     mode: Any = None,
     **options: Any,
 ) -> Any:
-    """Compile a graph, with the updates of its generators and running statistics.
+    """Compile a graph into a function, and add the updates of its generators and statistics.
 
     Parameters
     ----------
@@ -42,7 +42,8 @@ def function(
     mode
         None is ``"QUICK"``, which calls NumPy for each operation and so starts within seconds.
         ``"NUMBA"`` compiles for half a minute or more and then makes the fastest steps: take it for
-        what trains for minutes. Or any other mode of PyTensor.
+        what trains for minutes. ``"FAST"`` calls the C compiler where there is one. Or any other
+        mode of PyTensor.
     options
         Other arguments of `pytensor.function`, such as ``givens`` and ``on_unused_input``.
 
@@ -54,13 +55,20 @@ def function(
     Notes
     -----
     A generator that is used within a scan, but not carried through it in ``outputs_info``, gives
-    the same numbers at each step and each call: this is warned of.
+    the same numbers at each step and each call; a warning is issued.
 
     Examples
     --------
+    A step that changes a weight:
+
+    >>> import numpy as np, pytensor, pytensor.tensor as pt
+    >>> w, x = pytensor.shared(1.0, name="w"), pt.dscalar("x")
+    >>> step = function([x], w * x, updates={w: w + 1})
+    >>> float(step(10.0)), float(step(10.0))
+    (10.0, 20.0)
+
     A mask that is drawn anew at each call; the update of its generator is found in the graph:
 
-    >>> import numpy as np, pytensor.tensor as pt
     >>> mask = pt.lt(pt.random.shared_rng(seed=1).uniform(size=(1000,))[1], 0.5)
     >>> draw = function([], mask)
     >>> first, second = draw(), draw()

@@ -48,6 +48,8 @@ def check(
 ) -> Report:
     """Call a step once, as `pytensor.scan` would, and explain common mistakes.
 
+    It checks a call of scan, so it takes scan's arguments, not a graph.
+
     The arguments are those of `pytensor.scan`, so one name is all that has to be changed in a call
     that fails.
 
@@ -83,6 +85,11 @@ def check(
     wrong: state 0 starts as int8, but the step returns float64: start with \
 pt.as_tensor_variable(0).astype("float64")
     """
+    if not callable(fn):
+        raise TypeError(
+            "check takes the arguments of pytensor.scan, check(step, sequences=...), "
+            f"and not {fn!r}: to look into a graph use describe, trace or draw"
+        )
     trial = _Trial(_as_list(sequences), _as_list(outputs_info), _as_list(non_sequences))
     if n_steps is None and not trial.sequences:
         trial.problems.append(

@@ -1,44 +1,6 @@
-"""Cells: what a recurrent net does at one time step.
+"""Cells: what a recurrent net does at one time step; `Cell` says how to write one of your own."""
 
-A cell is a `Module` that has
-
-- ``n_gates``: how many arrays a step gets from its input, for example 4 for an LSTM;
-- ``State``: a named tuple; its first field is the output h;
-- ``initial_state(batch_size)``: the state before the first step;
-- ``project(x)``: ``x W_x + b`` for all time steps at once, as one matrix product;
-- ``W_h``: what the previous step's output is multiplied with (`symrnn.unroll` does that);
-- ``step``: the new state from the gates and the old state;
-- ``elementwise``: whether `step` is nothing but elementwise operations; if not, training is slower;
-- ``n_recurrent_gates``: how many arrays a step gets from the state, usually `n_gates`;
-- ``update_mask(shape)``: for each array of the state None, or which entries a step may change.
-
-The gates arrive as a tuple of `n_gates` arrays of shape ``(batch, n_hidden)``. A cell whose gates
-see only the sum ``z_t = x_t W_x + b + h_{t-1} W_h`` has ``step(z, *state)``. One that needs the two
-parts separately has the line ``additive = False`` and ``step(zx, zh, *state)``.
-
-A cell of your own is a subclass of `Cell` with `n_gates`, `State` and `step`:
-
->>> import numpy as np, pytensor.tensor as pt
->>> class LeakyCell(Cell):
-...     n_gates = 2
-...     State = HiddenState
-...
-...     def step(self, z, h):
-...         a, g = z
-...         u = pt.sigmoid(a)
-...         return HiddenState(u * h + (1 - u) * pt.tanh(g))
->>> LeakyCell(3, 5, rng=np.random.default_rng(1))
-LeakyCell: 90 weights
-  W_x (3, 10)
-  W_h (5, 10)
-  b (10,)
-
-As long as `step` is elementwise, as here, `symrnn.unroll` gives it a fast backward pass. A class
-whose step is not, because it has another product or a mean over units, has the line
-``elementwise = False``. Its own vectors ``(n_hidden,)``, such as peephole weights, are
-attributes made by `symrnn.parameter`.
-"""
-
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple, TypedDict, Unpack
 
@@ -61,7 +23,7 @@ class HiddenState(NamedTuple):
 
 
 class LSTMState(NamedTuple):
-    """State of an `LSTMCell`: its output h and its memory c."""
+    """State of an `LSTMCell`: its output h and its cell state c."""
 
     h: Any
     c: Any
@@ -71,20 +33,41 @@ class CellOptions(TypedDict, total=False):
     """What every cell takes besides its sizes; see `Cell`."""
 
     rng: Random | None
-    W_x: Initializer | ArrayLike
-    W_h: Initializer | ArrayLike
+    W_x: Initializer | ArrayLike | None
+    W_h: Initializer | ArrayLike | None
     bias: bool
 
 
 class Cell(Module):
-    """What all cells have in common: weights, the start at zero, and the projection of the input.
+    """Base class of cells: weights, an initial state of zeros, the projection of the input.
+
+    A cell of your own is a subclass with
+
+    - ``n_gates``: how many arrays a step gets from its input, for example 4 for an LSTM;
+    - ``State``: a named tuple of its states, whose first field is the output h;
+    - ``step(self, z, *state)``: it returns the new `State`. z is a tuple of `n_gates` arrays, the
+      parts of ``z_t = x_t W_x + b + h_{t-1} W_h``; they and the states are ``(batch, n_hidden)``.
+
+    Vectors ``(n_hidden,)`` of its own, such as peephole weights, are attributes that
+    `symrnn.parameter` makes. As long as `step` consists of elementwise operations, `symrnn.unroll`
+    gives it a fast backward pass.
+
+    A class may also say
+
+    - ``elementwise = False``: `step` has another product or a mean over units, and is trained by
+      the scan's own gradient, which is slower;
+    - ``additive = False``: a gate needs the parts of input and state separately; then it is
+      ``step(self, zx, zh, *state)`` with ``zx = x_t W_x + b`` and ``zh = h_{t-1} W_h``;
+    - ``n_recurrent_gates``: how many arrays zh has, if not `n_gates`;
+    - ``update_mask(shape)``: for each state None, or which entries a step may change.
 
     Parameters
     ----------
     n_in, n_hidden
         Sizes of ``x_t`` and ``h_t``.
     rng
-        Source of random numbers for the initial weights; not needed where both are given as arrays.
+        NumPy generator that draws the initial weights, ``np.random.default_rng(seed)``; not needed
+        if W_x and W_h are arrays.
     W_x
         Initializer (for each gate) or array of shape ``(n_in, n_gates * n_hidden)``. Default:
         `symrnn.initializers.xavier_uniform`.
@@ -93,6 +76,29 @@ class Cell(Module):
         `symrnn.initializers.orthogonal`.
     bias
         False omits b. It starts at 0 unless the cell sets another value.
+
+    Examples
+    --------
+    A cell with two gates, and a learned speed for each unit:
+
+    >>> class LeakyCell(Cell):
+    ...     n_gates = 2
+    ...     State = HiddenState
+    ...
+    ...     def __init__(self, n_in, n_hidden, **options):
+    ...         super().__init__(n_in, n_hidden, **options)
+    ...         self.speed = parameter("speed", (n_hidden,), np.ones(n_hidden))
+    ...
+    ...     def step(self, z, h):
+    ...         a, g = z
+    ...         u = pt.sigmoid(self.speed * a)
+    ...         return HiddenState(u * h + (1 - u) * pt.tanh(g))
+    >>> LeakyCell(3, 5, rng=np.random.default_rng(1))
+    LeakyCell: 95 weights
+      W_x (3, 10)
+      W_h (5, 10)
+      b (10,)
+      speed (5,)
     """
 
     n_gates: int
@@ -101,13 +107,22 @@ class Cell(Module):
     elementwise: bool = True
     W_h_default: ClassVar[Any] = staticmethod(orthogonal)
 
+    def __init_subclass__(cls) -> None:
+        """Let ``help(cls)`` show all options by name, those of `Cell` too."""
+        own = list(inspect.signature(cls.__init__).parameters.values())[1:]
+        common = list(inspect.signature(Cell.__init__).parameters.values())[3:]
+        if own and own[-1].kind is inspect.Parameter.VAR_KEYWORD:
+            own[-1:] = [option for option in common if option.name not in {p.name for p in own}]
+        plain = [p.replace(annotation=inspect.Parameter.empty) for p in own]
+        cls.__signature__ = inspect.Signature(plain)  # type: ignore[attr-defined]
+
     def __init__(
         self,
         n_in: int,
         n_hidden: int,
         *,
         rng: Random | None = None,
-        W_x: Initializer | ArrayLike = xavier_uniform,
+        W_x: Initializer | ArrayLike | None = None,
         W_h: Initializer | ArrayLike | None = None,
         bias: bool = True,
     ) -> None:
@@ -118,6 +133,7 @@ class Cell(Module):
                 "n_gates = 1 and State = HiddenState"
             )
         check_sizes(n_in=n_in, n_hidden=n_hidden)
+        W_x = xavier_uniform if W_x is None else W_x
         W_h = self.W_h_default if W_h is None else W_h
         self.n_in, self.n_hidden = n_in, n_hidden
         self.n_recurrent_gates = self.n_gates
@@ -155,7 +171,7 @@ class Cell(Module):
         return [None] * len(self.State._fields)  # type: ignore[attr-defined]
 
     def step(self, *gates_and_state: Any) -> Any:
-        """Return the new state from the gates and the old state."""
+        """Return the new state from the gates z and the old state, each ``(batch, n_hidden)``."""
         raise NotImplementedError(f"{type(self).__name__} needs a step(self, z, *state)")
 
 
@@ -171,7 +187,8 @@ class LinearCell(Cell):
     n_in, n_hidden
         Sizes of ``x_t`` and ``h_t``.
     rng
-        Source of random numbers for the initial weights; not needed where both are given as arrays.
+        NumPy generator that draws the initial weights, ``np.random.default_rng(seed)``; not needed
+        if W_x and W_h are arrays.
     W_x
         Initializer (for each gate) or array of shape ``(n_in, n_hidden)``. Default:
         `symrnn.initializers.xavier_uniform`.
@@ -230,7 +247,8 @@ class ElmanCell(Cell):
     activation
         phi: ``"tanh"``, ``"relu"``, ``"sigmoid"`` or ``"identity"``.
     rng
-        Source of random numbers for the initial weights; not needed where both are given as arrays.
+        NumPy generator that draws the initial weights, ``np.random.default_rng(seed)``; not needed
+        if W_x and W_h are arrays.
     W_x
         Initializer (for each gate) or array of shape ``(n_in, n_hidden)``. Default:
         `symrnn.initializers.xavier_uniform`.
@@ -278,7 +296,7 @@ class LSTMCell(Cell):
         i_t = sigmoid(x_t W_xi + h_{t-1} W_hi + b_i  [+ p_i * c_{t-1}])     input gate
         f_t = sigmoid(x_t W_xf + h_{t-1} W_hf + b_f  [+ p_f * c_{t-1}])     forget gate
         g_t = tanh(x_t W_xg + h_{t-1} W_hg + b_g)                           candidate
-        c_t = f_t * c_{t-1} + i_t * g_t                                     memory
+        c_t = f_t * c_{t-1} + i_t * g_t                                     cell state
         o_t = sigmoid(x_t W_xo + h_{t-1} W_ho + b_o  [+ p_o * c_t])         output gate
         h_t = o_t * tanh(c_t)                                               output
 
@@ -293,10 +311,11 @@ class LSTMCell(Cell):
         1997, which never forgets; ``""`` is the constant error carousel ``c_t = c_{t-1} + g_t``
         alone. A missing gate is open (1) and has no weights.
     peepholes
-        True lets the gates see the memory through weights ``p_i, p_f, p_o`` (Gers et al., 2002),
-        which start at 0.
+        True lets the gates see the cell state through weights ``p_i, p_f, p_o``, which start at 0
+        (Gers et al., 2002).
     rng
-        Source of random numbers for the initial weights; not needed where both are given as arrays.
+        NumPy generator that draws the initial weights, ``np.random.default_rng(seed)``; not needed
+        if W_x and W_h are arrays.
     W_x
         Initializer (for each gate) or array of shape ``(n_in, 4 * n_hidden)``. Default:
         `symrnn.initializers.xavier_uniform`.
@@ -390,7 +409,8 @@ class GRUCell(Cell):
         second product in each step: ``W_h`` has the columns of r and u, and ``W_hn`` is a separate
         weight. Such a cell is trained by the scan's own gradient, which is slower.
     rng
-        Source of random numbers for the initial weights; not needed where both are given as arrays.
+        NumPy generator that draws the initial weights, ``np.random.default_rng(seed)``; not needed
+        if W_x and W_h are arrays.
     W_x
         Initializer (for each gate) or array of shape ``(n_in, 3 * n_hidden)``. Default:
         `symrnn.initializers.xavier_uniform`.

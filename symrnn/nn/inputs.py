@@ -47,6 +47,11 @@ def float_variable(x: Any, name: str = "x") -> TensorVariable:
 
 def checked_sequence(cell: Any, x: Any) -> TensorVariable:
     """Return the input of a cell, ``(time, batch, features)``, in the dtype of its weights."""
+    if isinstance(cell, list | tuple):
+        raise TypeError(
+            f"unroll takes one cell, not a {type(cell).__name__} of {len(cell)}: use "
+            "stack(cells, x), or bidirectional(forward, backward, x)"
+        )
     if isinstance(cell, type) or not hasattr(cell, "step"):
         raise TypeError(
             f"{cell!r} is not a cell: write unroll(cell, x), with an object such as "

@@ -272,6 +272,11 @@ def check_parameters(params: Any) -> list[SharedVariable]:
     if not checked:
         raise ValueError("params is empty: there is nothing to update")
     for parameter in checked:
+        if isinstance(parameter, Module):
+            raise TypeError(
+                f"params has a {type(parameter).__name__} in it: put modules into one, "
+                "symrnn.Module(first=..., second=...), and give its params"
+            )
         if not isinstance(parameter, SharedVariable):
             raise TypeError(
                 f"only shared variables can be updated, but {parameter!r} is a "

@@ -37,7 +37,7 @@ def unroll(
     truncate_every: int | None = None,
     implementation: str = "kernel",
 ) -> tuple[TensorVariable, Any]:
-    """Apply `cell` to each step of `x`, the state of one step going into the next.
+    """Run `cell` over the time steps of `x`, passing the state from each step to the next.
 
     ``state_t = step(x_t W_x + b, h_{t-1} W_h, state_{t-1})`` for ``t = 1 ... time``
 
@@ -53,8 +53,9 @@ def unroll(
         ``(batch, n_hidden)``, or ``(n_hidden,)`` for one that all samples share, such as a learned
         one (`symrnn.learned_initial_state`). Default: zeros.
     mask
-        Which steps are valid, shape ``(time, batch)``: 1 (or True) for a step, 0 for padding. A
-        step that is not valid keeps the state, and its output is 0. What `x` holds there, even
+        Which steps are valid, shape ``(time, batch)``: 1 (or True) for a step, 0 for padding; from
+        lengths: ``np.arange(time)[:, None] < lengths``. At a masked step the previous state is
+        kept and the output is 0. What `x` holds there, even
         NaN, has no influence.
     reverse
         Go from the last step to the first. ``outputs[t]`` still belongs to ``x[t]``.
@@ -70,8 +71,8 @@ def unroll(
     Returns
     -------
     outputs : TensorVariable
-        h of all steps, shape ``(time, batch, n_hidden)``; ``outputs[t]`` belongs to ``x[t]``, and
-        the initial state is not among them.
+        Hidden states h at all steps, shape ``(time, batch, n_hidden)``; ``outputs[t]`` belongs to
+        ``x[t]``, and the initial state is not among them.
     state
         The state after the last step (the first one, if reversed), a named tuple of the cell's
         kind, for example ``LSTMState(h, c)``; each of shape ``(batch, n_hidden)``.
@@ -194,10 +195,16 @@ def _kernel(
 def _warn_of_forgotten_weights(cell: Any, used: Sequence[TensorVariable]) -> None:
     for v in graph_inputs(used):
         if isinstance(v, SharedVariable) and v not in cell.params:
+            floats = str(v.type.dtype).startswith("float")
+            remedy = (
+                "make it an attribute of the cell"
+                if floats
+                else f"it has dtype {v.type.dtype}, and only floats are trained, such as "
+                "symrnn.parameter makes"
+            )
             warnings.warn(
                 f"{type(cell).__name__}.step uses {v}, which is not among the cell's params and "
-                "will not be trained: make it an attribute of the cell, or a NumPy array if it "
-                "is not to be trained",
+                f"will not be trained: {remedy}; or use a NumPy array if it is not to be trained",
                 stacklevel=4,
             )
 

@@ -50,17 +50,17 @@ def save(path: str | os.PathLike[str], variables: Variables, data: Any = None) -
     Parameters
     ----------
     path
-        By convention it ends in ``.safetensors``. Missing folders are made.
+        By convention it ends in ``.safetensors``. Missing folders are created.
     variables
         A `symrnn.Module`: its weights and running statistics, named by their paths. Or a list
-        of all that a training changes: modules, shared variables (optimizer state, carried states)
-        and random generators (those of graphs and `numpy.random.Generator`). In a list, variables
-        go by their own names, which must differ, and generators, which usually have none, by
-        their order: ``generator 1``, ``generator 2`` ... One that is in the list twice is written
-        once. The keys of the dictionary of updates are what a step changes; add what is set by
-        hand, such as a learning rate. Or a dictionary that gives each a name.
+        of everything that training changes: modules, shared variables (optimizer state, carried
+        states) and random generators (of graphs, and `numpy.random.Generator`). In a list,
+        variables go by their own names, which must differ, and generators, which usually have none,
+        by their order: ``generator 1``, ``generator 2`` ... One that appears twice is written once.
+        The keys of the dictionary of updates are what a step changes; add variables that you set
+        yourself, such as a learning rate. Or a dictionary that gives each a name.
     data
-        A dictionary of what else is needed: settings of the model, vocabulary, losses so far. It
+        A dictionary of anything else you need: settings of the model, vocabulary, losses so far. It
         may hold numbers, strings, booleans, None, lists and dictionaries with strings as keys.
         A tuple comes back as a list.
 
@@ -71,6 +71,8 @@ def save(path: str | os.PathLike[str], variables: Variables, data: Any = None) -
 
     Examples
     --------
+    The weights of a net are ``save("net.safetensors", net)``. With a generator and settings:
+
     >>> import tempfile
     >>> from symrnn.nn.cells import LSTMCell
     >>> cell, order = LSTMCell(2, 3, rng=np.random.default_rng(1)), np.random.default_rng(1)
@@ -146,7 +148,7 @@ def save(path: str | os.PathLike[str], variables: Variables, data: Any = None) -
         raise OSError(f"{os.fspath(path)} could not be saved, and is unchanged: {error}") from error
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Checkpoint:
     """What `load` returns.
 
@@ -190,14 +192,13 @@ class Checkpoint:
         missing = [name for name in here if name not in saved]
         surplus = [] if partly else [name for name in saved if name not in here]
         kinds = {name: (_kind(saved[name]), _kind(here[name])) for name in here if name in saved}
-        other = [f"{name} ({a}, here {b})" for name, (a, b) in kinds.items() if a != b]
-        wrong = {"it lacks": missing, "it has besides": surplus, "they differ in": other}
+        other = [f"{name} ({a} in the file, {b} here)" for name, (a, b) in kinds.items() if a != b]
+        wrong = {"it lacks": missing, "it also has": surplus, "they differ in": other}
         if any(wrong.values()):
             found = "; ".join(f"{what} {_some(names)}" for what, names in wrong.items() if names)
             raise CheckpointError(
-                f"{self.path} does not fit, and nothing was changed: {found}. Build the model with "
-                "the settings it was saved with, and list the same variables as then; to take only "
-                "some of a file, give partly=True"
+                f"{self.path} does not fit, and nothing was changed: {found}. "
+                + self._remedy(missing, surplus)
             )
         for name, variable in variables.items():
             if isinstance(variable, Generator):
@@ -209,17 +210,51 @@ class Checkpoint:
             else:
                 variable.set_value(self.arrays[name])
 
+    def _remedy(self, missing: list[str], surplus: list[str]) -> str:
+        """What helps if something does not fit."""
+        for name in missing[:1]:
+            prefixes = [n.removesuffix(f".{name}") for n in self.arrays if n.endswith(f".{name}")]
+            if prefixes and all(f"{prefixes[0]}.{n}" in self.arrays for n in missing):
+                return (
+                    f"The file has them as {prefixes[0]}.{name} and so on: restore the whole "
+                    f"module, or symrnn.Module({prefixes[0].split('.')[0]}=...) with partly=True"
+                )
+        if surplus and not missing:
+            return "To take only some of a file, give partly=True"
+        return (
+            "Build the model with the settings it was saved with, and list the same variables as "
+            "then"
+        )
+
+    def __repr__(self) -> str:
+        """Return what the file holds, without the values."""
+        names = [*self.arrays, *self.generators]
+        return f"Checkpoint {self.path}: {len(names)} variables ({_some(names)}), data {self.data}"
+
 
 def load(path: str | os.PathLike[str]) -> Checkpoint:
     """Read a checkpoint and check that it is complete.
 
-    A file can be read before there is a model: ``load(path).data`` holds the settings to build it.
+    Returns
+    -------
+    Checkpoint
+        ``.restore(model)`` puts the saved values in place (``partly=True``: also from a file that
+        holds more); ``.data`` is the dictionary that was saved, which may hold the settings to
+        build the model; ``.arrays`` are the values by name.
 
     Raises
     ------
     CheckpointError
         If the file does not exist, is not a checkpoint, is damaged (cut off, altered), or was
         written by a newer symrnn.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from symrnn.nn.layers import Dense
+    >>> path = Path(tempfile.mkdtemp()) / "net.safetensors"
+    >>> save(path, Dense(2, 1, rng=np.random.default_rng(1)))
+    >>> load(path).restore(Dense(2, 1, rng=np.random.default_rng(2)))
     """
     path = Path(path)
     if not path.is_file():
@@ -252,6 +287,11 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
 
 def _named(variables: Variables) -> dict[str, Any]:
     """Variables and generators by name."""
+    if isinstance(variables, str | os.PathLike):
+        raise TypeError(
+            f"the variables are {str(variables)!r}: the path comes first, save(path, model), and "
+            "load(path).restore(model)"
+        )
     if isinstance(variables, Module):
         named: dict[str, Any] = {**variables.named_variables()}
         if not named:
@@ -298,8 +338,9 @@ def _state(variable: Any) -> Any:
         value = variable.get_value(borrow=True)
     elif not isinstance(variable, Generator):
         raise TypeError(
-            "a checkpoint takes a list of shared variables and of generators, such as "
-            f"numpy.random.default_rng(1), and not {variable!r}"
+            "a checkpoint takes a list of modules, shared variables and generators, such as "
+            f"numpy.random.default_rng(1), and not {variable!r}; a tuple of several, such as a "
+            "learned initial state, is written *state"
         )
     return value.bit_generator.state if isinstance(value, Generator) else np.asarray(value)
 

@@ -93,7 +93,7 @@ def train(
     function
         A compiled function with updates, called as ``function(*batch)``. Its result, or the first
         of its results, is the loss. A generator in it that has no update gives the same random
-        numbers at each call, for example always the same dropout mask: this is warned of.
+        numbers at each call, for example always the same dropout mask; a warning is issued.
     batches
         A list of batches, each a tuple of arrays, the same in every epoch; or a function without
         arguments that returns the batches of one epoch, for example
@@ -141,7 +141,7 @@ def train(
             f"batches is a {type(batches).__name__}, which can be iterated only once: "
             "give a list of batches, or a function, for example lambda: minibatches(...)"
         )
-    _warn_of_generators_without_update(function)
+    _warn_of_missing_updates(function)
     history, started = History(), time.perf_counter()
 
     def done() -> bool:
@@ -183,8 +183,15 @@ def train(
                 bar.total = epochs * len(history.loss) // len(history.epoch_loss)
 
 
-def _warn_of_generators_without_update(function: Any) -> None:
-    """Warn if a compiled function draws from a generator and does not update it."""
+def _warn_of_missing_updates(function: Any) -> None:
+    """Warn if a compiled function has no updates, or a generator that it does not update."""
+    inputs = function.maker.inputs if hasattr(function, "maker") else []
+    if hasattr(function, "maker") and all(i.update is None for i in inputs):
+        warnings.warn(
+            "the function has no updates, so no weight will change: compile it with "
+            "symrnn.function(inputs, loss, updates=symrnn.adam(loss, net.params))",
+            stacklevel=3,
+        )
     if names := generators_without_update(function):
         warnings.warn(
             "the function draws the same random numbers at each call, because it has no update for "

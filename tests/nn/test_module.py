@@ -142,6 +142,8 @@ def test_a_module_may_stand_where_its_params_are_wanted(rng):
     assert check_parameters(dense) == dense.params
     with pytest.raises(TypeError, match=r"cell\.params, or a Module"):
         check_parameters({"w": dense.W})
+    with pytest.raises(TypeError, match=r"params has a Dense in it: put modules into one"):
+        check_parameters([dense, dense])
     with pytest.raises(ValueError, match="params is empty"):
         check_parameters(Module())
 

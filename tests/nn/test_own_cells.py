@@ -161,6 +161,15 @@ def test_an_attribute_is_trained_and_a_weight_from_elsewhere_is_warned_of():
     unroll(cell, pt.tensor3("x"))  # and warnings are errors
 
 
+def test_a_whole_number_is_not_trained_and_said_to_be_so():
+    cell = with_step(lambda self, z, h: (pt.tanh(z[0]) + self.k * h,))(
+        D, H, rng=np.random.default_rng(0)
+    )
+    cell.k = pytensor.shared(np.ones(H, dtype="int64"), name="k")
+    with pytest.warns(UserWarning, match="dtype int64, and only floats are trained"):
+        unroll(cell, pt.tensor3("x"))
+
+
 def test_a_class_that_does_not_say_what_a_cell_says_is_refused():
     class Bare(Cell):
         def step(self, z, h):

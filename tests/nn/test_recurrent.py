@@ -708,6 +708,8 @@ def test_what_does_not_fit_is_refused_when_the_graph_is_built(rng):
         stack([(cell, cell, cell)], x)
     with pytest.raises(ValueError, match="merge is 'product'"):
         bidirectional(cell, cell, x, merge="product")
+    with pytest.raises(TypeError, match=r"one cell, not a list of 2: use stack\(cells, x\)"):
+        unroll([cell, cell], x)
     with pytest.raises(TypeError, match=r"write \[cell\]"):
         stack(cell, x)
     with pytest.raises(ValueError, match=r"layer 1 is made for 2 inputs, but .* has 4 outputs"):

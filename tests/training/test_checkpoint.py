@@ -227,7 +227,11 @@ def test_the_same_variable_twice_is_saved_once_and_names_may_be_given(path):
             r"two are named W: .*Module\(first=.*dictionary",
         ),
         (lambda: [shared(name=None)], ValueError, "has no name: .*name what you make"),
-        (lambda: [np.zeros(3)], TypeError, "takes a list of shared variables and of generators"),
+        (
+            lambda: [np.zeros(3)],
+            TypeError,
+            "takes a list of modules, shared variables and generators",
+        ),
         (lambda: [np.random.RandomState(1)], TypeError, r"default_rng\(1\), and not RandomState"),
         (lambda: [pt.vector("x")], TypeError, "and not x"),
         (lambda: shared(), TypeError, r"a Module or a list, such as \[W, b, rng\], and not W"),
@@ -277,15 +281,15 @@ def test_all_that_does_not_fit_is_listed_and_nothing_is_changed(path):
     for said in (
         f"{path} does not fit, and nothing was changed",
         "it lacks e0, e1, e2, e3, e4 and 2 more;",
-        "they differ in b (float64 (2,), here float64 (1,))",
-        "c (float32 (2,), here float64 (2,))",
-        "d (PCG64, here float64 (2,))",
-        "k (PCG64, here Philox)",
+        "they differ in b (float64 (2,) in the file, float64 (1,) here)",
+        "c (float32 (2,) in the file, float64 (2,) here)",
+        "d (PCG64 in the file, float64 (2,) here)",
+        "k (PCG64 in the file, Philox here)",
     ):
         assert said in str(error.value)
     assert "a (" not in str(error.value)
     assert snapshot(model.values()) == before
-    with pytest.raises(CheckpointError, match=r"it has besides b, c, d, k\. .*partly=True"):
+    with pytest.raises(CheckpointError, match=r"it also has b, c, d, k\. .*partly=True"):
         load(path).restore({"a": model["a"]})
     load(path).restore({"a": model["a"]}, partly=True)
     assert model["a"].get_value().tolist() == [1, 2]
@@ -315,14 +319,15 @@ def test_a_module_that_does_not_fit_is_told_by_name_and_shape(path):
     wider, with_more = net(4), net(extra=Dense(2, 2, rng=np.random.default_rng(1)))
     before = snapshot(wider.params)
     with pytest.raises(
-        CheckpointError, match=r"differ in layers.0.W_x .*, layers.0.W_h \(float64 \(3, 12\), here "
+        CheckpointError,
+        match=r"differ in layers.0.W_x .*, layers.0.W_h \(float64 \(3, 12\) in the file, ",
     ):
         load(path).restore(wider)
     assert snapshot(wider.params) == before
     with pytest.raises(CheckpointError, match=r"lacks extra.W, extra.b. .*with the settings"):
         load(path).restore(with_more)
     save(path, with_more)
-    with pytest.raises(CheckpointError, match=r"besides extra.W, extra.b\. .*partly=True"):
+    with pytest.raises(CheckpointError, match=r"also has extra.W, extra.b\. .*partly=True"):
         load(path).restore(net())
     smaller = net(seed=2)
     load(path).restore(smaller, partly=True)
@@ -472,3 +477,25 @@ def test_what_is_restored_is_a_copy(path):
     first.get_value(borrow=True)[:] = 9
     saved.restore([second])
     assert second.get_value().tolist() == [1, 2]
+
+
+def test_a_part_of_a_module_finds_its_weights_by_the_remedy_of_the_message(tmp_path):
+    rng, path = np.random.default_rng(1), tmp_path / "net.safetensors"
+    save(path, Module(cell=LSTMCell(2, 3, rng=rng), output=Dense(3, 1, rng=rng)))
+    cell = LSTMCell(2, 3, rng=rng)
+    with pytest.raises(CheckpointError, match=r"has them as cell\.W_x.*Module\(cell=.*partly=True"):
+        load(path).restore(cell)
+    load(path).restore(Module(cell=cell), partly=True)
+    np.testing.assert_array_equal(cell.W_x.get_value(), load(path).arrays["cell.W_x"])
+
+
+def test_path_and_model_in_the_wrong_order_are_named(tmp_path):
+    with pytest.raises(TypeError, match=r"the path comes first, save\(path, model\)"):
+        save(Dense(2, 1, W=[[1], [2]]), str(tmp_path / "net.safetensors"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_shows_names_and_not_values(tmp_path):
+    path = tmp_path / "net.safetensors"
+    save(path, Dense(2, 1, W=[[1], [2]]), {"epoch": 3})
+    assert repr(load(path)) == f"Checkpoint {path}: 2 variables (W, b), data {{'epoch': 3}}"

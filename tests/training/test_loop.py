@@ -14,6 +14,7 @@ from symrnn.training.batches import minibatches
 from symrnn.training.loop import NonFiniteLossError, train
 from symrnn.training.losses import sum_squared_error
 from symrnn.training.optimizers import gradient_descent
+from symrnn.training.schedules import advance, step_counter
 
 
 @pytest.fixture
@@ -242,11 +243,19 @@ def test_batches_that_do_not_fit_are_refused_before_the_first_step(line, batch, 
 
 def test_an_error_in_a_step_tells_what_it_was_given():
     x, t = pt.matrix("X"), pt.vector("t")
-    step = pytensor.function([x, t], sum_squared_error(x.sum(axis=0), t))
+    step = pytensor.function(
+        [x, t], sum_squared_error(x.sum(axis=0), t), updates=advance(step_counter())
+    )
     with pytest.raises(ValueError, match="differ in shape") as e:
         train(step, [(np.ones((20, 10)), np.ones(20))], epochs=1, progress=False)
     note = "The batch has arrays of these shapes and dtypes: (20, 10) float64, (20,) float64"
     assert note in e.value.__notes__
+
+
+def test_a_function_without_updates_is_warned_of():
+    x = pt.vector("x")
+    with pytest.warns(UserWarning, match=r"no updates.*updates=symrnn\.adam"):
+        train(pytensor.function([x], x.sum()), [(np.ones(2),)], epochs=1, progress=False)
 
 
 def test_every_batch_of_the_first_epoch_is_checked(line):
