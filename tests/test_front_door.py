@@ -17,7 +17,7 @@ def run(code):
 @pytest.mark.parametrize("name", sr.__all__)
 def test_every_name_of_the_front_door_is_there_and_explained(name):
     value = getattr(sr, name)
-    assert value is getattr(sr, name)
+    assert value is vars(sr)[name]  # looked up once
     if inspect.ismodule(value) or inspect.isclass(value) or inspect.isfunction(value):
         assert inspect.getdoc(value)
         assert name in pydoc.render_doc(value)
@@ -39,7 +39,7 @@ def test_a_wrong_name_is_an_attribute_error_with_a_suggestion():
         sr.Adam  # noqa: B018
     with pytest.raises(AttributeError, match=r"no attribute 'swish'$"):
         sr.swish  # noqa: B018
-    assert "unroll" in dir(sr)
+    assert run("import symrnn; print('unroll' in dir(symrnn))").strip() == "True"
 
 
 def test_importing_symrnn_imports_neither_pytensor_nor_matplotlib():

@@ -4,7 +4,7 @@ import pytensor.tensor as pt
 import pytest
 from pytensor.compile.builders import OpFromGraph
 
-from symrnn.compiling.function import function, graph_updates
+from symrnn.compiling.function import function, graph_updates, with_updates
 from symrnn.compiling.modes import FAST, QUICK, as_mode
 from symrnn.nn.layers import BatchNorm, Dropout
 from symrnn.nn.random import draw_normal, draw_uniform
@@ -121,6 +121,14 @@ def test_a_statistic_behind_dropout_moves_together_with_its_generator():
     h = Dropout(0.5, rng=np.random.default_rng(1))(x, training=True)
     loss = norm(h, training=True).sum()
     assert len(graph_updates(loss)) == 3
+
+
+def test_what_moves_a_statistic_may_draw_random_numbers_itself():
+    rng = generator()
+    next_rng, noise = rng.normal()
+    mean = pytensor.shared(0.0, name="mean")
+    y = with_updates(pt.dscalar("x") + 1, {mean: mean + noise})
+    assert graph_updates(2 * y) == {mean: y.tag.symrnn_updates[mean], rng: next_rng}
 
 
 def test_modes_by_name():

@@ -85,7 +85,8 @@ def test_private_attributes_integers_statistics_and_other_objects_are_not_traine
         dropout=Dropout(0.5, rng=rng),
         nothing=None,
     )
-    net._cache = weight()
+    net._cache = weight("cache")
+    assert (net._cache.name, net.steps.name) == ("cache", "t")
     assert [*net.named_params()] == ["norm.gain", "norm.b"]
     assert [*net.named_variables()] == [
         "norm.gain", "norm.b", "norm.running_mean", "norm.running_variance",
@@ -106,9 +107,10 @@ def test_wrappers_for_training_leave_the_names_of_a_model_alone(rng):
         VariationalDropout(net.cells[0], 0.5, rng=rng),
         Zoneout(net.cells[0], {"h": 0.5}, rng=rng),
     ):
+        assert net.cells[0].W_x.name == "cells.0.W_x"
+        assert (len(wrapped.params), wrapped.n_hidden) == (3, 2)
+        assert net.cells[0].W_x.name == "cells.0.W_x"
         assert wrapped.params == net.params
-        assert wrapped.n_hidden == 2
-    assert net.cells[0].W_x.name == "cells.0.W_x"
     assert [*Module(cells=[LayerNormalised(net.cells[0])]).named_params()] == [
         "cells.0.cell.W_x", "cells.0.cell.W_h", "cells.0.cell.b", "cells.0.gain_x",
         "cells.0.gain_h",
@@ -135,6 +137,12 @@ def test_repr_shows_the_tree_with_sizes(rng):
         "    running_variance (1,), not trained",
     ]
     assert repr(Module()) == "Module: 0 weights"
+    assert repr(Module(a=Module(b=Module(c=[weight("w", 2)])))).splitlines() == [
+        "Module: 2 weights",
+        "  a: Module",
+        "    b: Module",
+        "      c.0 (2,)",
+    ]
 
 
 def test_a_module_may_stand_where_its_params_are_wanted(rng):
@@ -146,6 +154,10 @@ def test_a_module_may_stand_where_its_params_are_wanted(rng):
         check_parameters([dense, dense])
     with pytest.raises(ValueError, match="params is empty"):
         check_parameters(Module())
+    with pytest.raises(TypeError, match=r"params must be a list: write \[W\]"):
+        check_parameters(dense.W)
+    with pytest.raises(ValueError, match="W is in params twice"):
+        check_parameters([dense.W, dense.b, dense.W])
 
 
 def test_attributes_that_a_wrapped_cell_does_not_have_are_missing_by_its_name(rng):
