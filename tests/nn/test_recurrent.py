@@ -696,7 +696,7 @@ def test_what_does_not_fit_is_refused_when_the_graph_is_built(rng):
         unroll(cell, known, mask=MASK.T)
     with pytest.raises(ValueError, match=r"state h has shape \(2, 4\).*= \(3, 4\)"):
         unroll(cell, known, initial_state=(np.zeros((B - 1, H)), np.zeros((B, H))))
-    with pytest.raises(TypeError, match="first of the two that unroll returns"):
+    with pytest.raises(TypeError, match="first of the two results of unroll"):
         unroll(cell, unroll(cell, x))
     with pytest.raises(TypeError, match="is not a cell"):
         unroll(LSTMCell, x)
@@ -775,7 +775,7 @@ def test_a_mask_is_neither_carried_nor_learned():
     rng = np.random.default_rng(0)
     dropped = VariationalDropout(LSTMCell(D, H, rng=rng), 0.4, rng=rng)
     for make in (learned_initial_state, lambda cell: CarriedState(cell, B)):
-        with pytest.raises(TypeError, match="has a random mask in it"):
+        with pytest.raises(TypeError, match="contains a random mask"):
             make(dropped)
     with pytest.raises(ValueError, match=r"1 axes, but must be \(batch, n_hidden\)"):
         dropped.start(learned_initial_state(dropped.cell))
