@@ -591,6 +591,22 @@ def test_variational_dropout_goes_around_the_other_wrappers(rng, monkeypatch):
     assert outputs.ndim == final.c.ndim + 1
 
 
+def test_zoneout_within_variational_dropout_keeps_h_before_and_after_dropout_alike(
+    rng, monkeypatch
+):
+    cell, x = make("lstm", rng), pt.tensor3("x")
+    kept_units, update = rng.random((B, H)) < 0.6, rng.random((T, B, H)) < 0.6
+    always(monkeypatch, kept_units, update)
+    zoneout = Zoneout(cell, {"h": 0.4}, rng=rng)
+    both = VariationalDropout(zoneout, 0.4, rng=rng)
+    outputs, final = unroll(both, x)
+    h, kept = compiled([x], [outputs[-1], final.kept])(rng.normal(size=(T, B, D)))
+    close([h], [kept_units * kept / 0.6], 1e-14)
+    never = ~update.any(axis=0)
+    assert (kept[never] == 0).all()
+    assert kept[~never].all()
+
+
 def test_variational_dropout_leaves_out_what_goes_into_the_product_and_to_the_layer_above(
     rng, monkeypatch
 ):
@@ -660,6 +676,8 @@ def test_states_have_the_dtype_and_the_name_of_their_cell(rng):
         learned_initial_state([cell])
     with pytest.raises(TypeError, match="the second of the two"):
         carried.updates(x)
+    with pytest.raises(ValueError, match="the state has 2 arrays, but 1 are given"):
+        carried.updates(unroll(make("gru", rng), pt.tensor3("x"))[1])
 
 
 @pytest.mark.parametrize("floatX", ["float32", "float64"])
@@ -678,7 +696,7 @@ def test_what_does_not_fit_is_refused_when_the_graph_is_built(rng):
         ({"truncate_every": 0}, ValueError, "truncate_every is 0"),
         ({"implementation": "fast"}, ValueError, "one of 'kernel', 'scan'"),
         ({"truncate_every": 2.5}, ValueError, "truncate_every is 2.5"),
-        ({"truncate_every": "5"}, ValueError, "truncate_every is 5"),
+        ({"truncate_every": "5"}, ValueError, "truncate_every is '5'"),
         ({"initial_state": (pt.matrix(),)}, ValueError, r"LSTMState\(h, c\)"),
         ({"initial_state": np.zeros((2, H))}, TypeError, r"LSTMState\(h, c\)"),
         ({"initial_state": {"h": 0, "c": 0}}, TypeError, r"LSTMState\(h, c\)"),

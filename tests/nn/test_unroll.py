@@ -233,6 +233,14 @@ def test_initial_states_that_do_not_fit_are_refused(cell):
             function(np.ones((T, B, D)), np.ones(shape))
 
 
+def test_only_the_forget_gate_has_a_bias_of_1_at_first(rng):
+    for gates, expected in (("ifo", [0, 1, 0, 0]), ("fo", [1, 0, 0]), ("if", [0, 1, 0])):
+        b = LSTMCell(2, 3, rng=rng, gates=gates).b.get_value()
+        assert b.reshape(-1, 3).tolist() == [[value] * 3 for value in expected]
+    assert not LSTMCell(2, 3, rng=rng, gates="io").b.get_value().any()
+    assert LSTMCell(2, 3, rng=rng, bias=False).b is None
+
+
 def test_cells_refuse_weights_of_another_shape(rng):
     with pytest.raises(ValueError, match=r"W_x has shape \(2, 4\)"):
         LinearCell(2, 4, rng=rng, W_x=np.ones((4, 2)))
