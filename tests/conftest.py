@@ -17,12 +17,15 @@ import matplotlib.pyplot as plt
 import pytensor
 import pytest
 
+from symrnn.kernels import rewrites
+
 ROOT = Path(__file__).parents[1]
 FIXTURES = ROOT / "tests" / "fixtures"
 sys.path.insert(0, str(ROOT / "tutorials"))  # lessons import _lesson
 plt.switch_backend("Agg")
 os.environ["MPLBACKEND"] = "Agg"
 pytensor.config.mode = "FAST_COMPILE"
+rewrites.register()  # for tests of kernels, which import no net
 
 
 def load_lesson(number: str) -> ModuleType:

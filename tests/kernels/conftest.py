@@ -1,3 +1,0 @@
-from symrnn.kernels import rewrites
-
-rewrites.register()
