@@ -264,6 +264,13 @@ def test_every_batch_of_the_first_epoch_is_checked(line):
         train(step, [DATA, (np.ones(2), np.array([np.nan, 1.0]))], epochs=1, progress=False)
 
 
+def test_the_batches_of_a_function_are_checked_in_every_epoch(line):
+    step, _ = line
+    epochs = iter([[DATA], [(np.ones(2), np.array([np.nan, 1.0]))]])
+    with pytest.raises(ValueError, match="t has 1 values that are NaN"):
+        train(step, lambda: next(epochs), epochs=2, progress=False)
+
+
 @pytest.mark.parametrize("batches", [[], lambda: iter(())])
 def test_no_batches_are_refused(batches):
     with pytest.raises(ValueError, match="an epoch has no batch"):
