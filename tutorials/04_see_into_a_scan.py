@@ -4,7 +4,7 @@ What you learn
     To read a scan that somebody else has built: which argument of its step is which, what a step
     computes, and the values inside the loop. To find the step and the expression where a NaN comes
     in, and where a gradient gets lost. The ten mistakes that people make most with `scan`, each
-    made, seen and mended.
+    made, seen and fixed.
 
 What you should see
     Seven numbered parts, five figures (04_loop.png, 04_step.png, 04_lstm.png, 04_memory.png,
@@ -186,7 +186,7 @@ def draw_flows(found: dict[str, Any]) -> Any:
 # ## 7. Ten mistakes
 #
 # Each is made here as people make it. What PyTensor says is printed (its first line), or the wrong
-# numbers where it says nothing; then what the tools say; then the mended scan.
+# numbers where it says nothing; then what the tools say; then the fixed scan.
 #
 # `explain.check` takes the arguments of `scan`, calls the step once outside of the loop, and says
 # in words what is wrong. It cannot know what is meant: for mistakes 2, 5 and 10 one has to look at
@@ -216,8 +216,8 @@ def says(build: Callable[[], Any]) -> str:
         return f"PyTensor: {type(error).__name__}: {lines[0][:100]}"
 
 
-def mistake(title: str, wrong: dict[str, Any], mended: dict[str, Any]) -> tuple[Any, Any]:
-    """Print a mistake, what PyTensor and `check` say, and what the mended scan computes."""
+def mistake(title: str, wrong: dict[str, Any], fixed: dict[str, Any]) -> tuple[Any, Any]:
+    """Print a mistake, what PyTensor and `check` say, and what the fixed scan computes."""
     print(f"\n{title}")
     said = says(lambda: scan(**wrong))
     print(f"  {said}")
@@ -227,9 +227,9 @@ def mistake(title: str, wrong: dict[str, Any], mended: dict[str, Any]) -> tuple[
     print(f"  check: scan calls {report.call}")
     for line in [*report.problems, *report.remarks]:
         print(f"  check: {line}")
-    result = scan(**mended)
+    result = scan(**fixed)
     result = result[0] if isinstance(result, list) else result
-    print(f"  mended: {value(result).tolist()}")
+    print(f"  fixed: {value(result).tolist()}")
     return report, value(result)
 
 
@@ -301,7 +301,7 @@ def same_random_numbers() -> tuple[Any, Any]:
     def wrong(place):
         return place + rng.normal()[1]
 
-    def mended(place, rng):
+    def fixed(place, rng):
         next_rng, move = rng.normal()
         return place + move, next_rng
 
@@ -310,10 +310,10 @@ def same_random_numbers() -> tuple[Any, Any]:
     print(explain.trace(place))
     report = explain.check(wrong, outputs_info=[ZERO], n_steps=4)
     print(f"  check: {report.problems[0]}")
-    place, _ = scan(mended, outputs_info=[ZERO, fresh], n_steps=4)
+    place, _ = scan(fixed, outputs_info=[ZERO, fresh], n_steps=4)
     place.name = "place"
     traced = explain.trace(place)
-    print(f"mended:\n{traced}")
+    print(f"fixed:\n{traced}")
     return report, traced["place"]
 
 
@@ -325,7 +325,7 @@ def reversed_outputs() -> tuple[Any, Any]:
     description = explain.describe(rest)
     print(f"  describe: {str(description).splitlines()[0]}")
     print(explain.trace(rest, {X: XS}))
-    print(f"  rest[0] belongs to x[-1]; mended, rest[::-1]: {value(rest[::-1]).tolist()}")
+    print(f"  rest[0] belongs to x[-1]; fixed, rest[::-1]: {value(rest[::-1]).tolist()}")
     return description, value(rest[::-1])
 
 

@@ -7,7 +7,7 @@ What you learn
 
 What you should see
     Five numbered parts, a table of all variants, and two figures: 06_variants.png and
-    06_mended.png.
+    06_fixed.png.
 
 How long it takes (measured on two cores)
     About 40 seconds; the first time two minutes more, since three graphs are compiled to machine
@@ -362,7 +362,7 @@ def mend(laboratory: Laboratory) -> dict[str, Any]:
     return found
 
 
-def draw_mended(found: dict[str, Any]) -> Any:
+def draw_fixed(found: dict[str, Any]) -> Any:
     """One field for each run, coloured by the exact-match accuracy."""
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
     for ax, (activation, right) in zip(axes, found.items(), strict=True):
@@ -407,10 +407,10 @@ def main(
     growth = look_at_the_start(laboratory)
 
     print("\n5. What mends them", flush=True)
-    mended = mend(laboratory)
-    _lesson.save_figure(draw_mended(mended), folder, "06_mended")
+    fixed = mend(laboratory)
+    _lesson.save_figure(draw_fixed(fixed), folder, "06_fixed")
     _lesson.show_figures()
-    return {"table": table, "growth": growth, "mended": mended}
+    return {"table": table, "growth": growth, "fixed": fixed}
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ TINY = 1e-6
 #
 # An LSTM remembers in the units that also compute: a longer memory means more weights. A neural
 # Turing machine (Graves et al., 2014) has a memory of its own, M, with slots that each hold a
-# vector, and heads that move over it. Where a head is, is no number but a *weighting* w: how much
+# vector, and heads that move over it. Where a head is, is a *weighting* w: how much
 # of it is at each slot, positive, in all 1. So it has a gradient. At each step it gets orders from
 # the net:
 #

@@ -81,7 +81,7 @@ def add_changes(parser: Any, *, model: str) -> None:
         "--epochs",
         type=float,
         metavar="X",
-        help="passes in all, those done included; the schedule is stretched to them",
+        help="passes in all, those done included; the schedule ends with the last",
     )
     parser.add_argument("--learning-rate", type=float, metavar="X", help="a new learning rate")
     _add_patience(parser)

@@ -65,7 +65,7 @@ def test_each_mistake_is_told_of_and_mended(run):
     assert wrong == [1, 3, 4, 6, 7, 8, 9]  # 2, 5 and 10 are right for PyTensor and not for people
     place = found["mistakes"][8][1]
     assert len(set(np.diff([0, *place]).round(12))) == 4
-    assert printed.count("mended") == 10
+    assert printed.count("fixed") == 10
 
 
 def test_figures_and_walk_are_made(run):

@@ -14,9 +14,9 @@ def test_the_quick_run_tries_every_variant_and_draws_its_figures(tmp_path):
     names = {lesson.label(c, s) for c, variants in lesson.VARIANTS.items() for s in variants}
     assert set(found["table"]) == names
     assert len(re.findall(r"^  (learning_rate|initial|n_hidden|activation) ", printed, re.M)) == 19
-    assert all(m.shape == (len(lesson.REMEDIES), 1) for m in found["mended"].values())
+    assert all(m.shape == (len(lesson.REMEDIES), 1) for m in found["fixed"].values())
     figures = sorted(p.name for p in (tmp_path / "quick").iterdir())
-    assert figures == ["06_mended.png", "06_variants.png"]
+    assert figures == ["06_fixed.png", "06_variants.png"]
 
 
 def test_a_run_equals_lesson_5s_loop_in_numpy():
@@ -74,7 +74,7 @@ def test_the_variants_come_out_as_published(tmp_path):
     assert 1 < cost["relu"] < 2
     assert found["growth"]["sigmoid"] < 1 < found["growth"]["tanh"] < found["growth"]["relu"]
     remedies = list(lesson.REMEDIES)
-    tanh, relu = (found["mended"][a] for a in ("tanh", "relu"))
+    tanh, relu = (found["fixed"][a] for a in ("tanh", "relu"))
     assert (tanh[remedies.index("identity")] > 99).all()
     assert (relu[remedies.index("identity, clip")] > 98).all()
     assert (relu[remedies.index("learning rate 0.01")] < 20).all()
