@@ -53,7 +53,7 @@ class Progress:
         self.bar: tqdm[Any] | None = None  # made with the first step: compiling is not timed
         self.made = time.perf_counter()
         self.started, self.first = 0.0, 0  # when, and after which step
-        self.said = 0.0  # when there was a line last
+        self.last_line = 0.0  # when the last line was printed
 
     def each_step(self, loss: float) -> None:
         """Move the bar."""
@@ -66,16 +66,16 @@ class Progress:
                 dynamic_ncols=True,
             )  # fmt: skip
             return
-        said = f"loss {loss:.3f}"
+        text = f"loss {loss:.3f}"
         if self.run.losses:
-            said += f", validation perplexity {np.exp(self.run.losses[-1]['validation']):.4g}"
-        self.bar.set_postfix_str(said, refresh=False)
+            text += f", validation perplexity {np.exp(self.run.losses[-1]['validation']):.4g}"
+        self.bar.set_postfix_str(text, refresh=False)
         self.bar.update(self.n_units)
-        if self.bar.disable and time.perf_counter() - self.said > SAY:
+        if self.bar.disable and time.perf_counter() - self.last_line > SAY:
             step = self.run.n_done
             a_step = (time.perf_counter() - self.started) / max(1, step - self.first)
             left = duration(a_step * (self.n_steps - step))
-            self.say(f"step {step} of {self.n_steps}: {said}, {left} left")
+            self.say(f"step {step} of {self.n_steps}: {text}, {left} left")
 
     def each_validation(self, entry: dict[str, float]) -> None:
         """Write a line, and draw if the last picture is old."""
@@ -96,7 +96,7 @@ class Progress:
     def say(self, line: str) -> None:
         """Write a line above the bar."""
         tqdm.write(line, file=sys.stderr)
-        self.said = time.perf_counter()
+        self.last_line = time.perf_counter()
 
     def draw(self) -> None:
         """Write the picture, if there is something to see."""

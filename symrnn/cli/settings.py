@@ -118,5 +118,5 @@ def in_flags(cls: type[TrainingSettings]) -> Iterator[None]:
         yield
     except ValueError as error:
         pattern = rf"\b({compound})\b|\b({simple})\b(?= is )"
-        said = re.sub(pattern, lambda found: flag(found[0]), str(error))
-        raise ValueError(said) from error
+        text = re.sub(pattern, lambda found: flag(found[0]), str(error))
+        raise ValueError(text) from error

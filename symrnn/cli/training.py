@@ -1,4 +1,4 @@
-"""A training as all commands run it: checks, the training itself, and what is said of it."""
+"""A training as all commands run it: checks, the training itself, and its messages."""
 
 import argparse
 import os
@@ -114,7 +114,7 @@ def train_run(
         )  # fmt: skip
     except NonFiniteLossError as error:
         raise ValueError(
-            f"the loss is {error.loss} after step {run.n_done}: train anew with a lower "
+            f"the loss is {error.loss} after step {run.n_done}: train again with a lower "
             f"--learning-rate or a lower --clip; {path} holds what was saved before"
         ) from error
     except KeyboardInterrupt:

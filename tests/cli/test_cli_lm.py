@@ -149,7 +149,7 @@ def test_a_loss_that_is_nan_names_what_helps_and_leaves_the_file(text, capsys):
     status, _, err = run(capsys, "lm", "train", text, *SMALL, *options, "--out", out)
     assert status == 2
     assert re.search(
-        r"error: the loss is (nan|inf) after step \d+: train anew with a lower --learning-rate ",
+        r"error: the loss is (nan|inf) after step \d+: train again with a lower --learning-rate ",
         err,
     )
     assert all(np.isfinite(array).all() for array in checkpoint.load(out).arrays.values())

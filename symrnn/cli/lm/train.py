@@ -48,7 +48,7 @@ def add(commands: Any) -> None:
         "the gradient",
     )  # fmt: skip
     add_setting(
-        training, defaults, "reset", "probability that a batch stream starts anew before a batch, "
+        training, defaults, "reset", "probability that a batch stream is reset before a batch, "
         "so that the net learns how to begin",
     )  # fmt: skip
     add_setting(training, defaults, "validation_tokens", "validate on so many at most")
@@ -56,7 +56,7 @@ def add(commands: Any) -> None:
 
 
 def _add_text(group: Any) -> None:
-    """Add what is said of the text."""
+    """Add the options about the text."""
     group.add_argument(
         "--level", choices=("char", "word"), default="char", help="of the tokens (default: char)"
     )
@@ -125,7 +125,7 @@ def _tokens(options: argparse.Namespace) -> tuple[Tokenizer, Vocabulary]:
         )
     say(f"reading {', '.join(map(str, options.texts))}")
     counts = count_tokens(read_pieces(options.texts, encoding=options.encoding), tokenizer)
-    min_count = options.min_count or (2 if words else 1)  # words left out teach what <unk> is
+    min_count = options.min_count or (2 if words else 1)  # dropped words teach <unk>
     limited = options.vocab_size is not None or min_count > 1
     vocabulary = Vocabulary.build(
         counts, max_size=options.vocab_size or (10_000 if words else None), min_count=min_count,

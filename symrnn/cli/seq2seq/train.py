@@ -52,7 +52,7 @@ def add(commands: Any) -> None:
 
 
 def _add_pairs(group: Any) -> None:
-    """Add what is said of the pairs."""
+    """Add the options about the pairs."""
     group.add_argument(
         "--task", choices=sorted(TASKS), help="in place of a file: pairs that are made on the spot"
     )

@@ -35,7 +35,7 @@ class LanguageSettings(RecurrentSettings):
         Length of a segment: how many tokens of each batch stream a batch has, and how far back the
         gradient goes (truncated backpropagation through time).
     reset
-        Probability with which each batch stream starts anew, with a state of zeros, before each
+        Probability with which each batch stream is reset to a state of zeros before each
         batch, within [0, 1). Thus the net also learns how to begin, as it must after a prompt;
         without resets it only knows carried states.
     validation_tokens

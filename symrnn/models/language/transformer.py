@@ -27,7 +27,7 @@ class TransformerLM(Module):
         z_t = h_t W + b                         with tied weights h_t E^T + b
         p(token_{t+1} = i | token_1 ... token_t) = softmax(z_t)_i
 
-    Unlike a recurrent net it starts anew with each window: nothing is carried over from the windows
+    Unlike a recurrent net it starts again with each window: nothing is carried over from those
     before. `symrnn.TextGenerator` generates text with it. Its state then grows: it holds keys and
     values of all tokens that were read and generated. Beyond the length of the windows that it was
     trained on, where it has never seen the positions, it soon generates nonsense (lesson 22 shows

@@ -84,7 +84,7 @@ class Transformer(EncoderDecoder):
     Notes
     -----
     The graph has no loop, but thousands of operations. Mode QUICK, which calls NumPy for each,
-    trains well. Mode NUMBA compiles all of them as one piece: one layer takes two minutes, and two
+    trains well. Mode NUMBA compiles all of them together: one layer takes two minutes, and two
     had taken 8 minutes and 7.8 GB of memory when we stopped it.
 
     Examples

@@ -73,7 +73,7 @@ class Translator:
     vocabularies
         Those that it was trained with.
     mode
-        As for `symrnn.function`. Mode JAX compiles anew for each number and length of the texts
+        As for `symrnn.function`. Mode JAX compiles again for each number and length of the texts
         that are answered together, and for each number of hypotheses; a `Transformer` does not take
         it.
     longest
@@ -282,7 +282,7 @@ class Translator:
             if not beam:
                 break
             inputs, states = self._rows(inputs, rows), [s[rows] for s in states]
-        # what was cut off is no answer yet: it comes last, and only where too few have ended
+        # what was cut off is not an answer yet: it comes last, and only where too few have ended
         found = [*ended, *sorted(beam, key=score, reverse=True)][:n_best]
         return [self._answer(source, h, score(h)) for h in found]
 
