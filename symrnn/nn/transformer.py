@@ -73,6 +73,7 @@ class FeedForward(Module):
     def __init__(
         self, n_features: int, n_hidden: int, *, rng: Random, activation: str = "relu"
     ) -> None:
+        check_sizes(n_features=n_features, n_hidden=n_hidden)
         check_choice("activation", activation, ACTIVATIONS)
         self.hidden = Dense(n_features, n_hidden, rng=rng)
         self.output = Dense(n_hidden, n_features, rng=rng)

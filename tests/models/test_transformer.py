@@ -475,7 +475,7 @@ def test_options_that_do_not_fit_are_refused():
         ({"n_features": 7, "n_heads": 7}, "n_features is 7, but sines and cosines need an even"),
         ({"n_layers": 0}, "n_layers is 0, but must be a whole number"),
         ({"n_hidden": -1}, "must be a whole number, at least 1"),
-        ({"n_hidden": 0}, "must be a whole number, at least 1"),
+        ({"n_hidden": 0}, "n_hidden is 0, but must be a whole number, at least 1"),
         ({"n_positions": True}, "n_learned is True, but must be a whole number"),
         ({"norm": "none"}, "norm is 'none', but must be one of 'pre', 'post'"),
         ({"activation": "tanh"}, "activation is 'tanh', but must be one of 'relu', 'gelu'"),
