@@ -1,5 +1,6 @@
 import inspect
 import pydoc
+import re
 import subprocess
 import sys
 
@@ -64,7 +65,8 @@ def test_help_shows_what_to_write():
     assert "truncate_every: int | None = None" in text
     assert "hidden states h" in text.lower()
     text = pydoc.render_doc(sr.LSTMCell, renderer=pydoc.plaintext)
-    assert "gates='ifo', peepholes=False, rng=None, W_x=None, W_h=None, bias=True" in text
+    signature = re.sub(r"[|\s]+", " ", text)  # newer Pythons write one argument a line
+    assert "gates='ifo', peepholes=False, rng=None, W_x=None, W_h=None, bias=True" in signature
 
 
 def test_an_error_within_a_module_is_not_taken_for_a_missing_name(monkeypatch):

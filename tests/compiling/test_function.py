@@ -183,6 +183,7 @@ def test_a_generator_that_a_scan_does_not_carry_is_warned_of():
     assert caught[0].filename == __file__
     assert (f() == f()).all()
     other = pt.random.shared_rng(seed=1)
-    drawn = OpFromGraph([], [other.uniform(size=(2,))[1]])()
+    inner = other.type()
+    drawn = OpFromGraph([inner], [inner.uniform(size=(2,))[1]])(other)
     with pytest.warns(UserWarning, match="an unnamed generator, which a scan or an OpFromGraph"):
         function([], drawn)
