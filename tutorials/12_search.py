@@ -144,8 +144,9 @@ def configurations(seed: int, quick: bool, fixed: dict[str, Any]) -> Any:
 
 # %%
 OTHER_PYTHON = """
-import json, runpy, sys
+import json, pathlib, runpy, sys
 lesson, folder, configs = sys.argv[1:]
+sys.path.insert(0, str(pathlib.Path(lesson).parent))  # the lesson imports _lesson
 train = runpy.run_path(lesson)["train"]
 from symrnn import search
 search.run(train, json.loads(configs), folder, progress=False)
