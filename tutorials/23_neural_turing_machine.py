@@ -409,9 +409,9 @@ def draw_training(runs: dict[str, Run], plan: Plan) -> Any:
 # *What to notice.* In 23_repeat_copy.png the reading head goes through the vectors and jumps back.
 # With 5 vectors, 5 times, less than 0.1 % of the bits are wrong (0.5 % with `--seed 2`). With 10
 # vectors, which it has not learnt from, it is 1 to 2 % (5 %): to go on and to jump back is a
-# program, and holds for any length. (Not always: a run whose rounding differed had 42 %.) But with 5 vectors 10 times it is 6 to 10 % (15 %): it says
-# them well, and loses count. Graves et al. (2014) found the same. A number that comes in is no
-# program: what 10 is like has to be learnt.
+# program, and holds for any length. (Not always: a run whose rounding differed had 42 %.) But with
+# 5 vectors 10 times it is 6 to 10 % (15 %): it says them well, and loses count. Graves et al.
+# (2014) found the same. A number that comes in is no program: what 10 is like has to be learnt.
 #
 # How the number comes in matters too. In a trial where the mark was a tenth of it, so that no mark
 # was like that of part 3, 8 to 40 % were wrong after 2,500 batches with 5 vectors, 5 times. And the
