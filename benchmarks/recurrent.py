@@ -86,10 +86,7 @@ def symrnn_peer(
         outputs, _ = sr.unroll(cell, x, implementation=implementation)
         loss = (outputs**2).mean()
         updates = sr.gradient_descent(loss, cell.params, LEARNING_RATE)
-        if mode == "soon":
-            function = sr.compile_in_background([x], loss, updates)
-        else:
-            function = pytensor.function([x], loss, updates=updates, mode=mode)
+        function = pytensor.function([x], loss, updates=updates, mode=mode)
         return lambda: float(function(x_value))
 
     return make
@@ -226,14 +223,13 @@ def peak_peer() -> Callable[[str, Shape], Step]:
 PEERS: dict[str, Callable[[], Callable[[str, Shape], Step]]] = {
     "symrnn": symrnn_peer,
     "symrnn-jax": lambda: symrnn_peer("JAX"),
-    "symrnn-soon": lambda: symrnn_peer("soon"),
     "symrnn-scan": lambda: symrnn_peer(implementation="scan"),
     "torch": torch_peer,
     "jax": jax_peer,
     "pytensor-ml": pytensor_ml_peer,
     "peak": peak_peer,
 }
-ALL_PEERS = [peer for peer in PEERS if peer not in ("peak", "symrnn-soon")]
+ALL_PEERS = [peer for peer in PEERS if peer != "peak"]
 
 
 # A worker is a process with one peer. It reads one command a line and answers with one line.
@@ -449,7 +445,7 @@ def main() -> None:
     if options.rounds < 1:
         parser.error("--rounds must be 1 or more")
     if options.compile:
-        kind, measure, peers = "compile", measure_compile, ["symrnn", "symrnn-soon"]
+        kind, measure, peers = "compile", measure_compile, ["symrnn"]
     elif options.memory:
         kind, measure, peers = "memory", measure_memory, ["symrnn", "torch", "jax"]
     else:

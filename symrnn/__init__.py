@@ -24,10 +24,9 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from symrnn import explain, models, nn, plots, tasks, text, training
     from symrnn.compiling.allocator import keep_freed_memory
-    from symrnn.compiling.background import compile_in_background
     from symrnn.compiling.function import function, graph_updates
     from symrnn.compiling.many_steps import compile_many_steps
-    from symrnn.compiling.modes import FAST, QUICK
+    from symrnn.compiling.modes import QUICK
     from symrnn.models.dialogue.model import DialogueModel
     from symrnn.models.dialogue.responder import Responder
     from symrnn.models.language.generation import TextGenerator
@@ -90,10 +89,9 @@ if TYPE_CHECKING:
 _ROOMS = {
     "": "explain models nn plots tasks text training",
     "compiling.allocator": "keep_freed_memory",
-    "compiling.background": "compile_in_background",
     "compiling.function": "function graph_updates",
     "compiling.many_steps": "compile_many_steps",
-    "compiling.modes": "FAST QUICK",
+    "compiling.modes": "QUICK",
     "models.dialogue.model": "DialogueModel",
     "models.dialogue.responder": "Responder",
     "models.language.generation": "TextGenerator",

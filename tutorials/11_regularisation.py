@@ -480,9 +480,9 @@ def main(
     _lesson.positive_option("--epochs", epochs)
     with pytensor.config.change_flags(floatX="float64"):
         if quick:
-            return lesson(mode or sr.QUICK, QUICK_REMEDIES, [seed], 4, 2, figures, quick)
+            return lesson(mode, QUICK_REMEDIES, [seed], 4, 2, figures, quick)
         seeds = list(range(seed, seed + n_seeds))
-        return lesson(mode or sr.FAST, REMEDIES, seeds, epochs, 4, figures, quick)
+        return lesson(mode, REMEDIES, seeds, epochs, 4, figures, quick)
 
 
 def lesson(
@@ -532,8 +532,7 @@ if __name__ == "__main__":
     _lesson.run(
         main,
         help={
-            "mode": "how PyTensor compiles (default: FAST_COMPILE, products two at a time; "
-            "NUMBA compiles for minutes)",
+            "mode": "how PyTensor compiles (default: QUICK; NUMBA compiles for minutes)",
             "seed": "the first seed, of data, weights and order",
             "n_seeds": "how many trainings of each variant",
             "epochs": "of each training",

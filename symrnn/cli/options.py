@@ -38,10 +38,10 @@ def add_out(parser: Any, model: str) -> None:
     parser.add_argument("--force", action="store_true", help="overwrite --out")
 
 
-def add_mode(parser: Any, *, default: str | None, meaning: str) -> None:
-    """Add ``--mode`` to a command that uses a model; the help says what the default is."""
+def add_mode(parser: Any) -> None:
+    """Add ``--mode`` to a command that uses a model."""
     parser.add_argument(
-        "--mode", choices=MODES, default=default, help=f"mode of PyTensor (default: {meaning})"
+        "--mode", choices=MODES, default=MODES[0], help=f"mode of PyTensor (default: {MODES[0]})"
     )
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,8 +97,6 @@ def train_run(
     say(f"{report.data}; {run.model.n_params:,} weights; {n_batches:,} steps an epoch")
     slowly = "; the first time this takes a minute or more" if s.mode == "NUMBA" else ""
     say(f"compiling{slowly}")
-    if s.mode == "NUMBA" and sys.platform != "linux":
-        say("(outside Linux a first training and a resumed one differ in the seventh digit)")
     keep_freed_memory()
     progress = Progress(
         run, n_batches, picture=beside(path, ".png"), n_units=report.n_units, unit=report.unit,

@@ -40,10 +40,9 @@ def function(
     updates
         Shared variables and their next values, for example those of an optimizer.
     mode
-        None is ``"QUICK"``, which calls NumPy for each operation and so starts within seconds.
-        ``"NUMBA"`` compiles for half a minute or more and then makes the fastest steps: take it for
-        what trains for minutes. ``"FAST"`` calls the C compiler where there is one. Or any other
-        mode of PyTensor.
+        None is ``"QUICK"``, which compiles recurrent loops only, calls NumPy for the rest, and so
+        starts within seconds. ``"NUMBA"`` compiles the whole graph, for half a minute or more: it
+        pays for tiny nets, whose steps are mostly calls. Or any other mode of PyTensor.
     options
         Other arguments of `pytensor.function`, such as ``givens`` and ``on_unused_input``.
 

@@ -1,4 +1,4 @@
-"""Two modes that start at once: `QUICK`, which compiles nothing, and `FAST`.
+"""The default mode, `QUICK`, which starts within seconds.
 
 A mode of PyTensor is a set of rewrites, which improve the graph, and a linker, which makes a
 function of it. Without a compiler each operation is one call of NumPy, which is quick where NumPy
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytensor.tensor as pt
 from pytensor.compile.builders import OpFromGraph
-from pytensor.compile.mode import Mode, get_mode, optdb
+from pytensor.compile.mode import Mode, optdb
 from pytensor.graph.basic import Apply
 from pytensor.graph.rewriting.basic import MergeOptimizer, dfs_rewriter, node_rewriter
 from pytensor.graph.rewriting.db import RewriteDatabaseQuery
@@ -108,19 +108,7 @@ _REWRITES = {
 for _name, (_position, _rewrite) in _REWRITES.items():
     optdb.register(f"symrnn_quick_{_name}", _rewrite, "symrnn_quick", position=_position)
 
-FAST = get_mode("FAST_COMPILE").including("symrnn_quick_two_at_a_time")
-"""FAST_COMPILE, with sums and products of more than two arrays taken two at a time.
-
-NumPy has no product of three arrays, so FAST_COMPILE calls Python for each of their elements.
-Normalisations have such products in their gradients, and train in this mode several times as fast.
-"""
-
 
 def as_mode(mode: Any) -> Any:
-    """Return what `pytensor.function` takes for a mode: None and ``"QUICK"`` are `QUICK`.
-
-    ``"FAST"`` is `FAST`; any other mode is returned as it is.
-    """
-    if mode is None:
-        return QUICK
-    return {"QUICK": QUICK, "FAST": FAST}.get(mode, mode) if isinstance(mode, str) else mode
+    """Return what `pytensor.function` takes for a mode: None and ``"QUICK"`` are `QUICK`."""
+    return QUICK if mode in (None, "QUICK") else mode

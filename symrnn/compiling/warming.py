@@ -3,62 +3,8 @@
 What such calls change is restored.
 """
 
-import os
-import signal
-import sys
-import warnings
 from collections.abc import Sequence
 from typing import Any
-
-
-def compile_to_disk(function: Any, *, arguments: Sequence[Any] = ()) -> bool:
-    """Call a function in a copy of this process, so that its numba code is on disk.
-
-    The first call of a numba function compiles it, or loads its code from disk if there is any.
-    Code just compiled and the same code loaded from disk may round differently, in the seventh
-    digit of float32, since LLVM has optimised it in other units. After `compile_to_disk`, the first
-    call in this process loads the code, as the first one in any later process will: so a training
-    resumes exactly, with the very same numbers. If the code is there already, this takes about a
-    second.
-
-    Parameters
-    ----------
-    function
-        A compiled function that has not been called yet.
-    arguments
-        What to call it with. Its updates are made in the copy alone.
-
-    Returns
-    -------
-    bool
-        Whether it was done: the copy is made with ``fork``, and only on Linux. Elsewhere the code
-        must be compiled in one process and loaded in the next, for the same effect.
-
-    Examples
-    --------
-    >>> import pytensor, pytensor.tensor as pt
-    >>> x = pt.dscalar("x")
-    >>> double = pytensor.function([x], 2 * x, mode="FAST_COMPILE")
-    >>> done = compile_to_disk(double, arguments=[1.0])
-    """
-    if sys.platform != "linux":
-        return False
-    with warnings.catch_warnings():  # Python 3.12 warns of threads, which the copy does not have
-        warnings.simplefilter("ignore", DeprecationWarning)
-        pid = os.fork()
-    if not pid:
-        status = 1
-        try:
-            function(*arguments)
-            status = 0
-        finally:
-            os._exit(status)  # no buffer is written twice, and no exit handler runs
-    try:
-        return os.waitpid(pid, 0)[1] == 0
-    except KeyboardInterrupt:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        raise
 
 
 def warm_up_functions(calls: Sequence[tuple[Any, ...]], *, changed: Sequence[Any]) -> None:

@@ -16,7 +16,7 @@ import pytensor
 
 from symrnn.compiling.function import graph_updates
 from symrnn.compiling.modes import as_mode
-from symrnn.compiling.warming import compile_to_disk, warm_up_functions
+from symrnn.compiling.warming import warm_up_functions
 from symrnn.nn.module import Module
 from symrnn.training import checkpoint
 from symrnn.training.callbacks import EarlyStopping, ReduceOnPlateau
@@ -59,7 +59,8 @@ class TrainingRun:
         Of each validation: ``step``, ``training`` (the mean loss since the validation before),
         ``validation``, ``learning_rate`` and ``seconds``. Losses are in nats.
     seconds : float
-        Time of training and validation without compilation, over all calls of `train`.
+        Time of training and validation, over all calls of `train`; what mode NUMBA compiles at
+        the first calls is not counted.
     stopped : bool
         Whether early stopping has ended it.
     """
@@ -349,15 +350,12 @@ class TrainingRun:
             self._saved = None
         if path is not None:
             self.save(path)
-        if is_new:
+        if is_new and self.settings.mode == "NUMBA":  # compiles at the first calls
 
             def validate() -> float:
                 return self.validate(validation, quick=True)
 
-            calls = [(self._step, *batch), (validate,)]
-            if self.settings.mode == "NUMBA":  # the same rounding now and after any resumption
-                compile_to_disk(lambda: warm_up_functions(calls, changed=self.changing))
-            warm_up_functions(calls, changed=self.changing)
+            warm_up_functions([(self._step, *batch), (validate,)], changed=self.changing)
 
     def _compile_step(self) -> None:
         """Compile a step of training.

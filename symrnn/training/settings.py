@@ -17,7 +17,7 @@ OPTIMIZERS: dict[str, Any] = {
     for optimizer in (adam, adamw, gradient_descent, nesterov_momentum, rmsprop)
 }
 SCHEDULES = ("constant", "linear", "cosine", "plateau")
-MODES = ("NUMBA", "FAST_COMPILE", "QUICK")
+MODES = ("QUICK", "NUMBA", "FAST_COMPILE")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +49,8 @@ class TrainingSettings:
     seed
         Seed of the initial weights, of the order of the data and of dropout's masks.
     mode
-        PyTensor's mode, ``"NUMBA"``, ``"FAST_COMPILE"`` or ``"QUICK"``. Another one rounds
-        differently.
+        PyTensor's mode, ``"QUICK"``, ``"NUMBA"`` or ``"FAST_COMPILE"``; see `symrnn.function`.
+        Another one rounds differently.
     """
 
     optimizer: str = "adam"
@@ -62,7 +62,7 @@ class TrainingSettings:
     patience: int | None = None
     validate_every: int = 2000
     seed: int = 1
-    mode: str = "NUMBA"
+    mode: str = "QUICK"
 
     def __post_init__(self) -> None:
         check_choice("optimizer", self.optimizer, OPTIMIZERS)

@@ -15,7 +15,7 @@ import pytest
 from symrnn.__main__ import main
 from symrnn.training import checkpoint
 
-SMALL = "--hidden 6 --embed 4 --batch-size 4 --steps 10 --mode QUICK --validate-every 10".split()  # noqa: SIM905
+SMALL = "--hidden 6 --embed 4 --batch-size 4 --steps 10 --validate-every 10".split()  # noqa: SIM905
 TEXT = "You say goodbye, and I say hello!\n" * 40
 
 
@@ -279,13 +279,11 @@ def test_kill_9_at_20_random_moments_and_the_weights_are_those_of_an_undisturbed
 
 
 @pytest.mark.slow
-@pytest.mark.numba
-@pytest.mark.skipif(sys.platform != "linux", reason="compile_to_disk needs fork")
 def test_the_process_that_compiled_computes_the_same_bits_as_those_that_load(text, monkeypatch):
     cold = text.with_name("cold")
     monkeypatch.setenv("PYTENSOR_FLAGS", f"base_compiledir={cold}")
     whole, out = text.with_name("whole"), text.with_name("out")
-    options = ["train", text, *SMALL, "--mode", "NUMBA", "--epochs", 2, "--out"]
+    options = ["train", text, *SMALL, "--epochs", 2, "--out"]
     for arguments in (  # the first compiles, the others load
         [*options, whole],
         [*options, out, "--minutes", 1e-9],
@@ -339,7 +337,7 @@ def test_evaluate_says_loss_perplexity_tokens_and_unknown_ones(trained, capsys):
 
 
 def test_generate_continues_a_prompt_and_the_same_seed_writes_the_same(trained, capsys):
-    model = ["--model", trained / "char.safetensors", "--mode", "QUICK"]
+    model = ["--model", trained / "char.safetensors"]
 
     def write(*options):
         status, out, err = run(capsys, "lm", "generate", "You say", *model, *options)
@@ -353,9 +351,7 @@ def test_generate_continues_a_prompt_and_the_same_seed_writes_the_same(trained, 
     assert write("--greedy", "-n", 9) == write("--beam", 1, "--length", 9)
     assert len(write("--beam", 3, "--length", 20)) == 7 + 20 + 1
     assert len(write()) == 7 + 500 + 1
-    status, out, _ = run(
-        capsys, "lm", "generate", "--model", trained / "word.safetensors", "--mode", "QUICK"
-    )
+    status, out, _ = run(capsys, "lm", "generate", "--model", trained / "word.safetensors")
     assert status == 0
     assert len(out.split()) > 20
 
@@ -474,8 +470,6 @@ def test_what_cannot_be_used_is_said_in_one_line(trained, capsys, monkeypatch, c
         (trained / name).write_bytes(content)
     whole = (trained / "char.safetensors").read_bytes()
     (trained / "damaged").write_bytes(whole[: len(whole) // 2])
-    if command.startswith("generate"):
-        command += " --mode QUICK"
     status, out, err = run(capsys, "lm", *command.split())
     assert (status, out) == (2, "")
     *before, line = err.splitlines()

@@ -18,7 +18,7 @@ from symrnn.text import PairVocabularies
 from symrnn.training import checkpoint
 from symrnn.training.checkpoint import CheckpointError
 
-SMALL = "--hidden 12 --embed 4 --batch-size 20 --mode QUICK --cell gru --learning-rate 0.02".split()  # noqa: SIM905
+SMALL = "--hidden 12 --embed 4 --batch-size 20 --cell gru --learning-rate 0.02".split()  # noqa: SIM905
 TRAIN, TEST = reversal(200, 20, rng=np.random.default_rng(1), symbols="abc", lengths=(1, 5))
 
 
@@ -132,7 +132,7 @@ def test_evaluate_counts_right_answers_and_shows_wrong_ones(trained, capsys):
 @pytest.mark.slow
 def test_a_task_needs_no_file(tmp_path, capsys):
     out = tmp_path / "model"
-    few = ["--batch-size", 500, "--hidden", 4, "--epochs", 0.1, "--mode", "QUICK"]
+    few = ["--batch-size", 500, "--hidden", 4, "--epochs", 0.1]
     assert run(capsys, "seq2seq", "train", "--task", "sorting", *few, "--out", out)[0] == 0
     assert run(capsys, "seq2seq", "resume", "--model", out, "--epochs", 0.2)[0] == 0
     assert int(checkpoint.load(out).arrays["step"]) == 2
@@ -163,7 +163,7 @@ def test_words_in_small_letters_and_rare_ones(tmp_path, capsys):
 def two(request, tmp_path_factory):
     """Two runs of the same settings, one of them trained to its end; and a file of its start."""
     settings = Seq2SeqSettings(
-        n_embed=3, n_hidden=4, batch_size=32, epochs=3, mode="QUICK", cell="elman", dropout=0.2,
+        n_embed=3, n_hidden=4, batch_size=32, epochs=3, cell="elman", dropout=0.2,
         sampling_probability=0.5 if request.param == "sampled" else 0.0,
         validate_every=4, by_length=True,
         attention="dot" if request.param == "sampled" else "none",
@@ -300,7 +300,7 @@ def test_validation_sources_that_are_training_sources_too_are_counted(tmp_path, 
 
 def test_a_run_that_was_not_trained_answers_and_learns_its_lengths_later():
     both = PairVocabularies.build(TRAIN)
-    settings = Seq2SeqSettings(n_embed=2, n_hidden=4, cell="gru", mode="QUICK", epochs=0.1)
+    settings = Seq2SeqSettings(n_embed=2, n_hidden=4, cell="gru", epochs=0.1)
     untrained = Seq2SeqRun(settings, both)
     assert untrained.translator().translate(["abcabc"])[0].source == list("abcabc")
     untrained.train(TRAIN, TEST)

@@ -1,21 +1,8 @@
-import sys
-
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
-import pytest
 
-from symrnn.compiling.warming import compile_to_disk, warm_up_functions
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="fork")
-def test_compile_to_disk_calls_a_function_in_a_copy_of_the_process_alone(capfd):
-    total, x = pytensor.shared(0.0), pt.dscalar("x")
-    step = pytensor.function([x], total, updates={total: total + x})
-    assert compile_to_disk(step, arguments=[2.0])
-    assert total.get_value() == 0
-    assert not compile_to_disk(step, arguments=["not a number"])
-    assert capfd.readouterr() == ("", "")
+from symrnn.compiling.warming import warm_up_functions
 
 
 def test_warming_up_calls_each_function_three_times_and_restores_the_values():

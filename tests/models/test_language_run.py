@@ -22,7 +22,7 @@ VOCABULARY = Vocabulary.build(TEXT, specials=())
 def make(**options):
     settings = {
         "n_embed": 3, "n_hidden": 4, "batch_size": 2, "n_steps": 10, "epochs": 3,
-        "learning_rate": 0.05, "validate_every": 8, "dropout": 0.3, "mode": "QUICK",
+        "learning_rate": 0.05, "validate_every": 8, "dropout": 0.3,
     }  # fmt: skip
     return LanguageRun(LanguageSettings(**settings | options), Characters(), VOCABULARY)
 
@@ -277,7 +277,7 @@ def test_words_their_tokenizer_and_all_settings_come_back(tmp_path):
     tokens = words.tokenize("You say goodbye,\nand I say hello.\n" * 40)
     settings = LanguageSettings(
         cell="elman", n_embed=4, n_hidden=4, tied=True, batch_size=2, n_steps=8, epochs=1,
-        optimizer="adamw", split=(0.7, 0.2, 0.1), mode="QUICK",
+        optimizer="adamw", split=(0.7, 0.2, 0.1),
     )  # fmt: skip
     vocabulary = Vocabulary.build(tokens, max_size=6)
     run = LanguageRun(settings, words, vocabulary, source={"texts": ["a"]})
@@ -359,7 +359,7 @@ def test_settings_out_of_range_are_named():
         ({"cell": "rnn"}, "cell is 'rnn', but must be one of 'elman', 'lstm', 'gru'"),
         ({"optimizer": "sgd"}, "optimizer is 'sgd', but must be one of .*'gradient_descent'"),
         ({"schedule": "x"}, "schedule is 'x'"),
-        ({"mode": "x"}, "mode is 'x', but must be one of 'NUMBA', 'FAST_COMPILE', 'QUICK'"),
+        ({"mode": "x"}, "mode is 'x', but must be one of 'QUICK', 'NUMBA', 'FAST_COMPILE'"),
         ({"epochs": 0}, "epochs is 0, but must be a positive number"),
         ({"batch_size": 1.5}, "batch_size is 1.5"),
         ({"learning_rate": 0}, "learning_rate is 0, but must be a positive number"),

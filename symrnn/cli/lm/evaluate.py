@@ -21,15 +21,14 @@ def add(commands: Any) -> None:
     )  # fmt: skip
     add_encoding(parser)
     add_model(parser, MODEL)
-    add_mode(parser, default=None, meaning="as trained")
+    add_mode(parser)
 
 
 def run(options: argparse.Namespace) -> None:
     """Evaluate a model."""
     check_no_model(*options.texts)
     loaded = load_best(LanguageRun, options.model)
-    if options.mode is not None:
-        loaded.change(mode=options.mode)
+    loaded.change(mode=options.mode)
     with tempfile.TemporaryDirectory(prefix="symrnn_") as folder:
         if options.texts:
             tokens = encode_files(

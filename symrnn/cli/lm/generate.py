@@ -6,12 +6,9 @@ from typing import Any
 from symrnn.cli.lm.corpus import MODEL
 from symrnn.cli.lm.prompt import load_for_prompt
 from symrnn.cli.options import add_command, add_mode, add_model, check_numbers
-from symrnn.cli.progress import say
 from symrnn.cli.sampling import add_sampling, check_sampling, is_sampling, sampling
 from symrnn.models.language.generation import TextGenerator
 from symrnn.text import Characters
-
-FEW = 2000  # tokens that mode QUICK generates before mode NUMBA has compiled
 
 
 def add(commands: Any) -> None:
@@ -25,7 +22,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--greedy", action="store_true", help="always the most probable token")
     parser.add_argument("--beam", type=int, metavar="W", help="beam search of width W")
     add_model(parser, MODEL)
-    add_mode(parser, default=None, meaning=f"QUICK, and NUMBA for more than {FEW} tokens")
+    add_mode(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -42,10 +39,7 @@ def run(options: argparse.Namespace) -> None:
     if length is None:
         length = 500 if isinstance(loaded.tokenizer, Characters) else 100
     samples = sampling(options, n_tokens=len(loaded.vocabulary))
-    mode = options.mode or ("QUICK" if length <= FEW else "NUMBA")
-    if mode == "NUMBA":
-        say("compiling; the first time this takes half a minute")
-    generator = TextGenerator(loaded.model, loaded.vocabulary, loaded.tokenizer, mode=mode)
+    generator = TextGenerator(loaded.model, loaded.vocabulary, loaded.tokenizer, mode=options.mode)
     if options.beam is not None:
         found = generator.beam_search(options.prompt, length, width=options.beam)
         pieces: Any = [found[0][0]]

@@ -17,7 +17,7 @@ def add(commands: Any) -> None:
     parser.add_argument("prompt", metavar="PROMPT", help="the text so far")
     parser.add_argument("-k", type=int, metavar="K", help="how many (default: 10)")
     add_model(parser, MODEL)
-    add_mode(parser, default="QUICK", meaning="QUICK")
+    add_mode(parser)
 
 
 def run(options: argparse.Namespace) -> None:

@@ -51,8 +51,7 @@ class LanguageRun(TrainingRun):
     >>> from symrnn.text import Characters
     >>> text = "You say goodbye and I say hello. " * 30
     >>> vocabulary = Vocabulary.build(text, specials=())
-    >>> settings = LanguageSettings(n_embed=4, n_hidden=8, batch_size=2, n_steps=16, epochs=2,
-    ...                             mode="QUICK")
+    >>> settings = LanguageSettings(n_embed=4, n_hidden=8, batch_size=2, n_steps=16, epochs=2)
     >>> run = LanguageRun(settings, Characters(), vocabulary)
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "model.safetensors"
     >>> training, validation = run.split(vocabulary.encode(text))

@@ -51,7 +51,7 @@ class Seq2SeqRun(TrainingRun):
     >>> from symrnn.tasks.strings import reversal
     >>> rng = np.random.default_rng(1)
     >>> pairs, others = reversal(200, 20, rng=rng, symbols="ab", lengths=(1, 8))
-    >>> settings = Seq2SeqSettings(n_embed=4, n_hidden=16, batch_size=20, epochs=1, mode="QUICK")
+    >>> settings = Seq2SeqSettings(n_embed=4, n_hidden=16, batch_size=20, epochs=1)
     >>> run = Seq2SeqRun(settings, PairVocabularies.build(pairs))
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "model.safetensors"
     >>> history = run.train(pairs, others, path=path)
