@@ -1,4 +1,4 @@
-"""Backpropagation through time, made fast: a recurrent layer's loop and its custom backward pass.
+"""Backpropagation through time, made fast: a recurrent layer's loop, and its backward pass.
 
 `pytensor.grad` can differentiate any scan. For a recurrent layer one can do better with what one
 knows of it (Werbos, 1990; the products are taken out of the loop as in Appleyard et al., 2016).
@@ -6,41 +6,37 @@ With ``z_t = zx_t + h_{t-1} W_h`` and ``state_t = step(z_t, state_{t-1})``,
 
 - the gradient of ``zx_t`` is ``dz_t``, the gradient of the sum;
 - that of ``W_h`` is ``sum_t h_{t-1}^T dz_t``: ONE product of long matrices after the loop;
-- inside the backward scan there is one product, ``dh_{t-1} = dz_t W_h^T``; the rest is elementwise:
+- inside the backward loop there is one product, ``dh_{t-1} = dz_t W_h^T``; the rest is elementwise:
   PyTensor derives it from the cell's own step, once, on a single row;
-- values that are expensive to compute (tanh, sigmoid, ...) are saved by the forward scan.
+- values that are expensive to compute (tanh, sigmoid, ...) are saved by the forward loop.
 
-The arrays inside both scans lie feature-major: a state ``(batch, n_hidden)`` is a row of
-``n_hidden * batch`` numbers, and the gates are the rows of a matrix. So each gate is contiguous,
-and a step's elementwise part is one loop over all of them (`symrnn.kernels.fusion.fuse`).
-
-In the graph that a user builds, a `Recurrence` stands for the forward scan, which `_forward` makes
-when a function is compiled. Its gradient is the backward scan, made by `_backward`. Both work with
-what `symrnn.kernels.step_rows.step_rows` has found out about the cell's step.
+`Recurrence` and `RecurrenceGradient` are one node of the graph each, also in a compiled function:
+both call a kernel (`symrnn.kernels.loop`). Where there are no kernels, in mode JAX, two scans take
+their place (`symrnn.kernels.scans`).
 """
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any, ClassVar, NamedTuple
+from typing import Any
 
+import numpy as np
 import pytensor
 import pytensor.tensor as pt
-from pytensor.compile.ops import DeepCopyOp
-from pytensor.gradient import DisconnectedType, disconnected_type
+from pytensor.gradient import disconnected_type
 from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
 from pytensor.graph.replace import graph_replace
 from pytensor.graph.rewriting.basic import node_rewriter
-from pytensor.graph.traversal import ancestors
 from pytensor.tensor.variable import TensorVariable
 
-from symrnn.compiling.shapes import axis_length, keep_broadcastable
-from symrnn.kernels.fusion import fuse
+from symrnn.compiling.shapes import axis_length
+from symrnn.kernels.calls import call_kernel
+from symrnn.kernels.elementwise import can_write
+from symrnn.kernels.loop import Kernel, load_backward, load_forward
+from symrnn.kernels.scans import backward_scan, forward_scan, is_connected, split_inputs
 from symrnn.kernels.step_rows import StepRows
 
 Plain = Callable[..., tuple[TensorVariable, list[TensorVariable]]]
-
-materialise = DeepCopyOp()  # a real copy with a plain memory layout; x.copy() is rewritten away
 
 
 def recurrence(
@@ -73,18 +69,82 @@ def recurrence(
     plain
         Returns the same results by a readable scan, given `zx`, `W_h`, `start` and `update_masks`.
     """
-    shape = (axis_length(W_h, 0), axis_length(zx, 1))  # (n_hidden, batch): how a row is to be read
-    captured = [pt.broadcast_to(v.T, shape).flatten() for v in rows.captured_values]
-    inputs = [zx, W_h, *start, *captured, *update_masks]
-    h, *others = Recurrence(rows, truncate_every=truncate_every, plain=plain)(*inputs)
-    return h, others[: len(start)]
+    shape = (axis_length(zx, 1), axis_length(W_h, 0))  # (batch, n_hidden)
+    captured = [pt.broadcast_to(v, shape) for v in rows.captured_values]
+    n = len(start)
+    outputs = Recurrence(rows, truncate_every=truncate_every, plain=plain)(
+        *(zx, W_h, *start, *captured, *update_masks), return_list=True
+    )
+    return outputs[0], outputs[n : 2 * n]
 
 
-class Recurrence(Op):
-    """A recurrent layer's loop: stands for a scan until a function is compiled.
+class LoopOp(Op):
+    """An operation that a kernel computes.
 
-    Inputs are those of `recurrence`. Outputs are h of all steps, the final states, and, for the
-    backward pass, the states of all steps and the saved values.
+    Parameters
+    ----------
+    rows
+        The step of the loop.
+    truncate_every
+        See `recurrence`.
+    """
+
+    def __init__(self, rows: StepRows, *, truncate_every: int | None) -> None:
+        self.rows, self.truncate_every = rows, truncate_every
+        self._kernels: dict[Any, Kernel] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_kernels": {}}
+
+    def masks_shared(self, node: Apply[Any]) -> tuple[bool, ...]:
+        """Whether each update mask of a node has one number for all units."""
+        n = len(self.rows.update_masks)
+        return tuple(v.type.broadcastable[2] for v in node.inputs[len(node.inputs) - n :])
+
+    def kernel(self, node: Apply[Any]) -> Kernel:
+        """Return the kernel for the types of a node."""
+        key = (str(node.outputs[0].type.dtype), self.masks_shared(node))
+        if key not in self._kernels:
+            self._kernels[key] = self._load(*key)
+        return self._kernels[key]
+
+    def _load(self, dtype: str, masks_shared: tuple[bool, ...]) -> Kernel:
+        raise NotImplementedError
+
+    def scan(self, inputs: Sequence[TensorVariable]) -> list[TensorVariable]:
+        """Return the outputs as those of an ordinary scan."""
+        raise NotImplementedError
+
+    def has_kernel(self, node: Apply[Any]) -> bool:
+        """Whether there can be a kernel for a node."""
+        rows = self.rows
+        return str(node.outputs[0].type.dtype) in ("float32", "float64") and can_write(
+            [
+                *(*rows.new_states, *rows.saved_values, *rows.d_old_states, *rows.d_captured),
+                *(v for part in rows.d_gates for v in part),
+            ],
+            [
+                *(v for part in rows.gates for v in part),
+                *(*rows.states, *rows.captured, *rows.update_masks, *rows.saved, *rows.d_states),
+            ],
+        )
+
+    def perform(self, node: Apply[Any], inputs: Sequence[Any], storage: Any) -> None:
+        """Call the kernel, in every mode whose functions call Python."""
+        results = call_kernel(self.kernel(node), inputs)
+        for cell, value in zip(storage, self.results(results), strict=True):
+            cell[0] = value
+
+    def results(self, outputs: list[np.ndarray]) -> list[np.ndarray]:
+        """Return the outputs of the node, given those of the kernel."""
+        return outputs
+
+
+class Recurrence(LoopOp):
+    """A recurrent layer's loop.
+
+    Inputs are those of `recurrence`. Outputs are the states of all steps, of which the first is h,
+    the final states, and, for the backward pass, the saved values.
 
     Parameters
     ----------
@@ -93,11 +153,13 @@ class Recurrence(Op):
     """
 
     def __init__(self, rows: StepRows, *, truncate_every: int | None, plain: Plain | None) -> None:
-        self.rows, self.truncate_every, self._plain = rows, truncate_every, plain
+        super().__init__(rows, truncate_every=truncate_every)
+        self._plain = plain
         self._module = getattr(plain, "__module__", None)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_plain": None}  # it holds the cell, which may be of any class
+        # `_plain` holds the cell, which may be of any class
+        return {**super().__getstate__(), "_plain": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -105,46 +167,180 @@ class Recurrence(Op):
             import_module(self._module)  # which registers the rewrites, also in a new process
 
     def plain(self, inputs: Sequence[TensorVariable]) -> list[TensorVariable]:
-        """Return h of all steps and the final states, by the readable scan."""
+        """Return the states of all steps and the final states, by the readable scan."""
+        zx, W_h, start, _, update_masks = split_inputs(self.rows, inputs)
+        n = len(start)
         if self._plain is None:
-            return self.scan(inputs)[: 1 + len(self.rows.states)]
-        zx, W_h, start, _, update_masks = _split(self.rows, inputs)
+            return self.scan(inputs)[: 2 * n]
         h, final = self._plain(zx, W_h, start, update_masks)
         return [h, *final]
 
     def scan(self, inputs: Sequence[TensorVariable]) -> list[TensorVariable]:
         """Return the outputs as those of an ordinary scan."""
-        return _isolated(lambda alone: _forward(self.rows, alone), inputs)
+        return _isolated(lambda alone: forward_scan(self.rows, alone), inputs)
 
     def make_node(self, *inputs: TensorVariable) -> Apply[Any]:
         """Node with the outputs of `scan`."""
-        alike = self.scan([v.type() for v in inputs])
-        return Apply(self, list(inputs), [v.type() for v in alike])
+        zx, W_h, start, _, _ = split_inputs(self.rows, inputs)
+        time, batch, _ = zx.type.shape
+        n_hidden = W_h.type.shape[0]
+        width = None if n_hidden is None else n_hidden * len(self.rows.saved)
+        outputs = [
+            *(zx.type.clone(shape=(time, *s.type.shape)) for s in start),
+            *(s.type for s in start),
+            zx.type.clone(shape=(time, batch, width)),
+        ]
+        return Apply(self, list(inputs), [kind() for kind in outputs])
 
-    def perform(self, node: Apply[Any], inputs: Sequence[Any], storage: Any) -> None:
-        """Compute the outputs by `scan`, where no rewrite has replaced the node by it."""
-        arguments = [v.type() for v in node.inputs]
-        function = pytensor.function(arguments, self.scan(arguments), mode="FAST_COMPILE")
-        for cell, value in zip(storage, function(*inputs), strict=True):
-            cell[0] = value
+    def results(self, outputs: list[np.ndarray]) -> list[np.ndarray]:
+        """Return the states, the final states, and the saved values."""
+        *states, saved = outputs
+        return [*states, *(s[-1].copy() for s in states), saved]
+
+    def infer_shape(self, *arguments: Any) -> list[tuple[Any, ...]]:
+        """Shapes, from those of the inputs.
+
+        `arguments` are ``(fgraph, node, shapes)`` or, in newer versions of PyTensor, the last two.
+        """
+        (time, batch, _), (n_hidden, _) = arguments[-1][:2]
+        n = len(self.rows.states)
+        return [
+            *((time, batch, n_hidden) for _ in range(n)),
+            *((batch, n_hidden) for _ in range(n)),
+            (time, batch, n_hidden * len(self.rows.saved)),
+        ]
+
+    def _load(self, dtype: str, masks_shared: tuple[bool, ...]) -> Kernel:
+        return load_forward(self.rows, dtype, masks_shared)
 
     def connection_pattern(self, node: Apply[Any]) -> list[list[bool]]:
         """All outputs depend on all inputs, but for boolean ones there is no gradient."""
         return [[v.type.dtype != "bool"] * len(node.outputs) for v in node.inputs]
 
     def pullback(self, inputs: Any, outputs: Any, gradients: Any) -> list[Any]:
-        """Gradients with respect to the inputs, by the backward scan."""
-        n, m, arriving = len(inputs), len(outputs), [d for d in gradients if _connected(d)]
-
-        def build(alone: Sequence[TensorVariable]) -> list[Any]:
-            left = iter(alone[n + m :])
-            ds = [next(left) if _connected(d) else d for d in gradients]
-            return _backward(
-                self.rows, alone[:n], alone[n : n + m], ds, truncate_every=self.truncate_every
+        """Gradients with respect to the inputs, by the backward loop."""
+        _, W_h, start, captured, update_masks = split_inputs(self.rows, inputs)
+        n = len(start)
+        if any(is_connected(d) for d in (*gradients[1:n], gradients[-1])):
+            results = self._differentiate(inputs, gradients)
+        else:
+            d_h, *_ = gradients
+            d_final = [
+                d if is_connected(d) else pt.zeros_like(s)
+                for d, s in zip(gradients[n : 2 * n], start, strict=True)
+            ]
+            backward = RecurrenceGradient(
+                self.rows, truncate_every=self.truncate_every, from_outside=is_connected(d_h)
             )
-
-        results = _isolated(build, [*inputs, *outputs, *arriving])
+            results = backward(
+                *(*outputs[:n], *([d_h] if is_connected(d_h) else [])),
+                *(W_h, outputs[-1], *d_final, *start, *captured, *update_masks),
+                return_list=True,
+            )
+            if self.truncate_every is not None:
+                results = [FirstDerivative()(d) for d in results]
         return [*results, *(disconnected_type() for _ in inputs[len(results) :])]
+
+    def _differentiate(self, inputs: Sequence[Any], gradients: Sequence[Any]) -> list[Any]:
+        """Gradients of the scan by `pytensor.grad`, for second derivatives."""
+        numbers = [v for v in inputs if v.type.dtype != "bool"]
+        return _gradients(self.scan(inputs), gradients, numbers)
+
+
+class RecurrenceGradient(LoopOp):
+    """The gradient of a `Recurrence`.
+
+    Inputs are the states of all steps, the gradient of h of all steps (if `from_outside`), W_h, the
+    saved values, the gradients of the final states, the initial states, captured arrays and update
+    masks. Outputs are the gradients of zx, W_h, the initial states and captured numbers.
+
+    Parameters
+    ----------
+    rows, truncate_every
+        Those of the `Recurrence`.
+    from_outside
+        Whether the loss depends on h of all steps, and not on the final states alone.
+    """
+
+    def __init__(
+        self, rows: StepRows, *, truncate_every: int | None, from_outside: bool
+    ) -> None:
+        super().__init__(rows, truncate_every=truncate_every)
+        self.from_outside = from_outside
+
+    def _split(self, inputs: Sequence[Any]) -> tuple[Any, ...]:
+        """States, gradient of h, W_h, saved, gradients of final states, the rest."""
+        n = len(self.rows.states)
+        states, rest = list(inputs[:n]), list(inputs[n:])
+        d_h = rest.pop(0) if self.from_outside else None
+        W_h, saved, *rest = rest
+        return states, d_h, W_h, saved, rest[:n], rest[n:]
+
+    def make_node(self, *inputs: TensorVariable) -> Apply[Any]:
+        """Node with the gradients as outputs."""
+        states, _, W_h, _, d_final, rest = self._split(inputs)
+        n_hidden = W_h.type.shape[0]
+        width = None if n_hidden is None else n_hidden * len(self.rows.gates[0])
+        captured = rest[len(states) : len(states) + len(self.rows.d_captured)]
+        outputs = [
+            states[0].type.clone(shape=(*states[0].type.shape[:2], width)),
+            *(W_h.type, *(d.type for d in d_final), *(v.type for v in captured)),
+        ]
+        return Apply(self, list(inputs), [kind() for kind in outputs])
+
+    def infer_shape(self, *arguments: Any) -> list[tuple[Any, ...]]:
+        """Shapes, from those of the inputs; see `Recurrence.infer_shape`."""
+        states, _, (n_hidden, width), *_ = self._split(arguments[-1])
+        time, batch, _ = states[0]
+        others = len(self.rows.states) + len(self.rows.d_captured)
+        return [
+            (time, batch, n_hidden * len(self.rows.gates[0])),
+            (n_hidden, width),
+            *((batch, n_hidden) for _ in range(others)),
+        ]
+
+    def _load(self, dtype: str, masks_shared: tuple[bool, ...]) -> Kernel:
+        return load_backward(
+            self.rows,
+            dtype,
+            masks_shared,
+            from_outside=self.from_outside,
+            truncate_every=self.truncate_every,
+        )
+
+    def scan(self, inputs: Sequence[TensorVariable]) -> list[TensorVariable]:
+        """Return the outputs as those of an ordinary scan."""
+        return _isolated(self._scan, inputs)
+
+    def _scan(self, inputs: Sequence[TensorVariable]) -> list[TensorVariable]:
+        states, d_h, W_h, saved, d_final, rest = self._split(inputs)
+        given = [states[0], W_h, *rest]  # zx tells the number of steps, as any state does
+        outputs = [*states, *(s[-1] for s in states), saved]
+        return backward_scan(
+            self.rows, given, outputs, d_final, d_h, truncate_every=self.truncate_every
+        )
+
+    def connection_pattern(self, node: Apply[Any]) -> list[list[bool]]:
+        """As `Recurrence.connection_pattern`."""
+        return [[v.type.dtype != "bool"] * len(node.outputs) for v in node.inputs]
+
+    def pullback(self, inputs: Any, outputs: Any, gradients: Any) -> list[Any]:
+        """Second derivatives: `pytensor.grad` of the scan."""
+        numbers = [v for v in inputs if v.type.dtype != "bool"]
+        found = iter(_gradients(self.scan(inputs), gradients, numbers))
+        return [disconnected_type() if v.type.dtype == "bool" else next(found) for v in inputs]
+
+
+def _gradients(
+    outputs: Sequence[Any], gradients: Sequence[Any], wrt: Sequence[Any]
+) -> list[TensorVariable]:
+    """Gradients of a graph, given those of its outputs."""
+    pairs = [(v, d) for v, d in zip(outputs, gradients, strict=True) if is_connected(d)]
+    cost = sum((v * d).sum() for v, d in pairs)
+    derivatives = pytensor.grad(
+        cost, list(wrt), consider_constant=[d for _, d in pairs], disconnected_inputs="ignore"
+    )
+    return list(derivatives)
 
 
 class FirstDerivative(Op):
@@ -154,7 +350,7 @@ class FirstDerivative(Op):
     its derivative by `pytensor.grad` would be wrong.
     """
 
-    view_map: ClassVar[dict[int, list[int]]] = {0: [0]}
+    view_map = {0: [0]}  # noqa: RUF012 - as PyTensor has it
 
     def make_node(self, d: TensorVariable) -> Apply[Any]:
         """Node with an output like `d`."""
@@ -177,10 +373,16 @@ def remove_first_derivative(fgraph: Any, node: Apply[Any]) -> list[TensorVariabl
     return [node.inputs[0]]
 
 
-@node_rewriter([Recurrence])
-def recurrence_to_scan(fgraph: Any, node: Apply[Any]) -> list[TensorVariable]:
-    """Replace a `Recurrence` by a new copy of its scan, which the compiled function may change."""
+@node_rewriter([Recurrence, RecurrenceGradient])
+def loop_to_scan(fgraph: Any, node: Apply[Any]) -> list[TensorVariable]:
+    """Replace a loop by a new copy of its scan, which the compiled function may change."""
     return list(node.op.scan(node.inputs))
+
+
+@node_rewriter([Recurrence, RecurrenceGradient])
+def loop_without_kernel(fgraph: Any, node: Apply[Any]) -> list[TensorVariable] | None:
+    """Replace a loop by its scan if its step has operations that kernels do not know."""
+    return None if node.op.has_kernel(node) else list(node.op.scan(node.inputs))
 
 
 def _isolated(
@@ -197,226 +399,3 @@ def _isolated(
     return list(graph_replace(build(alone), given, strict=False))
 
 
-def _split(rows: StepRows, inputs: Sequence[Any]) -> tuple[Any, ...]:
-    """The inputs of a `Recurrence`: zx, W_h, start, captured, update_masks."""
-    zx, W_h, *rest = inputs
-    n_states, n_captured = len(rows.states), len(rows.captured)
-    return (
-        zx,
-        W_h,
-        rest[:n_states],
-        rest[n_states : n_states + n_captured],
-        rest[n_states + n_captured :],
-    )
-
-
-def _forward(
-    rows: StepRows, inputs: Sequence[TensorVariable], copy: Callable[[Any], Any] = materialise
-) -> list[TensorVariable]:
-    """H of all steps, final states, then for the backward pass: all states, saved values.
-
-    Shapes: h ``(time, batch, n_hidden)``, final states ``(batch, n_hidden)``, states of all steps
-    ``(time, n_hidden * batch)``, saved values ``(time, n_saved, n_hidden * batch)``.
-    """
-    zx, W_h, start, captured, update_masks = _split(rows, inputs)
-    n_states = len(rows.states)
-    n_zx, n_zh = len(rows.gates[0]), len(rows.gates[-1])
-    gates = [pt.tensor("z", dtype=zx.dtype, shape=(n, None)) for n in (n_zx, n_zh)]
-    if len(rows.gates) == 1:  # z = zx + zh
-        values = [gates[0][k] + gates[1][k] for k in range(n_zx)]
-    else:
-        values = [part[k] for part, n in zip(gates, (n_zx, n_zh), strict=True) for k in range(n)]
-    results = [*rows.new_states, *([pt.stack(rows.saved_values)] if rows.saved else [])]
-    all_gates = [gate for part in rows.gates for gate in part]
-    results = graph_replace(results, dict(zip(all_gates, values, strict=True)), strict=False)
-
-    def step(zx_t: TensorVariable, *rest: TensorVariable) -> list[TensorVariable]:
-        masks_t, rest = rest[: len(update_masks)], rest[len(update_masks) :]
-        state, (W_h_T, *captured) = rest[:n_states], rest[n_states:]  # each (n_hidden * batch,)
-        n_hidden, batch = axis_length(W_h_T, 1), axis_length(zx_t, 0)
-        zh_t = W_h_T @ state[0].reshape((n_hidden, batch))  # (n_zh * n_hidden, batch)
-        n = n_hidden * batch
-        new = fuse(
-            [*gates, *rows.states, *rows.captured, *rows.update_masks],
-            results,
-            [
-                zx_t.T.reshape((n_zx, n)),
-                zh_t.reshape((n_zh, n)),
-                *state,
-                *captured,
-                *(pt.broadcast_to(m.T, (n_hidden, batch)).flatten() for m in masks_t),  # (n,)
-            ],
-        )  # new states, each (n,); then saved values (n_saved, n)
-        new_state = [keep_broadcastable(old, s) for old, s in zip(state, new, strict=False)]
-        h_t = new[0].reshape((n_hidden, batch)).T  # (batch, n_hidden)
-        return [*new_state, *new[n_states:], h_t]
-
-    outputs = pytensor.scan(
-        step,
-        sequences=[zx, *update_masks],
-        outputs_info=[s.T.flatten() for s in start] + [None] * (len(results) - n_states + 1),
-        non_sequences=[copy(W_h.T), *captured],
-        strict=True,
-        return_list=True,
-        return_updates=False,
-        name="forward",
-    )
-    states, h = outputs[:n_states], outputs[-1]
-    shape = (axis_length(W_h, 0), axis_length(zx, 1))  # (n_hidden, batch)
-    final = [s[-1].reshape(shape).T for s in states]
-    return [h, *final, *outputs[:-1]]
-
-
-class _StepBack(NamedTuple):
-    """One step of the backward scan: `results` as expressions of placeholders."""
-
-    d_h: TensorVariable
-    """The gradient of h from outside the loop; that from the next step is in `rows.d_states`."""
-    saved: TensorVariable
-    """The saved values, ``(n_saved, n_hidden * batch)``."""
-    totals: list[TensorVariable]
-    """Gradients of captured arrays, summed up over the steps so far."""
-    results: list[TensorVariable]
-    """Gradients of the gates (one array or two), of the old states, and the new totals."""
-    through_h: bool
-    """Whether the step uses the old h beside the product with W_h: then its gradient comes first
-    among those of the old states, else it is not computed."""
-    used: set[Any]
-    """All that the results depend on."""
-
-
-def _step_back(rows: StepRows, *, from_outside: bool) -> _StepBack:
-    """Put together what one step of the backward scan computes elementwise."""
-    dtype = rows.d_states[0].dtype
-    d_h, saved = rows.d_states[0].type("d_h"), pt.matrix("saved", dtype=dtype)
-    totals = [d.type() for d in rows.d_captured]
-    through_h = rows.states[0] in ancestors(rows.new_states)
-    results = [pt.stack(part) for part in rows.d_gates]
-    results += rows.d_old_states if through_h else rows.d_old_states[1:]
-    results += [total + d for total, d in zip(totals, rows.d_captured, strict=True)]
-    meaning = {v: saved[k] for k, v in enumerate(rows.saved)}
-    if from_outside:
-        meaning[rows.d_states[0]] = rows.d_states[0] + d_h
-    results = graph_replace(results, meaning, strict=False)
-    return _StepBack(d_h, saved, totals, results, through_h, set(ancestors(results)))
-
-
-def _backward(
-    rows: StepRows,
-    inputs: Sequence[TensorVariable],
-    outputs: Sequence[TensorVariable],
-    gradients: Sequence[Any],
-    *,
-    truncate_every: int | None,
-) -> list[Any]:
-    """Gradients with respect to the inputs of the recurrence, but for those that are boolean.
-
-    `outputs` are those of `_forward`, and `gradients` the ones with respect to them.
-    """
-    zx, W_h, start, captured, update_masks = _split(rows, inputs)
-    n_states = len(rows.states)
-    (h, *_), states = outputs[: 1 + n_states], outputs[1 + n_states : 1 + 2 * n_states]
-    saved = outputs[1 + 2 * n_states :]
-    d_h, d_final, d_kept = (
-        gradients[0],  # (time, batch, n_hidden)
-        gradients[1 : 1 + n_states],  # each (batch, n_hidden)
-        gradients[1 + n_states :],
-    )
-    if any(_connected(d) for d in d_kept):  # a gradient of the gradient is asked for
-        return _differentiate(rows, inputs, gradients)
-    time, batch, n_hidden = axis_length(zx, 0), axis_length(zx, 1), axis_length(W_h, 0)
-    one = _step_back(rows, from_outside=_connected(d_h))
-    before = {  # the states before each step, where the gradient needs them
-        v: pt.concatenate([s.T.reshape((1, n_hidden * batch)), all_steps])  # (time + 1, n)
-        for v, s, all_steps in zip(rows.states, start, states, strict=True)
-        if v in one.used
-    }
-    captured_used = [v for v in rows.captured if v in one.used]
-    series = [d_h, *saved] if _connected(d_h) else list(saved)
-
-    def step(k: TensorVariable, *rest: TensorVariable) -> list[TensorVariable]:
-        remaining = iter(rest)
-
-        def take(n: int) -> list[TensorVariable]:
-            return [next(remaining) for _ in range(n)]
-
-        d_states, totals, (W_h,) = take(n_states), take(len(one.totals)), take(1)
-        series_t = [s[k] for s in take(len(series))]
-        before_t, captured = [s[k] for s in take(len(before))], take(len(captured_used))
-        masks_t = [m[k] for m in take(len(update_masks))]
-        n_hidden = axis_length(W_h, 0)
-        batch = axis_length(d_states[0], 0) // n_hidden
-        known = dict(zip(rows.d_states, d_states, strict=True))  # placeholders: values
-        if _connected(d_h):
-            known[one.d_h] = series_t.pop(0).T.flatten()  # (n_hidden * batch,)
-        if saved:
-            known[one.saved] = series_t.pop(0)  # (n_saved, n_hidden * batch)
-        known |= dict(zip(before, before_t, strict=True))
-        known |= dict(zip(captured_used, captured, strict=True))
-        for placeholder, m in zip(rows.update_masks, masks_t, strict=True):
-            known[placeholder] = pt.broadcast_to(m.T, (n_hidden, batch)).flatten()
-        known |= dict(zip(one.totals, totals, strict=True))
-        new = fuse(list(known), one.results, list(known.values()))
-        d_z = [new.pop(0).reshape((len(part) * n_hidden, batch)) for part in rows.gates]
-        d_state = (W_h @ d_z[-1]).flatten()  # (n_hidden * batch,)
-        d_before = [d_state + new.pop(0) if one.through_h else d_state]
-        d_before += [new.pop(0) for _ in range(n_states - 1)]
-        if truncate_every is not None:
-            cut = pt.eq(k % truncate_every, 0) & pt.gt(k, 0)
-            d_before = [pt.switch(cut, pt.zeros_like(d), d) for d in d_before]
-        carried = zip([*d_states, *totals], [*d_before, *new], strict=True)
-        return [
-            *(keep_broadcastable(old, s) for old, s in carried),
-            *(d.T for d in d_z),  # (batch, n_gates * n_hidden)
-        ]
-
-    no_gradient = pt.zeros((n_hidden * batch,), dtype=zx.dtype)
-    arriving = [d.T.flatten() if _connected(d) else no_gradient for d in d_final]
-    back = pytensor.scan(
-        step,
-        sequences=[pt.arange(time - 1, -1, -1)],
-        outputs_info=[*arriving, *(no_gradient for _ in one.totals)] + [None] * len(rows.gates),
-        non_sequences=[
-            *(W_h, *series, *before.values()),
-            *(v for v, p in zip(captured, rows.captured, strict=True) if p in one.used),
-            *update_masks,
-        ],
-        strict=True,
-        return_list=True,
-        return_updates=False,
-        name="backward",
-    )
-    # The backward scan returns the last step first. Reversing h is less work than reversing d_zh,
-    # which has as many numbers for each gate, and the order of the terms of a sum does not matter.
-    d_zx, d_zh = back[-len(rows.gates)], back[-1]  # (time, batch, n_gates * n_hidden)
-    h_before = pt.concatenate([h[:-1][::-1], start[0][None]])  # (time, batch, n_hidden)
-    d_W_h = h_before.reshape((time * batch, n_hidden)).T @ d_zh.reshape(
-        (time * batch, axis_length(W_h, 1))
-    )
-    d_start = [d[-1].reshape((n_hidden, batch)).T for d in back[:n_states]]  # (batch, n_hidden)
-    d_captured = [d[-1] for d in back[n_states : n_states + len(one.totals)]]
-    results = [d_zx[::-1], d_W_h, *d_start, *d_captured]
-    if truncate_every is not None:
-        results = [FirstDerivative()(d) for d in results]
-    return results
-
-
-def _differentiate(
-    rows: StepRows, inputs: Sequence[TensorVariable], gradients: Sequence[Any]
-) -> list[Any]:
-    """Gradients by `pytensor.grad`, for second derivatives."""
-    pairs = zip(_forward(rows, inputs, copy=lambda x: x), gradients, strict=True)
-    cost = sum((output * d).sum() for output, d in pairs if _connected(d))
-    numbers = [v for v in inputs if v.type.dtype != "bool"]
-    derivatives = pytensor.grad(
-        cost,
-        numbers,
-        consider_constant=[d for d in gradients if _connected(d)],
-        disconnected_inputs="ignore",
-    )
-    return list(derivatives)
-
-
-def _connected(gradient: Any) -> bool:
-    """Whether there is a gradient, not only the sign of PyTensor that there is none."""
-    return not isinstance(gradient.type, DisconnectedType)

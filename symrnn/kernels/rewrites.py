@@ -9,9 +9,12 @@ from typing import Any
 from pytensor.compile.mode import optdb
 from pytensor.graph.rewriting.basic import dfs_rewriter
 
-from symrnn.kernels.fusion import row_loop
 from symrnn.kernels.products import product_of_transposed
-from symrnn.kernels.recurrence import recurrence_to_scan, remove_first_derivative
+from symrnn.kernels.recurrence import (
+    loop_to_scan,
+    loop_without_kernel,
+    remove_first_derivative,
+)
 from symrnn.kernels.scatter_add import scatter_add
 from symrnn.kernels.shapes import refuse_unknown_shape
 
@@ -19,9 +22,8 @@ EVERY_MODE = ("fast_run", "fast_compile")
 REWRITES: dict[str, tuple[float, tuple[Any, ...], tuple[str, ...]]] = {
     "symrnn_refuse_unknown_shape": (-0.04, (refuse_unknown_shape,), ("jax",)),
     # before -0.02, from where on the steps of scans are rewritten too
-    "symrnn_recurrence": (-0.03, (recurrence_to_scan, remove_first_derivative), EVERY_MODE),
-    # before -0.01, where every mode inlines what is left of `Fused`
-    "symrnn_fusion": (-0.02, (row_loop,), ("numba",)),
+    "symrnn_no_kernels": (-0.03, (loop_to_scan,), ("jax",)),
+    "symrnn_recurrence": (-0.03, (loop_without_kernel, remove_first_derivative), EVERY_MODE),
     # after all rewrites that know PyTensor's products, before inputs are overwritten
     "symrnn_products": (48.5, (product_of_transposed,), ("numba",)),
     # after the choice of what is changed in place

@@ -27,7 +27,7 @@ from pytensor.tensor.basic import get_underlying_scalar_constant_value
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.variable import TensorVariable
 
-from symrnn.kernels.fusion import CHEAP
+from symrnn.kernels.elementwise import CHEAP
 
 Step = Callable[..., Sequence[TensorVariable]]
 
