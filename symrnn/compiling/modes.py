@@ -28,10 +28,10 @@ QUICK = Mode(
         exclude=["ShapeOpt", "local_shape_to_shape_i"],  # takes longest of all
     ),
 )
-"""A mode that compiles nothing: each operation is a call of NumPy, inside scans too.
+"""Each operation is a call of NumPy, inside scans too, or of a recurrent loop's own kernel.
 
-FAST_COMPILE, in contrast, calls the C compiler for the step of each scan, which takes half a second
-or more.
+PyTensor compiles nothing. FAST_COMPILE, in contrast, calls the C compiler for the step of each
+scan, which takes half a second or more.
 """
 
 

@@ -32,7 +32,7 @@ INFIX = {
 
 SILENT = {
     *("DeepCopyOp", "ViewOp", "Identity", "TensorFromScalar", "ScalarFromTensor", "Second"),
-    *("SpecifyShape", "CheckAndRaise", "Assert", "InputFits", "FirstDerivative"),
+    *("SpecifyShape", "CheckAndRaise", "Assert", "InputFits", "ShapeFits", "FirstDerivative"),
 }
 """Operations that are omitted: they do not change the values."""
 

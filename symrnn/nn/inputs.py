@@ -11,7 +11,7 @@ import pytensor.tensor as pt
 from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.variable import TensorVariable
 
-from symrnn.kernels.shapes import InputFits
+from symrnn.kernels.shapes import InputFits, ShapeFits
 
 MASK_FITS = CheckAndRaise(
     ValueError, "the mask's shape is not (time, batch), that of x without the features"
@@ -76,8 +76,8 @@ def checked_sequence(cell: Any, x: Any) -> TensorVariable:
         )
     fits = InputFits(
         "x must have shape (time, batch, features) with at least one step in time and one "
-        f"sample, and as many features as the cell has inputs: {_of(cell)} was made for "
-        f"{cell.n_in}"
+        "sample, and as many features as the cell has inputs",
+        f"{_of(cell)} was made for {cell.n_in}",
     )
     return fits(
         x.astype(cell.W_x.dtype),
@@ -123,10 +123,10 @@ def checked_state(cell: Any, given: Any, wanted: Any, x: TensorVariable) -> Any:
             f"({', '.join(wanted._fields)}), each (batch, n_hidden); a single array h is (h,)"
         )
     batch_size, n_hidden = x.shape[1], cell.W_h.shape[0]
-    fits = CheckAndRaise(
-        ValueError,
+    fits = ShapeFits(
         "an initial state's shape is not (batch, n_hidden), with the batch size of x, or "
-        f"(n_hidden,); {_of(cell)} was made with {cell.n_hidden} hidden units",
+        "(n_hidden,)",
+        f"{_of(cell)} was made with {cell.n_hidden} hidden units",
     )
     known = (x.type.shape[1], cell.n_hidden)
     arrays = []

@@ -217,7 +217,7 @@ class LanguageModel(Module):
             What `carry` returned. A segment starts in the state in which the last one ended, and
             the gradient stops there (Williams and Peng, 1990). Reset it where a text begins.
         mode
-            As for `symrnn.function`: ``"NUMBA"`` for trainings of minutes.
+            As for `symrnn.function`.
 
         Returns
         -------
