@@ -1,4 +1,4 @@
-"""Calls a kernel with NumPy arrays: checks them, makes those for the results, fills in the job."""
+"""Calls kernels with NumPy arrays: checks them, makes those for the results, fills in the job."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ import numpy as np
 from symrnn.kernels.buffers import ALIGNMENT, empty
 from symrnn.kernels.loop import SIZES, Kernel, Layout
 from symrnn.kernels.machine import n_threads
-from symrnn.kernels.product import panel_width, scratch_size
+from symrnn.kernels.product import call_product, panel_width, scratch_size
 
 
 def call_kernel(kernel: Kernel, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -40,7 +40,7 @@ def call_kernel(kernel: Kernel, inputs: Sequence[np.ndarray]) -> list[np.ndarray
     numbers = {"n_threads": threads, **sizes}
     job = np.array(
         [
-            numbers[name] if name in SIZES else arrays[name].__array_interface__["data"][0]
+            numbers[name] if name in SIZES else _address(arrays[name])
             for name in layout.job
         ],
         np.int64,
@@ -73,3 +73,59 @@ def _checked(name: str, array: np.ndarray, shape: list[int]) -> np.ndarray:
     return np.ascontiguousarray(array)
 
 
+
+
+FEW = 2**15
+"""Multiplications for which NumPy's product takes less time than to prepare a kernel's."""
+
+
+def multiply(a: np.ndarray, b: np.ndarray, add: np.ndarray | None = None) -> np.ndarray:
+    """Return ``a @ b + add``, of two matrices or of two batches of them.
+
+    Parameters
+    ----------
+    a, b
+        Of one dtype, float32 or float64, in any memory layout.
+    add
+        One number for each column.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+
+    Examples
+    --------
+    >>> multiply(np.eye(2), np.ones((2, 3)), np.arange(3.0))
+    array([[1., 2., 3.],
+           [1., 2., 3.]])
+    """
+    batch = a.shape[:-2]
+    (rows, depth), columns = a.shape[-2:], b.shape[-1]
+    if b.shape[:-1] != (*batch, depth) or (add is not None and add.shape != (columns,)):
+        shapes = " and ".join(str(x.shape) for x in (a, b, add) if x is not None)
+        raise ValueError(f"arrays of shapes {shapes} cannot be multiplied, and added to")
+    if rows * depth * columns * (batch[0] if batch else 1) < FEW:
+        out = np.matmul(a, b)
+        return out if add is None else out + add
+    dtype, size = str(a.dtype), a.itemsize
+    if add is not None:
+        add = np.ascontiguousarray(add)
+    out = empty((*batch, rows, columns), dtype)
+    threads = n_threads()
+    scratch = empty((scratch_size(dtype, threads),), dtype)
+    job = np.array(
+        [
+            *(threads, batch[0] if batch else 1, rows, columns, depth),
+            *(_address(a), *([] if batch else [0]), *(stride // size for stride in a.strides)),
+            *(_address(b), *([] if batch else [0]), *(stride // size for stride in b.strides)),
+            *(0 if add is None else _address(add), 0, _address(out), _address(scratch)),
+        ],
+        np.int64,
+    )
+    call_product(dtype)(job.ctypes.data)
+    return out
+
+
+def _address(array: np.ndarray) -> int:
+    return int(array.__array_interface__["data"][0])

@@ -50,7 +50,12 @@ def load_kernel(text: str) -> tuple[str, Callable[[int], None]]:
     """
     symbol = f"symrnn_{sha256(text.encode()).hexdigest()}"
     address = load(text.replace('@"kernel"', f'@"{symbol}"'), (symbol,))[symbol]
-    return symbol, ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)
+    return symbol, function_at(address)
+
+
+def function_at(address: int) -> Callable[[int], None]:
+    """Return a function that calls a kernel; other threads of Python run meanwhile."""
+    return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)
 
 
 @cache

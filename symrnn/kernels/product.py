@@ -10,12 +10,13 @@ Each number of `out` is summed up in the order of k, by one thread, so results d
 many threads share the work.
 """
 
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
 from llvmlite import ir
 
-from symrnn.kernels.machine import N_REGISTERS, VECTOR_BYTES, load
+from symrnn.kernels.machine import N_REGISTERS, VECTOR_BYTES, function_at, load
 from symrnn.kernels.threads import load_threads, work_arguments
 from symrnn.kernels.writing import I64, JOB, Array, Code, Int
 
@@ -44,6 +45,11 @@ def scratch_size(dtype: str, threads: int) -> int:
     return threads * DEPTH_BLOCK * (COLUMNS_BLOCK + panel_width(dtype))
 
 
+def product_symbol(dtype: str) -> str:
+    """Name of the kernel, by which other compiled code may call it."""
+    return f"symrnn_product_{dtype}"
+
+
 @cache
 def load_product(dtype: str) -> int:
     """Compile `tile`, `pack` and `product` for a dtype; return the address of the last."""
@@ -53,8 +59,14 @@ def load_product(dtype: str) -> int:
     write_pack(module, dtype)
     write_product_work(module, dtype)
     write_product(module, dtype)
-    names = tuple(f"{name}_{dtype}" for name in ("symrnn_tile", "symrnn_pack", "symrnn_product"))
+    names = (f"symrnn_tile_{dtype}", f"symrnn_pack_{dtype}", product_symbol(dtype))
     return load(str(module), names)[names[-1]]
+
+
+@cache
+def call_product(dtype: str) -> Callable[[int], None]:
+    """Return a function that calls the kernel; its argument is the address of a job."""
+    return function_at(load_product(dtype))
 
 
 def write_tile(module: ir.Module, dtype: str) -> None:

@@ -1,103 +1,74 @@
-"""Products of transposed matrices in mode NUMBA, without copies of the transposes.
+"""PyTensor's products of matrices, computed by the kernel of `symrnn.kernels.product`.
 
-BLAS multiplies with ``x.T`` as fast as with ``x``. But numba does not know how the numbers of a
-transposed array lie in memory, so it copies such an array before each product. The gradients of
-every ``y = x @ W`` are two such products, ``x.T @ dy`` and ``dy @ W.T``, and attention has some for
-each sample of the batch. When a function is compiled in mode NUMBA, `Product` takes their place: it
-takes ``x`` itself and transposes it where numba sees that it does so. All other modes see the
-ordinary graph.
+It is as fast as BLAS. But the threads of BLAS go on waiting actively for some time after each
+product, and take the processors from the kernels of the loop, which then need half as much time
+again; and BLAS as numba calls it copies a matrix that is transposed. So in a compiled function
+there shall be one kind of product.
 """
 
-from hashlib import sha256
 from typing import Any
 
-import numpy as np
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.op import Op
 from pytensor.graph.rewriting.basic import node_rewriter
-from pytensor.tensor.blas import BatchedDot
-from pytensor.tensor.elemwise import DimShuffle
+from pytensor.scalar.basic import Add
+from pytensor.tensor.blas import BatchedDot, Dot22
+from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.math import Dot
 
-from symrnn.kernels.dispatch import compile_with_numba, numba_basic
+from symrnn.kernels.calls import multiply
 
 
 class Product(Op):
-    """``x @ y`` of two matrices, or of two batches of them, each of which may be transposed first.
+    """``x @ y`` or ``x @ y + b``, of two matrices or of two batches of them.
 
-    Parameters
-    ----------
-    transposed
-        For `x` and for `y`, whether its last two axes are exchanged.
+    Shapes: x ``(rows, n)``, y ``(n, columns)`` and b ``(columns,)``, or, without b,
+    ``(batch, rows, n)`` and ``(batch, n, columns)``.
     """
 
-    __props__ = ("transposed",)
+    __props__ = ()
 
-    def __init__(self, transposed: tuple[bool, bool]) -> None:
-        self.transposed = transposed
-
-    def make_node(self, x: Variable, y: Variable) -> Apply[Any]:
+    def make_node(self, x: Variable, y: Variable, *b: Variable) -> Apply[Any]:
         """Node with one output, of as many axes as `x` and `y`."""
-        x_t, y_t = self.transposed
-        rows, columns = x.type.shape[-1 if x_t else -2], y.type.shape[-2 if y_t else -1]
-        return Apply(self, [x, y], [x.type.clone(shape=(*x.type.shape[:-2], rows, columns))()])
+        shape = (*x.type.shape[:-1], y.type.shape[-1])
+        return Apply(self, [x, y, *b], [x.type.clone(shape=shape)()])
 
     def perform(self, node: Apply[Any], inputs: Any, storage: Any) -> None:
-        """Compute it in NumPy."""
-        pairs = zip(inputs, self.transposed, strict=True)
-        x, y = (np.swapaxes(v, -1, -2) if exchanged else v for v, exchanged in pairs)
-        storage[0][0] = np.matmul(x, y)
+        """Call the kernel."""
+        storage[0][0] = multiply(*inputs)
+
+    def infer_shape(self, *arguments: Any) -> list[tuple[Any, ...]]:
+        """Shape, from those of the inputs, which are the last of `arguments`."""
+        x, y, *_ = arguments[-1]
+        return [(*x[:-1], y[-1])]
 
 
-@node_rewriter([Dot, BatchedDot])
-def product_of_transposed(fgraph: Any, node: Apply[Any]) -> list[Variable] | None:
-    """Replace a product by a `Product`, if an operand is the transpose of something."""
+@node_rewriter([Dot, Dot22, BatchedDot])
+def product(fgraph: Any, node: Apply[Any]) -> list[Variable] | None:
+    """Replace PyTensor's product of two matrices, or of two batches of them."""
     x, y = node.inputs
     dtype = node.outputs[0].type.dtype
-    if x.type.ndim < 2 or y.type.ndim < 2 or not x.type.dtype == y.type.dtype == dtype:
+    if x.type.ndim != y.type.ndim or x.type.ndim < 2 or dtype not in ("float32", "float64"):
         return None
-    (x, x_t), (y, y_t) = _as_transposed(x), _as_transposed(y)
-    if not dtype.startswith("float") or not (x_t or y_t or isinstance(node.op, BatchedDot)):
+    if not x.type.dtype == y.type.dtype == dtype:
         return None
-    compile_with_numba(Product, funcify_product)
-    return [Product((x_t, y_t))(x, y)]
+    return [Product()(x, y)]
 
 
-def _as_transposed(v: Variable) -> tuple[Variable, bool]:
-    """Return what `v` is the transpose of, and True; or `v` itself, and False.
+@node_rewriter([Elemwise])
+def product_and_bias(fgraph: Any, node: Apply[Any]) -> list[Variable] | None:
+    """Replace ``x @ y + b`` with one number of b for each column."""
+    if not isinstance(node.op.scalar_op, Add) or len(node.inputs) != 2:
+        return None
+    for z, b in (node.inputs, node.inputs[::-1]):
+        is_product = z.owner is not None and isinstance(z.owner.op, Product)
+        if not is_product or len(z.owner.inputs) != 2 or len(fgraph.clients[z]) != 1:
+            continue
+        is_row = isinstance(b.owner and b.owner.op, DimShuffle) and b.owner.op.new_order == ("x", 0)
+        if is_row and z.type.ndim == 2 and b.type.dtype == z.type.dtype:
+            (row,) = b.owner.inputs
+            if row.type.broadcastable == (z.type.broadcastable[1],):
+                return [Product()(*z.owner.inputs, row)]
+    return None
 
-    Axes before the last two may be permuted too: that permutation stays.
-    """
-    order = list(getattr(v.owner and v.owner.op, "new_order", ()))
-    if not isinstance(v.owner and v.owner.op, DimShuffle) or order[-2:-1] != [len(order) - 1]:
-        return v, False
-    base = v.owner.inputs[0]
-    if base.type.ndim != len(order) or "x" in order:
-        return v, False
-    order[-2:] = order[:-3:-1]
-    return (base if order == sorted(order) else base.dimshuffle(order)), True
 
-
-def funcify_product(op: Product, node: Apply[Any], **kwargs: Any) -> tuple[Any, str]:
-    """Return a `Product` as a function compiled by numba, and the key of its code on disk."""
-    njit = numba_basic().numba_njit
-    x_t, y_t = op.transposed
-    n_axes = node.outputs[0].type.ndim
-
-    @njit
-    def product(x: Any, y: Any) -> Any:
-        return np.dot(x.T if x_t else x, y.T if y_t else y)
-
-    @njit
-    def products(x: Any, y: Any) -> Any:
-        if x.shape[0] != y.shape[0]:
-            raise ValueError("a batched product needs as many matrices on both sides")
-        x, y = np.ascontiguousarray(x), np.ascontiguousarray(y)
-        m, n = x.shape[2 if x_t else 1], y.shape[1 if y_t else 2]
-        out = np.empty((x.shape[0], m, n), x.dtype)
-        for k in range(len(out)):
-            np.dot(x[k].T if x_t else x[k], y[k].T if y_t else y[k], out[k])
-        return out
-
-    key = f"symrnn.kernels.products 1: {op.transposed} {n_axes}"
-    return product if n_axes == 2 else products, sha256(key.encode()).hexdigest()

@@ -139,6 +139,10 @@ class LoopOp(Op):
         """Return the outputs of the node, given those of the kernel."""
         return outputs
 
+    def results_in_numba(self, outputs: list[str]) -> list[str]:
+        """Return `results` as expressions."""
+        return outputs
+
 
 class Recurrence(LoopOp):
     """A recurrent layer's loop.
@@ -196,6 +200,11 @@ class Recurrence(LoopOp):
         """Return the states, the final states, and the saved values."""
         *states, saved = outputs
         return [*states, *(s[-1].copy() for s in states), saved]
+
+    def results_in_numba(self, outputs: list[str]) -> list[str]:
+        """Return `results` as expressions."""
+        *states, saved = outputs
+        return [*states, *(f"{s}[-1].copy()" for s in states), saved]
 
     def infer_shape(self, *arguments: Any) -> list[tuple[Any, ...]]:
         """Shapes, from those of the inputs.

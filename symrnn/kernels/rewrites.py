@@ -7,25 +7,41 @@ tags that say in which modes it takes part: the lower the position, the earlier.
 from typing import Any
 
 from pytensor.compile.mode import optdb
-from pytensor.graph.rewriting.basic import dfs_rewriter
+from pytensor.graph.rewriting.basic import GraphRewriter, dfs_rewriter
 
-from symrnn.kernels.products import product_of_transposed
+from symrnn.kernels.products import product, product_and_bias
 from symrnn.kernels.recurrence import (
     loop_to_scan,
     loop_without_kernel,
     remove_first_derivative,
 )
 from symrnn.kernels.scatter_add import scatter_add
+from symrnn.kernels.sums import sum_of_columns
 from symrnn.kernels.shapes import refuse_unknown_shape
 
 EVERY_MODE = ("fast_run", "fast_compile")
-REWRITES: dict[str, tuple[float, tuple[Any, ...], tuple[str, ...]]] = {
+
+
+class RegisterWithNumba(GraphRewriter):
+    """Changes no graph, but tells numba of the kernels, as late as a function is compiled for it."""
+
+    def apply(self, fgraph: Any) -> None:
+        """Import what registers the kernels; it takes long to import."""
+        from symrnn.kernels.dispatch import register_kernels
+
+        register_kernels()
+
+
+REWRITES: dict[str, tuple[float, Any, tuple[str, ...]]] = {
+    "symrnn_numba": (-0.05, RegisterWithNumba(), ("numba",)),
     "symrnn_refuse_unknown_shape": (-0.04, (refuse_unknown_shape,), ("jax",)),
     # before -0.02, from where on the steps of scans are rewritten too
     "symrnn_no_kernels": (-0.03, (loop_to_scan,), ("jax",)),
     "symrnn_recurrence": (-0.03, (loop_without_kernel, remove_first_derivative), EVERY_MODE),
     # after all rewrites that know PyTensor's products, before inputs are overwritten
-    "symrnn_products": (48.5, (product_of_transposed,), ("numba",)),
+    "symrnn_products": (48.5, (product,), ("numba", "symrnn_quick")),
+    "symrnn_products_and_biases": (48.6, (product_and_bias,), ("numba", "symrnn_quick")),
+    "symrnn_sums": (48.7, (sum_of_columns,), ("numba", "symrnn_quick")),
     # after the choice of what is changed in place
     "symrnn_scatter_add": (90, (scatter_add,), ("numba",)),
 }
@@ -39,4 +55,5 @@ def register() -> None:
     """
     for name, (position, rewriters, tags) in REWRITES.items():
         if name not in optdb:
-            optdb.register(name, dfs_rewriter(*rewriters), *tags, position=position)
+            rewriter = dfs_rewriter(*rewriters) if isinstance(rewriters, tuple) else rewriters
+            optdb.register(name, rewriter, *tags, position=position)
