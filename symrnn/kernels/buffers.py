@@ -1,8 +1,9 @@
 """Arrays for the results of kernels, in memory that is kept from call to call.
 
-A training step makes the same large arrays again and again. If their memory went back to the system
-each time, it would come back page by page, filled with zeros, which for some shapes takes a third of
-the time of a step. So a few buffers are kept, and a new array is a view of one that no array uses.
+A training step makes the same large arrays again and again. If their memory went back to the
+system each time, it would come back page by page, filled with zeros, which for some shapes takes a
+third of the time of a step. So a few buffers are kept, and a new array is a view of one that no
+array uses.
 """
 
 import sys
@@ -29,7 +30,8 @@ class _Buffer:
 
 _BUFFERS: list[_Buffer] = []
 _REQUESTS = 0
-_UNUSED = sys.getrefcount(_Buffer(0).memory)  # of memory without a view
+_SOME = _Buffer(0)
+_UNUSED = sys.getrefcount(_SOME.memory)  # of memory without a view
 
 
 def empty(shape: Sequence[int], dtype: np.dtype | str) -> np.ndarray:
@@ -44,9 +46,9 @@ def empty(shape: Sequence[int], dtype: np.dtype | str) -> np.ndarray:
         best = None
         for buffer in _BUFFERS:
             fits = n_bytes <= buffer.size <= 2 * n_bytes
-            if fits and sys.getrefcount(buffer.memory) == _UNUSED:
-                if best is None or buffer.size < best.size:
-                    best = buffer
+            is_smaller = best is None or buffer.size < best.size
+            if fits and is_smaller and sys.getrefcount(buffer.memory) == _UNUSED:
+                best = buffer
         if best is None:
             _BUFFERS[:] = [b for b in _BUFFERS if _is_worth_keeping(b)]
             best = _Buffer(n_bytes)
