@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-
 import numpy as np
 
 from symrnn.kernels.buffers import ALIGNMENT, empty
@@ -24,7 +23,9 @@ def call_kernel(kernel: Kernel, inputs: Sequence[np.ndarray]) -> list[np.ndarray
     time, batch, _ = (named["zx"] if "zx" in named else named["state0"]).shape
     sizes = {"time": time, "batch": batch, "n_hidden": named["W_h"].shape[0], "one": 1}
     if not (time and batch):
-        raise ValueError(f"a recurrent layer got {time} steps of {batch} samples: it needs at least one")
+        raise ValueError(
+            f"a recurrent layer got {time} steps of {batch} samples: it needs at least one of each"
+        )
     arrays = {
         name: _checked(name, named[name], [factor * sizes[size] for factor, size in shape])
         for name, shape in layout.inputs.items()
@@ -39,10 +40,7 @@ def call_kernel(kernel: Kernel, inputs: Sequence[np.ndarray]) -> list[np.ndarray
     arrays["scratch"] = empty((scratch_size(str(dtype), threads) + spare(str(dtype)),), dtype)
     numbers = {"n_threads": threads, **sizes}
     job = np.array(
-        [
-            numbers[name] if name in SIZES else _address(arrays[name])
-            for name in layout.job
-        ],
+        [numbers[name] if name in SIZES else _address(arrays[name]) for name in layout.job],
         np.int64,
     )
     kernel.call(job.ctypes.data)
@@ -50,7 +48,7 @@ def call_kernel(kernel: Kernel, inputs: Sequence[np.ndarray]) -> list[np.ndarray
 
 
 def panels_size(layout: Layout, n_hidden: int, dtype: str) -> int:
-    """How many numbers the packed matrix has, and some more so that it can begin where a vector does."""
+    """How many numbers the packed matrix has, with some more to begin where a vector does."""
     (depth, _), (columns, _) = layout.panels
     width = panel_width(dtype)
     return -(-columns * n_hidden // width) * width * depth * n_hidden + spare(dtype)
@@ -71,8 +69,6 @@ def _checked(name: str, array: np.ndarray, shape: list[int]) -> np.ndarray:
                 f"a recurrent layer got {name} of shape {array.shape}, not {tuple(shape)}"
             )
     return np.ascontiguousarray(array)
-
-
 
 
 FEW = 2**15
@@ -106,8 +102,8 @@ def multiply(a: np.ndarray, b: np.ndarray, add: np.ndarray | None = None) -> np.
         shapes = " and ".join(str(x.shape) for x in (a, b, add) if x is not None)
         raise ValueError(f"arrays of shapes {shapes} cannot be multiplied, and added to")
     if rows * depth * columns * (batch[0] if batch else 1) < FEW:
-        out = np.matmul(a, b)
-        return out if add is None else out + add
+        out: np.ndarray = np.matmul(a, b)
+        return out if add is None else np.add(out, add)
     dtype, size = str(a.dtype), a.itemsize
     if add is not None:
         add = np.ascontiguousarray(add)

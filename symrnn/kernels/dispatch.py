@@ -1,4 +1,4 @@
-"""Kernels in mode NUMBA: each operation as a function that numba compiles, and that calls the kernel.
+"""Kernels in mode NUMBA: each operation as a function that numba compiles, and calls the kernel.
 
 The function makes the arrays and the job, as `symrnn.kernels.calls` does in Python. The kernel is
 known to numba by its symbol, a name, so the code that numba keeps on disk holds no address.
@@ -86,6 +86,7 @@ def funcify_product(op: Product, node: Apply[Any], **kwargs: Any) -> tuple[Any, 
     sizes = "batch, rows, depth" if batched else "rows, depth"
     fits = "y.shape[0] != batch or y.shape[1] != depth" if batched else "y.shape[0] != depth"
     fits += " or b.shape[0] != columns" if has_add else ""
+    room = scratch_size(dtype, n_threads()) + spare(dtype)
 
     def array(name: str) -> list[str]:
         strides = [f"{name}.strides[{k}] // {size}" for k in range(3 if batched else 2)]
@@ -103,7 +104,7 @@ def funcify_product(op: Product, node: Apply[Any], **kwargs: Any) -> tuple[Any, 
             "    if depth == 0:",
             f"        out[...] = {'b' if has_add else '0'}",
             "        return out",
-            f"    scratch = np.empty({scratch_size(dtype, n_threads()) + spare(dtype)}, np.{dtype})",
+            f"    scratch = np.empty({room}, np.{dtype})",
             *lines_of_job(
                 [
                     *(str(n_threads()), "batch" if batched else "1", "rows", "columns", "depth"),
@@ -122,16 +123,14 @@ def funcify_sum(op: ColumnSum, node: Apply[Any], **kwargs: Any) -> tuple[Any, st
     """Return a `ColumnSum` as a function compiled by numba, and the key of its code on disk."""
     dtype = node.outputs[0].type.dtype
     load_sum(dtype)
+    numbers = [str(n_threads()), "rows", "columns", "x.ctypes.data", "columns", "out.ctypes.data"]
     return compiled(
         [
             "def call(x):",
             "    x = np.ascontiguousarray(x)",
             "    rows, columns = x.shape",
             f"    out = np.zeros(columns, np.{dtype})",
-            *lines_of_job(
-                [str(n_threads()), "rows", "columns", "x.ctypes.data", "columns", "out.ctypes.data"],
-                ["x"],
-            ),
+            *lines_of_job(numbers, ["x"]),
             "    return out",
         ],
         sum_symbol(dtype),
@@ -200,5 +199,3 @@ def panels_size_in_numba(layout: Layout, dtype: str) -> str:
         f"({columns} * n_hidden + {width - 1}) // {width} * {width * depth} * n_hidden"
         f" + {spare(dtype)}"
     )
-
-

@@ -1,13 +1,13 @@
-"""Elementwise expressions in kernels: PyTensor's graph of ``c = f * c + i * g`` as code for vectors.
+"""Elementwise expressions in kernels: PyTensor's graph of ``c = f * c + i * g`` as vector code.
 
-A processor works on 8 or 16 float32 numbers at once, if the code says so. `write_elementwise` writes a
-loop over rows of numbers that loads a vector of each input, computes all expressions, and stores
-the results; nothing goes through memory in between.
+A processor works on 8 or 16 float32 numbers at once, if the code says so. `write_elementwise`
+writes a loop over rows of numbers that loads a vector of each input, computes all expressions, and
+stores the results; nothing goes through memory in between.
 """
 
 from collections.abc import Callable, Sequence
 from math import factorial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -301,5 +301,3 @@ CHEAP = {
     *(scalar.AND, scalar.OR, scalar.Invert, scalar.IsNan, scalar.IsInf),
 }
 """Operations that are cheaper to repeat in the backward pass than to save for it."""
-
-

@@ -191,7 +191,7 @@ def write_forward_work(
     code = Code(module, "work", work_arguments(), dtype, private=True)
     lo, hi, _, job = code.arguments
     given = layout.read(code, job)
-    time, batch, n_hidden = (given[name] for name in SIZES[1:])
+    time, n_hidden = given["time"], given["n_hidden"]
     n_zx, n_zh = n_hidden * len(rows.gates[0]), n_hidden * len(rows.gates[-1])
     additive, steps = len(rows.gates) == 1, Steps(code, rows, given, masks_shared)
     zx, z = steps.all("zx", n_zx), steps.one("z", n_zh)
@@ -203,9 +203,7 @@ def write_forward_work(
         )
         with code.loop(first, last) as row:
             gates = [z.at(row, 0)] if additive else [zx.at(t, row, 0), z.at(row, 0)]
-            inputs = [
-                Rows(part, Array(code, p)) for part, p in zip(rows.gates, gates, strict=True)
-            ]
+            inputs = [Rows(part, Array(code, p)) for part, p in zip(rows.gates, gates, strict=True)]
             inputs += steps.rows(t, row, before)
             outputs = [
                 Rows([v], Array(code, steps.all(f"state{k}").at(t, row, 0)))
@@ -230,12 +228,10 @@ def write_backward_work(
     code = Code(module, "work", work_arguments(), dtype, private=True)
     lo, hi, _, job = code.arguments
     given = layout.read(code, job)
-    time, batch, n_hidden = (given[name] for name in SIZES[1:])
+    time, n_hidden = given["time"], given["n_hidden"]
     steps = Steps(code, rows, given, masks_shared)
     widths = [n_hidden * len(part) for part in rows.gates]
-    d_z = [
-        steps.all(name, width) for name, width in zip(["d_zx", "d_zh"], widths, strict=False)
-    ]
+    d_z = [steps.all(name, width) for name, width in zip(["d_zx", "d_zh"], widths, strict=False)]
     saved, n = steps.all("saved", n_hidden * len(rows.saved)), len(rows.states)
     d_states = [steps.one(f"d_start{k}") for k in range(n)]
     totals = [steps.one(f"d_captured{k}") for k in range(len(rows.d_captured))]
@@ -244,7 +240,8 @@ def write_backward_work(
         t = time - 1 - steps_done
         before = steps.before(t)
         with code.loop(first, last) as row:
-            inputs = steps.rows(t, row, before) + [Rows(rows.saved, Array(code, saved.at(t, row, 0)))]
+            inputs = steps.rows(t, row, before)
+            inputs += [Rows(rows.saved, Array(code, saved.at(t, row, 0)))]
             if from_outside:
                 inputs += [Rows([one.d_h], Array(code, steps.all("d_h").at(t, row, 0)))]
             carried = [Array(code, d.at(row, 0)) for d in (*d_states, *totals)]
@@ -341,7 +338,7 @@ class Steps:
         for k, v in enumerate(rows.captured):
             found.append(Rows([v], self._array(v, f"captured{k}", row)))
         for k, (v, shared) in enumerate(zip(rows.update_masks, self._masks_shared, strict=True)):
-            width = code.int(1) if shared else self.n_hidden
+            width = code.as_int(1) if shared else self.n_hidden
             base = code.b.bitcast(self.given[f"mask{k}"].pointer, I8.as_pointer())
             place = Array(code, base, self.batch, width).at(t, row, 0)
             found.append(Rows([v], Array(code, place), shared))
@@ -366,7 +363,7 @@ def write_kernel(
     for name in ("panels", "scratch"):
         code.align(job, layout.job.index(name))
     given = layout.read(code, job)
-    one, W_h, panels = code.int(1), given["W_h"].pointer, given["panels"].pointer
+    one, W_h, panels = code.as_int(1), given["W_h"].pointer, given["panels"].pointer
     pack = f"symrnn_pack_{dtype}"
     if backward:
         code.call(pack, n_zh, n_hidden, W_h, one, n_zh, panels)

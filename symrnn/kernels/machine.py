@@ -1,9 +1,10 @@
 """From LLVM's language to functions that one can call: compiles it once and keeps it on disk.
 
 A kernel is a text in LLVM's language, which the neighbouring modules write. `load` compiles it for
-this machine's processor, which takes a fraction of a second, and keeps the machine code in PyTensor's
-folder for compiled code, under a name made of all that it depends on. Every process, also the one
-that compiled it, runs the code as it is in the file: so the same numbers come out each time.
+this machine's processor, which takes a fraction of a second, and keeps the machine code in
+PyTensor's folder for compiled code, under a name made of all that it depends on. Every process,
+also the one that compiled it, runs the code as it is in the file: so the same numbers come out each
+time.
 """
 
 import ctypes
@@ -78,9 +79,9 @@ def load(text: str, names: tuple[str, ...]) -> dict[str, int]:
     code = _read(path)
     if code is None:
         code = _compiled(text, machine)
-        with suppress(OSError):  # where nothing can be written, the next process compiles again
-            with replacing(path) as file:
-                file.write(sha256(code).digest() + code)
+        # where nothing can be written, the next process compiles again
+        with suppress(OSError), replacing(path) as file:
+            file.write(sha256(code).digest() + code)
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()

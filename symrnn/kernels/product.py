@@ -1,4 +1,4 @@
-"""Products of matrices in kernels, of numbers that lie in cache in the order in which they are used.
+"""Products of matrices in kernels: numbers lie in cache in the order in which they are used.
 
 ``out = a @ b`` is computed tile by tile. A tile has a few rows of `out` and as many columns as two
 vectors have numbers, so that all of it fits into the processor's registers. For the panel of b
@@ -144,10 +144,13 @@ def write_pack(module: ir.Module, dtype: str) -> None:
                     for v in range(VECTORS):
                         code.store(code.splat(0.0), panels.at(p, k, v * code.W))
                 block = 16  # as many numbers of one column are neighbours in cache
-                with code.loop(0, depth, block) as k_0, code.loop(here) as j:
-                    with code.loop(k_0, (k_0 + block).at_most(depth)) as k:
-                        value = code.load_number(start.at(j * b_column + k * b_k))
-                        code.store_number(value, panels.at(p, k, j))
+                with (
+                    code.loop(0, depth, block) as k_0,
+                    code.loop(here) as j,
+                    code.loop(k_0, (k_0 + block).at_most(depth)) as k,
+                ):
+                    value = code.load_number(start.at(j * b_column + k * b_k))
+                    code.store_number(value, panels.at(p, k, j))
     code.end()
 
 
@@ -171,7 +174,7 @@ def write_multiply(
         code.call(
             f"symrnn_tile_{code.dtype}",
             *(size.at_most(hi - row), (columns - p * width).at_most(width), depth),
-            *(a.at(row, 0), depth, code.int(1), panels.at(p, 0, 0)),
+            *(a.at(row, 0), depth, code.as_int(1), panels.at(p, 0, 0)),
             *(null if add is None else add.at(row, p * width), columns),
             *(out.at(row, p * width), columns),
         )
@@ -179,7 +182,7 @@ def write_multiply(
 
 def tile_rows(rows: Int) -> Int:
     """How many rows each tile shall have, so that all have about as many."""
-    return rows.ceil_div(rows.ceil_div(MOST_ROWS)).at_least(1)
+    return rows.ceil_div(rows.ceil_div(MOST_ROWS).at_least(1)).at_least(1)
 
 
 def write_product_work(module: ir.Module, dtype: str) -> None:
@@ -187,7 +190,7 @@ def write_product_work(module: ir.Module, dtype: str) -> None:
     code = Code(module, f"symrnn_product_work_{dtype}", work_arguments(), dtype, private=True)
     lo, hi, part, job = code.arguments
     g = {name: code.given(job, k) for k, name in enumerate(PRODUCT_JOB)}
-    width, zero = panel_width(dtype), code.int(0)
+    width, zero = panel_width(dtype), code.as_int(0)
     a, b, out, add = (Array(code, code.pointer(g[name])) for name in ("a", "b", "out", "add"))
     scratch = code.pointer(g["scratch"])
     panels = Array(code, Array(code, scratch).at(part * scratch_size(dtype, 1)))
@@ -218,7 +221,10 @@ def write_product_work(module: ir.Module, dtype: str) -> None:
                 *(depth, columns, b_n.at(k * g["b_k"] + column * g["b_column"])),
                 *(g["b_k"], g["b_column"], panels.pointer),
             )
-            with code.loop_by(from_row, to_row, size) as row, code.loop(columns.ceil_div(width)) as p:
+            with (
+                code.loop_by(from_row, to_row, size) as row,
+                code.loop(columns.ceil_div(width)) as p,
+            ):
                 out_tile = out_n.at(row * g["columns"] + column + p * width)
                 first_add = code.select(
                     no_add, null, add.at(row * g["add_row"] + column + p * width)

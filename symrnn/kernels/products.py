@@ -70,5 +70,3 @@ def product_and_bias(fgraph: Any, node: Apply[Any]) -> list[Variable] | None:
             if row.type.broadcastable == (z.type.broadcastable[1],):
                 return [Product()(*z.owner.inputs, row)]
     return None
-
-

@@ -271,9 +271,7 @@ class RecurrenceGradient(LoopOp):
         Whether the loss depends on h of all steps, and not on the final states alone.
     """
 
-    def __init__(
-        self, rows: StepRows, *, truncate_every: int | None, from_outside: bool
-    ) -> None:
+    def __init__(self, rows: StepRows, *, truncate_every: int | None, from_outside: bool) -> None:
         super().__init__(rows, truncate_every=truncate_every)
         self.from_outside = from_outside
 
@@ -406,5 +404,3 @@ def _isolated(
     alone = [v.type() for v in inputs]
     given = dict(zip(alone, inputs, strict=True))
     return list(graph_replace(build(alone), given, strict=False))
-
-

@@ -16,14 +16,14 @@ from symrnn.kernels.recurrence import (
     remove_first_derivative,
 )
 from symrnn.kernels.scatter_add import scatter_add
-from symrnn.kernels.sums import sum_of_columns
 from symrnn.kernels.shapes import refuse_unknown_shape
+from symrnn.kernels.sums import sum_of_columns
 
 EVERY_MODE = ("fast_run", "fast_compile")
 
 
 class RegisterWithNumba(GraphRewriter):
-    """Changes no graph, but tells numba of the kernels, as late as a function is compiled for it."""
+    """Changes no graph, but tells numba of the kernels once a function is compiled for it."""
 
     def apply(self, fgraph: Any) -> None:
         """Import what registers the kernels; it takes long to import."""

@@ -82,7 +82,7 @@ def column_sum(x: np.ndarray) -> np.ndarray:
     array([6., 9.], dtype=float32)
     """
     if x.size < FEW:
-        return np.add.reduce(x, axis=0, dtype=np.float64).astype(x.dtype)
+        return np.asarray(np.add.reduce(x, axis=0, dtype=np.float64), x.dtype)
     if x.strides[1] != x.itemsize:
         x = np.ascontiguousarray(x)
     rows, columns = x.shape

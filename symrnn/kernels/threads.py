@@ -35,7 +35,7 @@ def load_threads() -> None:
     code = Code(module, "symrnn_in_threads", [work_kind, I64, I64, I64, JOB])
     work, n, threads, flops, job = code.arguments
     if n_threads() == 1:  # or the machine has no pthread_create
-        code.call_pointer(work, code.int(0), n, code.int(0), job)
+        code.call_pointer(work, code.as_int(0), n, code.as_int(0), job)
         code.end()
         load(str(module), ("symrnn_in_threads",))
         return

@@ -32,8 +32,8 @@ class Int:
         self.value = ir.Constant(I64, value) if isinstance(value, int) else value
 
     def _with(self, operation: str, other: Any) -> "Int":
-        b, other = self.code.b, self.code.int(other)
-        return Int(self.code, getattr(b, operation)(self.value, other.value))
+        instruction = getattr(self.code.b, operation)
+        return Int(self.code, instruction(self.value, self.code.as_int(other).value))
 
     def __add__(self, other: Any) -> "Int":
         return self._with("add", other)
@@ -52,21 +52,22 @@ class Int:
 
     def ceil_div(self, other: Any) -> "Int":
         """Return the quotient, rounded up."""
-        return (self + other - 1) // other
+        divisor = self.code.as_int(other)
+        return (self + divisor - 1) // divisor
 
     def compare(self, sign: str, other: Any) -> ir.Value:
         """Return whether the comparison holds, for `Code.when` and `Code.select`."""
-        return self.code.b.icmp_signed(sign, self.value, self.code.int(other).value)
+        return self.code.b.icmp_signed(sign, self.value, self.code.as_int(other).value)
 
     def at_most(self, other: Any) -> "Int":
         """Return the smaller one of two."""
-        other = self.code.int(other)
-        return self.code.select(self.compare("<", other), self, other)
+        smaller: Int = self.code.select(self.compare("<", other), self, other)
+        return smaller
 
     def at_least(self, other: Any) -> "Int":
         """Return the larger one of two."""
-        other = self.code.int(other)
-        return self.code.select(self.compare(">", other), self, other)
+        larger: Int = self.code.select(self.compare(">", other), self, other)
+        return larger
 
 
 class Array:
@@ -85,7 +86,7 @@ class Array:
 
     def at(self, *index: Any) -> ir.Value:
         """Return a pointer to an element, or to the first one of a row: ``at(t, row)``."""
-        place = self.code.int(index[0])
+        place = self.code.as_int(index[0])
         for k, size in enumerate(self.sizes):
             place = place * size
             if k + 1 < len(index):
@@ -136,7 +137,7 @@ class Code:
         self.b = ir.IRBuilder(self.function.append_basic_block("entry"))
         self.arguments = [Int(self, a) if a.type == I64 else a for a in self.function.args]
 
-    def int(self, value: Any) -> Int:
+    def as_int(self, value: Any) -> Int:
         """Return a number of the kernel."""
         return value if isinstance(value, Int) else Int(self, value)
 
@@ -149,7 +150,7 @@ class Code:
         """Write a loop around what the block writes: ``range(start, stop, step)``."""
         if stop is None:
             start, stop = 0, start
-        start, stop = self.int(start), self.int(stop)
+        start, stop = self.as_int(start), self.as_int(stop)
         before = self.b.block
         head, body, after = (self.function.append_basic_block() for _ in range(3))
         self.b.branch(head)
@@ -166,7 +167,7 @@ class Code:
     @contextmanager
     def loop_by(self, start: Any, stop: Any, step: Int) -> Iterator[Int]:
         """Write a loop whose step is only known to the kernel."""
-        start, stop = self.int(start), self.int(stop)
+        start, stop = self.as_int(start), self.as_int(stop)
         with self.loop((stop - start).ceil_div(step)) as k:
             yield start + k * step
 
@@ -179,7 +180,7 @@ class Code:
     def select(self, condition: ir.Value, a: Any, b: Any) -> Any:
         """Return a if the condition holds, else b: numbers, arrays or pointers."""
         if isinstance(a, Int):
-            return Int(self, self.b.select(condition, a.value, self.int(b).value))
+            return Int(self, self.b.select(condition, a.value, self.as_int(b).value))
         return self.b.select(condition, a, b)
 
     def call(self, name: str, *arguments: Any, result: ir.Type = VOID) -> Any:
@@ -224,7 +225,7 @@ class Code:
         with self.b.goto_entry_block():
             place = self.b.alloca(I64, len(numbers))
         for k, number in enumerate(numbers):
-            self.b.store(self.int(number).value, self.b.gep(place, [ir.Constant(I64, k)]))
+            self.b.store(self.as_int(number).value, self.b.gep(place, [ir.Constant(I64, k)]))
         return place
 
     def pointer(self, address: Int, kind: ir.Type | None = None) -> ir.Value:
@@ -263,7 +264,7 @@ class Code:
         return self.call(name, *values, result=result or self.vector)
 
     def load(self, pointer: ir.Value, mask: ir.Value | None = None) -> ir.Value:
-        """Return the vector at a place; where the mask is 0, nothing is read, and the value is 0."""
+        """Return the vector at a place; where the mask is 0, nothing is read and the value is 0."""
         place = self.b.bitcast(pointer, self.vector.as_pointer())
         align = self.dtype.itemsize
         if mask is None:
