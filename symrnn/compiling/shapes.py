@@ -4,9 +4,12 @@ A variable's axis may have a static size, a number in ``v.type.shape``, or one t
 when the compiled function is called, ``v.shape[axis]``.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytensor.tensor as pt
+from pytensor.graph.traversal import ancestors
+from pytensor.tensor.basic import get_underlying_scalar_constant_value
 from pytensor.tensor.variable import TensorVariable
 
 
@@ -38,3 +41,42 @@ def keep_broadcastable(old: TensorVariable, new: TensorVariable) -> TensorVariab
     """
     ones = [axis for axis, length in enumerate(old.type.shape) if length == 1]
     return pt.specify_broadcastable(new, *ones) if ones else new
+
+
+def of_shape(make: Callable[[list[Any]], TensorVariable], shape: Sequence[Any]) -> TensorVariable:
+    """Return ``make(shape)``, a new array, in a time that does not depend on the rest of the graph.
+
+    To learn an array's static shape PyTensor copies and rewrites all of the graph that its sizes
+    are computed from. For one mask of dropout on top of a deep net that takes half a second. Here
+    a size is a number if its variable has a static one, and else only known when the function is
+    called.
+
+    Parameters
+    ----------
+    make
+        Makes operations of a list of sizes.
+    shape
+        Integers, or symbolic scalars.
+
+    Examples
+    --------
+    >>> x = pt.tensor("x", shape=(None, 3))
+    >>> zeros = of_shape(pt.zeros, (x.shape[0], x.shape[1], 2))
+    >>> zeros.type.shape
+    (None, 3, 2)
+    """
+    sizes: list[Any] = []
+    for size in shape:
+        value = size
+        if not isinstance(size, int):
+            value = get_underlying_scalar_constant_value(
+                size, elemwise=False, max_recur=3, raise_not_constant=False
+            )
+        sizes.append(value)
+    stand_ins = [s.type() if isinstance(s, TensorVariable) and s.owner else s for s in sizes]
+    made = make(stand_ins)
+    actual = {a: b for a, b in zip(stand_ins, sizes, strict=True) if a is not b}
+    for node in {v.owner for v in ancestors([made]) if v.owner is not None}:
+        if not actual.keys().isdisjoint(node.inputs):
+            node.inputs = [actual.get(v, v) for v in node.inputs]
+    return made

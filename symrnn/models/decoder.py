@@ -12,6 +12,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from symrnn._validate import check_token_id, check_whole
 from symrnn.compiling.function import function
+from symrnn.compiling.shapes import of_shape
 from symrnn.models.sampling import check_drawing, draw, probabilities
 from symrnn.nn.cells import Cell, GRUCell
 from symrnn.nn.initializers import normal
@@ -134,7 +135,8 @@ class Decoder(Module):
 
     def _inputs(self, tokens: TensorVariable, d: TensorVariable) -> TensorVariable:
         e = self.embedding(tokens)
-        return pt.concatenate([e, pt.broadcast_to(d, (e.shape[0], *tuple(d.shape)))], axis=2)
+        d = of_shape(partial(pt.broadcast_to, d), (e.shape[0], *tuple(d.shape)))
+        return pt.concatenate([e, d], axis=2)
 
     def compile_start(self, *, mode: Any = None) -> Any:
         """Compile ``d -> state``, a list of its arrays."""

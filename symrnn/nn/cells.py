@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, ClassVar, NamedTuple, TypedDict, Unpack
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import ArrayLike
 from pytensor.tensor.variable import TensorVariable
 
 from symrnn._validate import check_choice, check_sizes
+from symrnn.compiling.shapes import of_shape
 from symrnn.nn.initializers import Array, Initializer, Random, identity, orthogonal, xavier_uniform
 from symrnn.nn.module import Module, parameter
 
@@ -155,7 +157,7 @@ class Cell(Module):
 
     def initial_state(self, batch_size: Any) -> Any:
         """Zeros of shape ``(batch, n_hidden)``, of the weights' dtype."""
-        zeros = pt.zeros((batch_size, self.W_h.shape[0]), dtype=self.W_h.dtype)
+        zeros = of_shape(partial(pt.zeros, dtype=self.W_h.dtype), (batch_size, self.W_h.shape[0]))
         return self.State(*(zeros for _ in self.State._fields))  # type: ignore[attr-defined]
 
     def project(self, x: TensorVariable) -> TensorVariable:

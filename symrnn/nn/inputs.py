@@ -5,12 +5,14 @@ What is known when a graph is built is checked then, the rest when the compiled 
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pytensor.tensor as pt
 from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.variable import TensorVariable
 
+from symrnn.compiling.shapes import of_shape
 from symrnn.kernels.shapes import InputFits, ShapeFits
 
 MASK_FITS = CheckAndRaise(
@@ -140,7 +142,7 @@ def checked_state(cell: Any, given: Any, wanted: Any, x: TensorVariable) -> Any:
             )
         if array.ndim == 1:
             array = fits(array, pt.eq(array.shape[0], n_hidden))
-            array = pt.broadcast_to(array, (batch_size, n_hidden))
+            array = of_shape(partial(pt.broadcast_to, array), (batch_size, n_hidden))
         else:
             rows, columns = array.shape
             array = fits(array, pt.eq(rows, batch_size), pt.eq(columns, n_hidden))

@@ -14,6 +14,7 @@ from pytensor import config
 from pytensor.tensor.variable import TensorVariable
 
 from symrnn._validate import check_rng
+from symrnn.compiling.shapes import of_shape
 
 
 def draw_mask(rng: Generator, keep: float, shape: Sequence[Any]) -> TensorVariable:
@@ -35,13 +36,14 @@ def draw_mask(rng: Generator, keep: float, shape: Sequence[Any]) -> TensorVariab
 
 def draw_uniform(rng: Generator, shape: Sequence[Any]) -> TensorVariable:
     """Numbers of `shape`, uniform within [0, 1); `rng` seeds the graph's own generator."""
-    _, numbers = _generator(rng).uniform(0.0, 1.0, size=shape)
-    return numbers
+    generator = _generator(rng)
+    return of_shape(lambda size: generator.uniform(0.0, 1.0, size=size)[1], shape)
 
 
 def draw_normal(rng: Generator, shape: Sequence[Any]) -> TensorVariable:
     """Numbers of `shape` from N(0, 1), dtype floatX; `rng` seeds the graph's own generator."""
-    _, numbers = _generator(rng).normal(0.0, 1.0, size=shape)
+    generator = _generator(rng)
+    numbers = of_shape(lambda size: generator.normal(0.0, 1.0, size=size)[1], shape)
     return numbers.astype(config.floatX)
 
 

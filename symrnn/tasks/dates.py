@@ -184,8 +184,7 @@ def _written(day: date, template: str) -> str:
 
 
 def _parts(day: date) -> dict[str, str]:
-    month, weekday = MONTHS[day.month - 1], WEEKDAYS[day.weekday()]
-    parts = {
+    numbers = {
         "yyyy": f"{day.year:04}",
         "yy": f"{day.year % 100:02}",
         "mm": f"{day.month:02}",
@@ -194,6 +193,12 @@ def _parts(day: date) -> dict[str, str]:
         "d": str(day.day),
         "th": "th" if 11 <= day.day <= 13 else {1: "st", 2: "nd", 3: "rd"}.get(day.day % 10, "th"),
     }
+    return numbers | _names(day.month, day.weekday())
+
+
+@cache
+def _names(month_number: int, weekday_number: int) -> dict[str, str]:
+    month, weekday, parts = MONTHS[month_number - 1], WEEKDAYS[weekday_number], {}
     for name, word in [
         ("Month", month), ("Mon", month[:3]), ("Weekday", weekday), ("Day", weekday[:3]),
     ]:  # fmt: skip

@@ -11,6 +11,7 @@ from numpy.random import Generator
 from pytensor.tensor.variable import TensorVariable
 
 from symrnn._validate import check_choice, check_sizes
+from symrnn.compiling.shapes import of_shape
 from symrnn.nn.attention import Attention
 from symrnn.nn.cells import Cell, LSTMCell
 from symrnn.nn.layers import Dense, Dropout, Embedding
@@ -291,7 +292,8 @@ class RecurrentDecoder(Module):
     def _with_vector(self, x: TensorVariable, encoded: Encoded) -> TensorVariable:
         if not self.peeky:
             return x
-        vector = pt.broadcast_to(encoded.vector, (x.shape[0], *tuple(encoded.vector.shape)))
+        repeat = partial(pt.broadcast_to, encoded.vector)
+        vector = of_shape(repeat, (x.shape[0], *tuple(encoded.vector.shape)))
         return pt.concatenate([x, vector], axis=2)
 
     def _attend(self, h: TensorVariable, encoded: Encoded) -> tuple[TensorVariable, TensorVariable]:

@@ -9,6 +9,7 @@ import pytensor.tensor as pt
 from numpy.random import Generator
 from pytensor.tensor.variable import TensorVariable
 
+from symrnn.compiling.shapes import of_shape
 from symrnn.models.seq2seq.encoder_decoder import EncoderDecoder
 from symrnn.nn.layers import Dense, Dropout
 from symrnn.nn.module import parameter
@@ -158,7 +159,8 @@ class Transformer(EncoderDecoder):
         drop = partial(self.dropout, training=training)
         memory, _, _ = self.encoder(drop(self.embed_source(source)), mask=mask, dropout=drop)
         keys_values, mask = self.decoder.keys_and_values(memory, mask=mask), pt.as_tensor(mask)
-        nothing = pt.zeros((0, memory.shape[1], 2 * self.n_features), dtype=memory.dtype)
+        zeros = partial(pt.zeros, dtype=memory.dtype)
+        nothing = of_shape(zeros, (0, memory.shape[1], 2 * self.n_features))
         return Encoded(memory, keys_values, mask, [nothing for _ in keys_values])
 
     def logits(self, encoded: Encoded, target: Any, *, training: bool = False) -> TensorVariable:
