@@ -15,7 +15,8 @@ between so that threads waiting actively for work go to rest. The order rotates 
 A round gives each peer one number, the median of its timed steps.
 
 How to read the table: `ms` is the median over rounds, `from` and `to` the fastest and slowest one;
-`symrnn/peer` is the median over rounds of the quotient within a round, so below 1 symrnn is faster.
+`x torch` and `x jax` are medians over rounds of the quotient within a round, so below 1 a peer is
+faster than torch or jax.
 Other busy processes slow the peers very differently: measure on an idle machine. `GFLOP/s` counts
 only the five matrix products (x W_x and h W_h; dh, dW_x and dW_h), and `peak` is their share of the
 fastest product of two 1500 x 1500 matrices in NumPy, one more peer in the same rounds.
@@ -38,7 +39,10 @@ from workers import MissingPeerError, Worker, in_turns, machine, work
 Shape = tuple[int, int, int, int]  # (time, batch, inputs, hidden)
 Step = Callable[[], float]  # one training step; returns the loss
 
-SHAPES = [(35, 20, 650, 650), (35, 20, 200, 200), (100, 32, 64, 128), (50, 1, 16, 16)]
+SHAPES = [
+    *((35, 20, 650, 650), (35, 20, 200, 200), (100, 32, 64, 128), (50, 1, 16, 16)),
+    *((64, 32, 64, 256), (20, 128, 16, 128)),
+]
 OTHER_SHAPE = (40, 16, 48, 96)  # the new shape of --compile
 MEMORY_TIMES, MEMORY_SIZES = (100, 300, 1000), (32, 256, 256)  # (batch, inputs, hidden)
 N_GATES = {"lstm": 4, "gru": 3, "elman": 1}
@@ -64,9 +68,9 @@ def data(cell: str, shape: Shape) -> tuple[Any, ...]:
 
 
 def symrnn_peer(
-    mode: str = "NUMBA", implementation: str = "kernel"
+    mode: str | None = None, implementation: str = "kernel"
 ) -> Callable[[str, Shape], Step]:
-    """Symrnn; in mode NUMBA all shapes are symbolic, in mode JAX they have to be known."""
+    """Symrnn in its default mode or another; in mode JAX all shapes have to be known."""
     import pytensor
     import pytensor.tensor as pt
 
@@ -86,7 +90,7 @@ def symrnn_peer(
         outputs, _ = sr.unroll(cell, x, implementation=implementation)
         loss = (outputs**2).mean()
         updates = sr.gradient_descent(loss, cell.params, LEARNING_RATE)
-        function = pytensor.function([x], loss, updates=updates, mode=mode)
+        function = sr.function([x], loss, updates=updates, mode=mode)
         return lambda: float(function(x_value))
 
     return make
@@ -222,8 +226,9 @@ def peak_peer() -> Callable[[str, Shape], Step]:
 
 PEERS: dict[str, Callable[[], Callable[[str, Shape], Step]]] = {
     "symrnn": symrnn_peer,
+    "symrnn-numba": lambda: symrnn_peer("NUMBA"),
     "symrnn-jax": lambda: symrnn_peer("JAX"),
-    "symrnn-scan": lambda: symrnn_peer(implementation="scan"),
+    "symrnn-scan": lambda: symrnn_peer("NUMBA", implementation="scan"),
     "torch": torch_peer,
     "jax": jax_peer,
     "pytensor-ml": pytensor_ml_peer,
@@ -239,13 +244,14 @@ ALL_PEERS = [peer for peer in PEERS if peer != "peak"]
 
 COLUMNS = {
     "cell": (6, "<6"),
-    "peer": (11, "<11"),
+    "peer": (12, "<12"),
     "code": (9, "<9"),
     "time,batch,in,hidden": (20, "<20"),
     "ms": (9, "9.3f"),
     "from": (9, "9.3f"),
     "to": (9, "9.3f"),
-    "symrnn/peer": (11, "11.2f"),
+    "x torch": (7, "7.2f"),
+    "x jax": (6, "6.2f"),
     "GFLOP/s": (7, "7.1f"),
     "peak": (5, "5.0%"),
     "MB before": (9, "9.0f"),
@@ -275,7 +281,7 @@ def column(name: str) -> tuple[int, str]:
 def measure_steps(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Time of a training step; prints a table for each cell."""
     results: list[dict[str, Any]] = []
-    names = ["time,batch,in,hidden", "peer", "ms", "from", "to", "symrnn/peer", "GFLOP/s", "peak"]
+    names = ["time,batch,in,hidden", "peer", "ms", "from", "to", "x torch", "x jax", "GFLOP/s", "peak"]
     with ExitStack() as stack:
         workers = {}
         for peer in [*options.peers, "peak"]:
@@ -314,10 +320,11 @@ def rounds(
     rows = []
     for peer, own in seconds.items():
         median = statistics.median(own)
-        ratios = [a / b for a, b in zip(seconds.get("symrnn", []), own, strict=False)]
         row = {"cell": cell, "peer": peer, "time,batch,in,hidden": text(shape), "ms": 1e3 * median}
         row |= {"from": 1e3 * min(own), "to": 1e3 * max(own)}
-        row |= {"symrnn/peer": statistics.median(ratios) if ratios else None}
+        for other in ("torch", "jax"):
+            ratios = [a / b for a, b in zip(own, seconds.get(other, []), strict=False)]
+            row |= {f"x {other}": statistics.median(ratios) if ratios else None}
         row |= {"GFLOP/s": flops / median / 1e9, "peak": flops / median / peak}
         rows.append(row | {"seconds": own, "peak FLOP/s": peak, "first loss": losses[peer]})
     return rows

@@ -29,7 +29,6 @@ VECTOR_BYTES = 64 if _FEATURES.get("avx512f") else 32 if _FEATURES.get("avx2") e
 """How many bytes the processor works on at a time: with AVX-512, with AVX2, or with SSE and ARM."""
 N_REGISTERS = 16 if _FEATURES.get("sse2") and VECTOR_BYTES < 64 else 32
 """How many vectors the processor holds."""
-_ENGINES: list[llvm.ExecutionEngine] = []  # each owns machine code that is in use
 
 
 @cache
@@ -85,8 +84,8 @@ def load(text: str, names: tuple[str, ...]) -> dict[str, int]:
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
-    _ENGINES.append(engine)
     addresses = {name: engine.get_function_address(name) for name in names}
+    engine.detach()  # its code is in use, also by threads, until the process ends
     for name, address in addresses.items():
         llvm.add_symbol(name, address)
     return addresses

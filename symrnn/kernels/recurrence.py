@@ -17,6 +17,7 @@ their place (`symrnn.kernels.scans`).
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -231,7 +232,7 @@ class Recurrence(LoopOp):
         _, W_h, start, captured, update_masks = split_inputs(self.rows, inputs)
         n = len(start)
         if any(is_connected(d) for d in (*gradients[1:n], gradients[-1])):
-            results = self._differentiate(inputs, gradients)
+            results = _second_derivatives(self, inputs, gradients)
         else:
             d_h, *_ = gradients
             d_final = [
@@ -249,11 +250,6 @@ class Recurrence(LoopOp):
             if self.truncate_every is not None:
                 results = [FirstDerivative()(d) for d in results]
         return [*results, *(disconnected_type() for _ in inputs[len(results) :])]
-
-    def _differentiate(self, inputs: Sequence[Any], gradients: Sequence[Any]) -> list[Any]:
-        """Gradients of the scan by `pytensor.grad`, for second derivatives."""
-        numbers = [v for v in inputs if v.type.dtype != "bool"]
-        return _gradients(self.scan(inputs), gradients, numbers)
 
 
 class RecurrenceGradient(LoopOp):
@@ -333,21 +329,28 @@ class RecurrenceGradient(LoopOp):
 
     def pullback(self, inputs: Any, outputs: Any, gradients: Any) -> list[Any]:
         """Second derivatives: `pytensor.grad` of the scan."""
-        numbers = [v for v in inputs if v.type.dtype != "bool"]
-        found = iter(_gradients(self.scan(inputs), gradients, numbers))
+        found = iter(_second_derivatives(self, inputs, gradients))
         return [disconnected_type() if v.type.dtype == "bool" else next(found) for v in inputs]
 
 
-def _gradients(
-    outputs: Sequence[Any], gradients: Sequence[Any], wrt: Sequence[Any]
+def _second_derivatives(
+    op: LoopOp, inputs: Sequence[TensorVariable], gradients: Sequence[Any]
 ) -> list[TensorVariable]:
-    """Gradients of a graph, given those of its outputs."""
-    pairs = [(v, d) for v, d in zip(outputs, gradients, strict=True) if is_connected(d)]
-    cost = sum((v * d).sum() for v, d in pairs)
-    derivatives = pytensor.grad(
-        cost, list(wrt), consider_constant=[d for _, d in pairs], disconnected_inputs="ignore"
-    )
-    return list(derivatives)
+    """Gradients with respect to the inputs that are not boolean: `pytensor.grad` of the scan.
+
+    Some inputs are computed from others, as the states are from ``W_h``. A partial derivative goes
+    through one input alone, so the scan is that of variables which know nothing of each other.
+    """
+    connected = [is_connected(d) for d in gradients]
+
+    def build(alone: Sequence[TensorVariable]) -> list[TensorVariable]:
+        given, d_outputs = alone[: len(inputs)], alone[len(inputs) :]
+        outputs = compress(op.scan(given), connected)
+        cost = sum((v * d).sum() for v, d in zip(outputs, d_outputs, strict=True))
+        numbers = [v for v in given if v.type.dtype != "bool"]
+        return list(pytensor.grad(cost, numbers, disconnected_inputs="ignore"))
+
+    return _isolated(build, [*inputs, *compress(gradients, connected)])
 
 
 class FirstDerivative(Op):

@@ -10,7 +10,7 @@ With ::
 one writes a loop that copies n numbers.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -124,6 +124,7 @@ class Code:
         arguments: Sequence[ir.Type],
         dtype: str = "float32",
         *,
+        result: ir.Type = VOID,
         private: bool = False,
     ) -> None:
         self.dtype = np.dtype(dtype)
@@ -131,7 +132,7 @@ class Code:
         self.W = VECTOR_BYTES // self.dtype.itemsize
         self.vector = ir.VectorType(self.number, self.W)
         self.module = module
-        self.function = ir.Function(module, ir.FunctionType(VOID, list(arguments)), name)
+        self.function = ir.Function(module, ir.FunctionType(result, list(arguments)), name)
         if private:
             self.function.linkage = "private"
         self.b = ir.IRBuilder(self.function.append_basic_block("entry"))
@@ -172,6 +173,27 @@ class Code:
             yield start + k * step
 
     @contextmanager
+    def repeat_while(self, holds: Callable[[], ir.Value]) -> Iterator[Int]:
+        """Write a loop that goes on while a condition holds, which `holds` writes."""
+        before = self.b.block
+        head, body, after = (self.function.append_basic_block() for _ in range(3))
+        self.b.branch(head)
+        self.b.position_at_end(head)
+        k = self.b.phi(I64)
+        k.add_incoming(ir.Constant(I64, 0), before)
+        self.b.cbranch(holds(), body, after)
+        self.b.position_at_end(body)
+        yield Int(self, k)
+        k.add_incoming(self.b.add(k, ir.Constant(I64, 1)), self.b.block)
+        self.b.branch(head)
+        self.b.position_at_end(after)
+
+    def local(self, kind: ir.Type) -> ir.Value:
+        """Return memory for a value that lives as long as the function is running."""
+        with self.b.goto_entry_block():
+            return self.b.alloca(kind)
+
+    @contextmanager
     def when(self, condition: ir.Value) -> Iterator[None]:
         """What the block writes is done if the condition holds."""
         with self.b.if_then(condition):
@@ -198,8 +220,7 @@ class Code:
 
     def variable(self, value: ir.Value) -> ir.Value:
         """Return a variable, which lives in a register: see `value` and `assign`."""
-        with self.b.goto_entry_block():
-            place = self.b.alloca(value.type)
+        place = self.local(value.type)
         self.b.store(value, place)
         return place
 
