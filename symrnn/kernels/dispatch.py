@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from pytensor.graph.basic import Apply
 
+from symrnn.compiling.allocator import keep_freed_memory
 from symrnn.kernels.calls import spare
 from symrnn.kernels.loop import Layout, Shape
 from symrnn.kernels.machine import n_threads
@@ -44,7 +45,12 @@ def compile_with_numba(op_type: type, funcify: Callable[..., tuple[Any, str]]) -
 
 
 def register_kernels() -> None:
-    """Have numba call the kernels of all operations of this room."""
+    """Have numba call the kernels of all operations of this room.
+
+    Numba allocates all arrays of a function anew at each call, so the allocator had better keep
+    their memory.
+    """
+    keep_freed_memory()
     compile_with_numba(Product, funcify_product)
     compile_with_numba(ColumnSum, funcify_sum)
     compile_with_numba(Recurrence, funcify_loop)
