@@ -12,14 +12,17 @@ from typing import Any
 import pytensor.tensor as pt
 from pytensor.compile.builders import OpFromGraph
 from pytensor.compile.mode import Mode, optdb
-from pytensor.graph.basic import Apply
+from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.rewriting.basic import MergeOptimizer, dfs_rewriter, node_rewriter
 from pytensor.graph.rewriting.db import RewriteDatabaseQuery
 from pytensor.link.vm import VMLinker
-from pytensor.scalar.basic import Add, Mul, Second
+from pytensor.scalar.basic import Add, Mul, Pow, Second
 from pytensor.scalar.math import Sigmoid, Softplus
 from pytensor.scan.op import Scan
+from pytensor.tensor.basic import get_underlying_scalar_constant_value
 from pytensor.tensor.elemwise import Elemwise
+from pytensor.tensor.random.basic import UniformRV
+from pytensor.tensor.type_other import NoneTypeT
 
 QUICK = Mode(
     VMLinker(use_cloop=False, c_thunks=False),
@@ -75,6 +78,45 @@ def fill_by_alloc(fgraph: Any, node: Apply[Any]) -> Any:
     return [pt.specify_shape(pt.alloc(b, *shape), node.outputs[0].type.shape)]
 
 
+@node_rewriter([Elemwise])
+def simpler_power(fgraph: Any, node: Apply[Any]) -> Any:
+    """``x ** 2`` as a square: NumPy computes powers by logarithms if the exponent is an array."""
+    if not isinstance(node.op.scalar_op, Pow):
+        return False
+    x, exponent = node.inputs
+    if _constant(exponent) != 2.0:
+        return False
+    square = pt.sqr(x)
+    return [square] if square.type == node.outputs[0].type else False
+
+
+def _constant(v: Any) -> float | None:
+    """The value of a constant that is one number."""
+    value = get_underlying_scalar_constant_value(
+        v, elemwise=False, max_recur=3, raise_not_constant=False
+    )
+    return None if isinstance(value, Variable) else float(value)
+
+
+class Uniform(UniformRV):
+    """Numbers within [0, 1), drawn in their own dtype: NumPy takes a sixth of the time."""
+
+    def rng_fn(self, rng: Any, low: Any, high: Any, size: Any) -> Any:
+        """Draw them."""
+        return rng.random(size, dtype=self.dtype)
+
+
+@node_rewriter([UniformRV])
+def uniform_from_0_to_1(fgraph: Any, node: Apply[Any]) -> Any:
+    """Draw by `Uniform`, which knows no bounds but 0 and 1."""
+    _, size, *bounds = node.inputs
+    if isinstance(node.op, Uniform) or isinstance(size.type, NoneTypeT):
+        return False
+    if [_constant(b) for b in bounds] != [0.0, 1.0]:
+        return False
+    return Uniform(**node.op._props_dict()).make_node(*node.inputs).outputs
+
+
 @node_rewriter([OpFromGraph])
 def inline(fgraph: Any, node: Apply[Any]) -> Any:
     """Replace a node that holds a graph, such as a softmax, by the graph: it would be compiled."""
@@ -102,6 +144,8 @@ _REWRITES = {
     "sigmoid": (1.6, dfs_rewriter(sigmoid_by_tanh)),
     "softplus": (1.6, dfs_rewriter(softplus_by_log1p)),
     "fill": (1.6, dfs_rewriter(fill_by_alloc)),
+    "power": (1.6, dfs_rewriter(simpler_power)),
+    "uniform": (1.6, dfs_rewriter(uniform_from_0_to_1)),
     "two_at_a_time": (199, dfs_rewriter(two_at_a_time)),
     "inside": (200, dfs_rewriter(quick_inside)),
 }

@@ -6,7 +6,7 @@ stores the results; nothing goes through memory in between.
 """
 
 from collections.abc import Callable, Sequence
-from math import factorial
+from math import factorial, log
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ from pytensor.scalar import math as scalar_math
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 
 from symrnn.kernels.machine import declare_c_function
-from symrnn.kernels.writing import I1, Array, Code, Int
+from symrnn.kernels.writing import I1, I32, Array, Code, Int
 
 
 class UnknownOperationError(Exception):
@@ -42,8 +42,49 @@ class Rows(NamedTuple):
     shared: bool = False
 
 
-def write_elementwise(code: Code, n: Int, inputs: Sequence[Rows], outputs: Sequence[Rows]) -> None:
-    """Write the loop that computes rows of n numbers from others.
+class Total(NamedTuple):
+    """A sum, or the like, of an expression's values, as a vector of several sums.
+
+    Parameters
+    ----------
+    variable
+        The expression.
+    vector
+        A variable of the kernel.
+    combine
+        How a value is added to it: one of `OPERATIONS`.
+    """
+
+    variable: Variable
+    vector: ir.Value
+    combine: Callable[..., ir.Value]
+
+    def add(self, code: Code, values: ir.Value, mask: ir.Value | None) -> None:
+        """Write the addition of a vector."""
+        before = code.value(self.vector)
+        after = self.combine(code, before, values)
+        code.assign(self.vector, after if mask is None else code.select(mask, after, before))
+
+    def result(self, code: Code) -> ir.Value:
+        """Return the sum of the vector's numbers."""
+        total, n = code.value(self.vector), code.W
+        while n > 1:  # the second half is added to the first
+            n //= 2
+            order = [ir.Constant(I32, k % n + n) for k in range(code.W)]
+            kind = ir.VectorType(I32, code.W)
+            half = code.b.shuffle_vector(total, total, ir.Constant(kind, order))
+            total = self.combine(code, total, half)
+        return code.b.extract_element(total, ir.Constant(I32, 0))
+
+
+def write_elementwise(
+    code: Code,
+    n: Int,
+    inputs: Sequence[Rows],
+    outputs: Sequence[Rows],
+    totals: Sequence[Total] = (),
+) -> None:
+    """Write the loop that computes rows of n numbers from others, and totals of them.
 
     Raises
     ------
@@ -64,7 +105,13 @@ def write_elementwise(code: Code, n: Int, inputs: Sequence[Rows], outputs: Seque
                 known[v] = _load(code, v, rows.array.at(n * k + j), mask)
         for rows in outputs:
             for k, v in enumerate(rows.variables):
-                code.store(value_of(code, v, known), rows.array.at(n * k + j), mask)
+                value, place = value_of(code, v, known), rows.array.at(n * k + j)
+                if v.type.dtype == "bool":
+                    code.store_booleans(value, place, mask)
+                else:
+                    code.store(value, place, mask)
+        for total in totals:
+            total.add(code, value_of(code, total.variable, known), mask)
 
     whole = n // code.W * code.W
     with code.loop(0, whole, code.W) as j:
@@ -125,17 +172,18 @@ def _value_of(code: Code, v: Variable, known: dict[Variable, ir.Value]) -> ir.Va
     if inner is not v:
         return value_of(code, inner, known)
     kind = type(node.op.scalar_op) if node is not None and isinstance(node.op, Elemwise) else None
-    if kind not in OPERATIONS or not (
-        v.type.dtype == "bool" or str(v.type.dtype).startswith("float") or kind is scalar.Cast
-    ):
+    dtype, is_bool = v.type.dtype, v.type.dtype == "bool"
+    counts = kind is scalar.Cast and node.inputs[0].type.dtype == "bool"  # as 0 and 1, also int8
+    operations = ON_BOOLEANS if is_bool else OPERATIONS
+    if kind not in operations or not (is_bool or counts or dtype in ("float32", "float64")):
         raise UnknownOperationError(f"{v} of {node and node.op}")
     operands = [value_of(code, operand, known) for operand in node.inputs]
-    if v.type.dtype != "bool" or kind in COMPARISONS:  # True is 1 among numbers
+    if not is_bool or kind in (*COMPARISONS, scalar.IsNan, scalar.IsInf):  # True is 1 among numbers
         first = 1 if kind is scalar.Switch else 0
         operands[first:] = [_as_number(code, x) for x in operands[first:]]
-    if kind is scalar.Switch:
+    if kind is scalar.Switch or (kind is scalar.Cast and is_bool):
         operands[0] = _as_boolean(code, operands[0])
-    return OPERATIONS[kind](code, *operands)
+    return operations[kind](code, *operands)
 
 
 def _as_number(code: Code, x: ir.Value) -> ir.Value:
@@ -152,7 +200,8 @@ def _as_boolean(code: Code, x: ir.Value) -> ir.Value:
 def _chain(name: str) -> Callable[..., ir.Value]:
     def operation(code: Code, first: ir.Value, *others: ir.Value) -> ir.Value:
         for x in others:
-            first = getattr(code.b, name)(first, x, flags=("contract",))
+            flags = ("contract",) if name.startswith("f") else ()
+            first = getattr(code.b, name)(first, x, flags=flags)
         return first
 
     return operation
@@ -219,9 +268,43 @@ def _sigmoid(code: Code, x: ir.Value) -> ir.Value:
     return code.intrinsic("fmuladd", half, _tanh(code, code.b.fmul(half, x)), half)
 
 
+def _exp(code: Code, x: ir.Value) -> ir.Value:
+    """Write the exponential, accurate to one or two units in the last place.
+
+    ``exp(x) = 2^n exp(r)`` with a whole number n and ``|r| <= log(2) / 2``; exp(r) by its series. A
+    number added to ``3 * 2^22`` (or ``2^51``) is rounded, and its last bits are n. The factor 2^n
+    comes in two, as it may be beyond what a number can be where the product is not.
+    """
+    single = code.dtype == "float32"
+    bits, bias, lowest, highest, n_terms, splitter, high, low = (
+        (23, 127, -104.0, 89.0, 7, 3 * 2.0**22, 0.693359375, -2.12194440e-4)
+        if single
+        else (52, 1023, -746.0, 710.0, 13, 3 * 2.0**51, 6.93145751953125e-1, 1.42860682030941723e-6)
+    )
+    is_nan = code.b.fcmp_unordered("uno", x, x)
+    t = code.select(is_nan, code.splat(0.0), x)
+    t = _clip(code, t, code.splat(lowest), code.splat(highest))
+    kind = ir.VectorType(ir.IntType(32 if single else 64), code.W)
+
+    def whole(value: int) -> ir.Constant:
+        return ir.Constant(kind, [ir.Constant(kind.element, value)] * code.W)
+
+    shifted = code.intrinsic("fmuladd", t, code.splat(1 / log(2)), code.splat(splitter))
+    n = code.b.fsub(shifted, code.splat(splitter))
+    r = code.intrinsic("fmuladd", n, code.splat(-high), t)
+    r = code.intrinsic("fmuladd", n, code.splat(-low), r)
+    series = _polynomial(code, [1 / factorial(k) for k in range(n_terms, -1, -1)], r)
+    k = code.b.sub(code.b.bitcast(shifted, kind), code.b.bitcast(code.splat(splitter), kind))
+    half = code.b.ashr(k, whole(1))
+    for part in (half, code.b.sub(k, half)):
+        power = code.b.shl(code.b.add(part, whole(bias)), whole(bits))
+        series = code.b.fmul(series, code.b.bitcast(power, code.vector))
+    return code.select(is_nan, x, series)
+
+
 def _softplus(code: Code, x: ir.Value) -> ir.Value:
     """``softplus(x) = max(x, 0) + log(1 + exp(-|x|))``."""
-    small = _by_c("exp")(code, code.b.fneg(code.intrinsic("fabs", x)))
+    small = _exp(code, code.b.fneg(code.intrinsic("fabs", x)))
     return code.b.fadd(_larger(code, x, code.splat(0.0)), _by_c("log1p")(code, small))
 
 
@@ -263,11 +346,12 @@ OPERATIONS: dict[type, Callable[..., ir.Value]] = {
     scalar.Tanh: _tanh,
     scalar_math.Sigmoid: _sigmoid,
     scalar_math.Softplus: _softplus,
+    scalar.Exp: _exp,
     scalar.Pow: _by_c("pow"),
     **{
         operation: _by_c(name)
         for operation, name in {
-            **{scalar.Exp: "exp", scalar.Expm1: "expm1", scalar.Log: "log"},
+            **{scalar.Expm1: "expm1", scalar.Log: "log"},
             **{scalar.Log1p: "log1p", scalar.Sin: "sin", scalar.Cos: "cos", scalar.Tan: "tan"},
             **{scalar.ArcTan: "atan", scalar.Sinh: "sinh", scalar.Cosh: "cosh"},
             **{scalar_math.Erf: "erf"},
@@ -277,8 +361,6 @@ OPERATIONS: dict[type, Callable[..., ir.Value]] = {
     scalar.Second: lambda code, a, b: b,
     scalar.Identity: lambda code, a: a,
     scalar.Cast: lambda code, a: a,
-    scalar.AND: lambda code, a, b: code.b.and_(a, b),
-    scalar.OR: lambda code, a, b: code.b.or_(a, b),
     scalar.Invert: lambda code, a: code.b.not_(a),
     scalar.IsInf: lambda code, a: code.b.fcmp_ordered(
         "==", code.intrinsic("fabs", a), code.splat(float("inf"))
@@ -292,6 +374,18 @@ OPERATIONS: dict[type, Callable[..., ir.Value]] = {
     },
 }
 """How each elementwise operation is written."""
+ON_BOOLEANS: dict[type, Callable[..., ir.Value]] = {
+    **{kind: _chain("or_") for kind in (scalar.Add, scalar.Maximum, scalar.OR)},
+    **{kind: _chain("and_") for kind in (scalar.Mul, scalar.Minimum, scalar.AND)},
+    **{
+        kind: OPERATIONS[kind]
+        for kind in (
+            *(*COMPARISONS, scalar.IsNan, scalar.IsInf, scalar.Invert, scalar.Switch),
+            *(scalar.Second, scalar.Identity, scalar.Cast),
+        )
+    },
+}
+"""How those are written whose result is a truth value."""
 
 CHEAP = {
     *(scalar.Add, scalar.Mul, scalar.Sub, scalar.TrueDiv, scalar.Neg, scalar.Sqr, scalar.Abs),
@@ -301,3 +395,9 @@ CHEAP = {
     *(scalar.AND, scalar.OR, scalar.Invert, scalar.IsNan, scalar.IsInf),
 }
 """Operations that are cheaper to repeat in the backward pass than to save for it."""
+
+VECTORISED = {
+    *CHEAP,
+    *(scalar.Sqrt, scalar.Reciprocal, scalar.Exp, scalar.Tanh, scalar_math.Sigmoid),
+}
+"""Operations that are written for whole vectors, and do not call the C library."""

@@ -316,3 +316,16 @@ class Code:
             name = f"llvm.masked.load.v{self.W}i8.p0"
             values = self.call(name, place, ir.Constant(I32, 1), mask, zero, result=kind)
         return self.b.icmp_signed("!=", values, ir.Constant(kind, None))
+
+    def store_booleans(
+        self, values: ir.Value, pointer: ir.Value, mask: ir.Value | None = None
+    ) -> None:
+        """Put a vector of truth values at a place, as bytes, but for those where the mask is 0."""
+        kind = ir.VectorType(I8, self.W)
+        place = self.b.bitcast(pointer, kind.as_pointer())
+        values = self.b.zext(values, kind)
+        if mask is None:
+            self.b.store(values, place, align=1)
+        else:
+            name = f"llvm.masked.store.v{self.W}i8.p0"
+            self.call(name, values, place, ir.Constant(I32, 1), mask)
