@@ -71,8 +71,8 @@ def _checked(name: str, array: np.ndarray, shape: list[int]) -> np.ndarray:
     return np.ascontiguousarray(array)
 
 
-FEW = 2**15
-"""Multiplications for which NumPy's product takes less time than to prepare a kernel's."""
+FEW = 2**18
+"""Multiplications for which BLAS starts no threads, and takes less time than to call a kernel."""
 
 
 def multiply(a: np.ndarray, b: np.ndarray, add: np.ndarray | None = None) -> np.ndarray:
@@ -101,7 +101,7 @@ def multiply(a: np.ndarray, b: np.ndarray, add: np.ndarray | None = None) -> np.
     if b.shape[:-1] != (*batch, depth) or (add is not None and add.shape != (columns,)):
         shapes = " and ".join(str(x.shape) for x in (a, b, add) if x is not None)
         raise ValueError(f"arrays of shapes {shapes} cannot be multiplied, and added to")
-    if rows * depth * columns * (batch[0] if batch else 1) < FEW:
+    if rows == 1 or rows * depth * columns * (batch[0] if batch else 1) < FEW:
         out: np.ndarray = np.matmul(a, b)
         return out if add is None else np.add(out, add)
     dtype, size = str(a.dtype), a.itemsize

@@ -24,13 +24,15 @@ from pytensor.graph.traversal import ancestors
 
 from symrnn.kernels.elementwise import Rows, write_elementwise
 from symrnn.kernels.machine import load_kernel
-from symrnn.kernels.product import PRODUCT_JOB, load_product, write_multiply
+from symrnn.kernels.product import PRODUCT_JOB, load_product, panel_width, write_multiply
 from symrnn.kernels.step_rows import StepRows
 from symrnn.kernels.threads import work_arguments
 from symrnn.kernels.writing import I8, I64, JOB, Array, Code, Int
 
 ROWS_AT_A_TIME = 32
 """Rows of the batch that go through all steps together."""
+MANY_ROWS, LARGE = 400, 2**18
+"""Rows, of all steps together, and numbers of W_h, from which on it pays to pack W_h."""
 SIZES = ("n_threads", "time", "batch", "n_hidden")
 
 Shape = tuple[tuple[int, str], ...]
@@ -199,7 +201,8 @@ def write_forward_work(
     with blocks(code, lo, hi) as (first, last), code.loop(time) as t:
         before = steps.before(t)
         write_multiply(
-            code, first, last, before[0], panels, z, n_hidden, n_zh, zx[t] if additive else None
+            *(code, first, last, before[0], panels, z, n_hidden, n_zh),
+            *(zx[t] if additive else None, given["W_h"], is_packed(code, given, n_zh)),
         )
         with code.loop(first, last) as row:
             gates = [z.at(row, 0)] if additive else [zx.at(t, row, 0), z.at(row, 0)]
@@ -212,6 +215,15 @@ def write_forward_work(
             outputs += [Rows(rows.saved_values, Array(code, saved.at(t, row, 0)))]
             write_elementwise(code, n_hidden, inputs, outputs)
     code.end()
+
+
+def is_packed(code: Code, given: dict[str, Any], n_zh: Int) -> ir.Value:
+    """Write whether W_h shall be packed into panels for the forward pass, or used as it is.
+
+    The backward pass multiplies with the transpose, which is always packed.
+    """
+    many = (given["time"] * given["batch"]).compare(">=", MANY_ROWS)
+    return code.b.and_(many, (given["n_hidden"] * n_zh).compare(">", LARGE))
 
 
 def write_backward_work(
@@ -368,7 +380,11 @@ def write_kernel(
     if backward:
         code.call(pack, n_zh, n_hidden, W_h, one, n_zh, panels)
     else:
-        code.call(pack, n_hidden, n_zh, W_h, n_zh, one, panels)
+        width = panel_width(dtype)
+        # without panels, only those columns are packed that do not fill one
+        first = code.select(is_packed(code, given, n_zh), code.as_int(0), n_zh // width * width)
+        place = Array(code, panels, n_hidden).at(first)
+        code.call(pack, n_hidden, n_zh - first, Array(code, W_h).at(first), n_zh, one, place)
     flops = time * batch * n_hidden * (n_zh + 20) * 2
     code.call("symrnn_in_threads", module.globals["work"], batch, n_threads, flops, job)
     if backward:

@@ -72,16 +72,19 @@ def call_product(dtype: str) -> Callable[[int], None]:
 def write_tile(module: ir.Module, dtype: str) -> None:
     """Write ``out[:rows, :columns] = a[:rows] @ panel + add[:rows, :columns]``.
 
+    The panel's rows follow each other by `panel_k` numbers; after packing, by the panel's width.
     There are up to `MOST_ROWS` rows, and as many columns as a panel has, or fewer. `add` may be
     null, which is nothing, or `out` itself.
     """
     number = ir.FloatType() if dtype == "float32" else ir.DoubleType()
     p = number.as_pointer()
-    kinds = [I64, I64, I64, p, I64, I64, p, p, I64, p, I64]
+    kinds = [I64, I64, I64, p, I64, I64, p, I64, p, I64, p, I64]
     code = Code(module, f"symrnn_tile_{dtype}", kinds, dtype)
-    rows, columns, depth, a, a_row, a_k, panel, add, add_row, out, out_row = code.arguments
+    rows, columns, depth, a, a_row, a_k, panel, panel_k, add, add_row, out, out_row = (
+        code.arguments
+    )
     width = panel_width(dtype)
-    a, panel = Array(code, a), Array(code, panel, width)
+    a, panel = Array(code, a), Array(code, panel)
     nothing = code.b.icmp_unsigned("==", add, ir.Constant(p, None))
     add = Array(code, code.b.select(nothing, out, add))
     out = Array(code, out)
@@ -96,11 +99,11 @@ def write_tile(module: ir.Module, dtype: str) -> None:
         tile = [(r, v) for r in range(n_rows) for v in range(VECTORS)]
         sums = {place: code.variable(code.splat(0.0)) for place in tile}
         with code.loop(depth) as k:
-            panel_k = [code.load(panel.at(k, v * code.W)) for v in range(VECTORS)]
+            panel_row = [code.load(panel.at(k * panel_k + v * code.W)) for v in range(VECTORS)]
             for r in range(n_rows):
                 a_rk = code.splat(code.load_number(a.at(a_row * r + a_k * k)))
                 for v in range(VECTORS):
-                    product = code.intrinsic("fmuladd", a_rk, panel_k[v], code.value(sums[r, v]))
+                    product = code.intrinsic("fmuladd", a_rk, panel_row[v], code.value(sums[r, v]))
                     code.assign(sums[r, v], product)
         for r, v in tile:
             before = code.load(add.at(add_row * r + v * code.W), added[v])
@@ -164,17 +167,28 @@ def write_multiply(
     depth: Int,
     columns: Int,
     add: Array | None = None,
+    b: Array | None = None,
+    packed: ir.Value | None = None,
 ) -> None:
-    """Write ``out[lo:hi] = a[lo:hi] @ b + add[lo:hi]``, where b has been packed into `panels`."""
+    """Write ``out[lo:hi] = a[lo:hi] @ b + add[lo:hi]``, where b has been packed into `panels`.
+
+    If b is given too, and `packed` does not hold, only those columns have been packed that do not
+    fill a panel; the others are read from b itself.
+    """
     width = panel_width(str(code.dtype))
     panels = Array(code, panels.pointer, depth, width)
     null = ir.Constant(out.pointer.type, None)
     size = tile_rows(hi - lo)
     with code.loop(columns.ceil_div(width)) as p, code.loop_by(lo, hi, size) as row:
+        panel, panel_k = panels.at(p, 0, 0), code.as_int(width)
+        if b is not None:
+            as_it_is = code.b.and_(code.b.not_(packed), p.compare("<", columns // width))
+            panel = code.select(as_it_is, Array(code, b.pointer).at(p * width), panel)
+            panel_k = code.select(as_it_is, columns, panel_k)
         code.call(
             f"symrnn_tile_{code.dtype}",
             *(size.at_most(hi - row), (columns - p * width).at_most(width), depth),
-            *(a.at(row, 0), depth, code.as_int(1), panels.at(p, 0, 0)),
+            *(a.at(row, 0), depth, code.as_int(1), panel, panel_k),
             *(null if add is None else add.at(row, p * width), columns),
             *(out.at(row, p * width), columns),
         )
@@ -234,7 +248,7 @@ def write_product_work(module: ir.Module, dtype: str) -> None:
                     f"symrnn_tile_{dtype}",
                     *(size.at_most(to_row - row), (columns - p * width).at_most(width), depth),
                     *(a_n.at(row * g["a_row"] + k * g["a_k"]), g["a_row"], g["a_k"]),
-                    panels.at(p * depth * width),
+                    *(panels.at(p * depth * width), code.as_int(width)),
                     code.select(is_first, first_add, out_tile),
                     code.select(is_first, g["add_row"], g["columns"]),
                     *(out_tile, g["columns"]),
