@@ -207,12 +207,12 @@ def test_shapes_that_do_not_fit_raise(mode):
     with_bias = pytensor.function([x, y, b], x @ y + b, mode=mode)
     batched = pytensor.function([u, v], pt.matmul(u, v), mode=mode)
     for n in (4, 400):
-        with pytest.raises(ValueError, match="shapes|dimension|[Mm]ultipl"):
+        with pytest.raises(ValueError, match=r"shapes|dimension|[Mm]ultipl"):
             product(np.ones((n, n)), np.ones((n + 1, n)))
-        with pytest.raises(ValueError, match="shapes|dimension|broadcast"):
+        with pytest.raises(ValueError, match=r"shapes|dimension|broadcast"):
             with_bias(np.ones((n, n)), np.ones((n, n)), np.ones(n + 1))
     for wrong in ((2, 4, 3), (3, 3, 3)):
-        with pytest.raises(ValueError, match="shapes|dimension|broadcast"):
+        with pytest.raises(ValueError, match=r"shapes|dimension|broadcast"):
             batched(np.ones((2, 3, 3)), np.ones(wrong))
 
 
