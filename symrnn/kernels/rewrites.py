@@ -43,6 +43,7 @@ REWRITES: dict[str, tuple[float, Any, tuple[str, ...]]] = {
     "symrnn_products": (48.5, (product,), ("numba", "symrnn_quick")),
     "symrnn_products_and_biases": (48.6, (product_and_bias,), ("numba", "symrnn_quick")),
     "symrnn_sums": (48.7, (sum_of_columns,), ("numba", "symrnn_quick")),
+    "symrnn_quick_scatter_add": (48.7, (scatter_add,), ("symrnn_quick",)),
     # after the graph has its last form, with what is now equal computed once
     "symrnn_merge": (48.8, MergeOptimizer(), ("symrnn_quick",)),
     "symrnn_fusion": (48.9, Fuse(), ("symrnn_quick",)),

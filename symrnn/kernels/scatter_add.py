@@ -1,22 +1,25 @@
-"""Scatter-add in mode NUMBA: rows of one matrix are added to chosen rows of another.
+"""Scatter-add: rows of one matrix are added to chosen rows of another.
 
 ``pt.inc_subtensor(W[ids], y)`` adds each row of ``y`` to a row of ``W``, and so does the gradient
-of an embedding ``W[ids]``. PyTensor's loop for numba makes a new array for each row, which takes
-several times as long as the addition, and it does not check that ``W`` has such a row. When a
-function is compiled in mode NUMBA, `ScatterAdd` takes its place, a plain loop over the numbers with
-that check; all other modes see the ordinary graph. The sums are the same.
+of an embedding ``W[ids]``. NumPy's ``np.add.at`` needs a dozen times as long as the additions, and
+PyTensor's loop for numba makes a new array for each row and does not check that ``W`` has such a
+row. In modes QUICK and NUMBA `ScatterAdd` takes their place. The sums are the same.
 """
 
-from hashlib import sha256
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.op import Op
 from pytensor.graph.rewriting.basic import node_rewriter
 from pytensor.tensor import subtensor
 
-from symrnn.kernels.dispatch import compile_with_numba, numba_basic
+from symrnn.kernels.buffers import empty
+from symrnn.kernels.machine import function_at, load
+from symrnn.kernels.writing import I64, JOB, Array, Code, Int
 
 # the operations with which PyTensor adds whole rows: 3.3 has no class for this alone any more
 ADDITIONS = tuple(
@@ -26,24 +29,125 @@ ADDITIONS = tuple(
 )
 
 
+def scatter_symbol(dtype: str) -> str:
+    """Name of the kernel, by which other compiled code may call it."""
+    return f"symrnn_scatter_add_{dtype}"
+
+
+@cache
+def load_scatter_add(dtype: str) -> int:
+    """Compile the kernel for a dtype; return its address."""
+    module, symbol = ir.Module("scatter_add"), scatter_symbol(dtype)
+    code = Code(module, symbol, [JOB], dtype)
+    (job,) = code.arguments
+    n, width, n_ids = (code.given(job, k) for k in range(3))
+    matrix, rows = (Array(code, code.pointer(code.given(job, k)), width) for k in (3, 4))
+    ids = Array(code, code.pointer(code.given(job, 5), I64))
+    whole = width // code.W * code.W
+    with code.loop(n_ids) as k:
+        i = Int(code, code.b.load(ids.at(k)))
+        to, row = matrix[code.select(i.compare("<", 0), i + n, i)], rows[k]
+
+        def add(j: Any, mask: ir.Value | None, to: Array = to, row: Array = row) -> None:
+            place = to.at(j)
+            total = code.b.fadd(code.load(place, mask), code.load(row.at(j), mask))
+            code.store(total, place, mask)
+
+        with code.loop(0, whole, code.W) as j:
+            add(j, None)
+        with code.when(whole.compare("<", width)):
+            add(whole, code.first(width - whole))
+    code.end()
+    return load(str(module), (symbol,))[symbol]
+
+
+@cache
+def call_scatter_add(dtype: str) -> Callable[[int], None]:
+    """Return a function that calls the kernel; its argument is the address of a job."""
+    return function_at(load_scatter_add(dtype))
+
+
+def add_rows(matrix: np.ndarray, rows: np.ndarray, ids: np.ndarray) -> None:
+    """Add rows to those of a matrix, which is changed.
+
+    Parameters
+    ----------
+    matrix, rows, ids
+        Shapes ``(n, width)``, ``(n_ids, width)`` and ``(n_ids,)``.
+
+    Raises
+    ------
+    IndexError
+        If the matrix has no such row.
+    ValueError
+        If there are not as many rows as ids, or they are of another width than the matrix.
+
+    Examples
+    --------
+    >>> matrix = np.zeros((3, 2))
+    >>> add_rows(matrix, np.arange(6.0).reshape(3, 2), np.array([0, 2, 0]))
+    >>> matrix
+    array([[4., 6.],
+           [0., 0.],
+           [2., 3.]])
+    """
+    n, width = matrix.shape
+    if rows.shape != (len(ids), width):
+        raise ValueError(
+            f"there are rows of shape {rows.shape} to be added to a matrix of shape {matrix.shape}: "
+            f"there must be as many rows as ids, {len(ids)}, as wide as the matrix"
+        )
+    if not len(ids):
+        return
+    lowest, highest = ids.min(), ids.max()
+    if lowest < -n or highest >= n:
+        wrong = lowest if lowest < -n else highest
+        raise IndexError(f"an id, {wrong}, is not the index of a row: the matrix has {n}")
+    rows, ids = np.ascontiguousarray(rows), np.ascontiguousarray(ids, np.int64)
+    if not matrix.flags.c_contiguous:
+        changed = np.ascontiguousarray(matrix)
+        add_rows(changed, rows, ids)
+        matrix[...] = changed
+        return
+    addresses = [x.__array_interface__["data"][0] for x in (matrix, rows, ids)]
+    job = np.array([n, width, len(ids), *addresses], np.int64)
+    call_scatter_add(str(matrix.dtype))(job.ctypes.data)
+
+
 class ScatterAdd(Op):
-    """``W[ids[k]] += y[k]`` for one k after the other; W is changed in place.
+    """``W[ids[k]] += y[k]`` for one k after the other.
 
     Shapes: W ``(n, width)``, y ``(n_ids, width)``, ids ``(n_ids,)``; an id may appear repeatedly.
+
+    Parameters
+    ----------
+    inplace
+        Whether W is changed, instead of a copy of it.
     """
 
-    __props__ = ()
-    destroy_map = {0: [0]}  # noqa: RUF012 - as PyTensor has it
+    __props__ = ("inplace",)
+
+    def __init__(self, *, inplace: bool) -> None:
+        self.inplace = inplace
+        if inplace:
+            self.destroy_map = {0: [0]}
 
     def make_node(self, matrix: Variable, rows: Variable, ids: Variable) -> Apply[Any]:
         """Node with one output, the matrix."""
         return Apply(self, [matrix, rows, ids], [matrix.type()])
 
     def perform(self, node: Apply[Any], inputs: Any, storage: Any) -> None:
-        """Compute it in NumPy."""
+        """Call the kernel."""
         matrix, rows, ids = inputs
-        np.add.at(matrix, ids, rows)
+        if not self.inplace:
+            before, matrix = matrix, empty(matrix.shape, matrix.dtype)
+            matrix[...] = before
+        add_rows(matrix, rows, ids)
         storage[0][0] = matrix
+
+    def infer_shape(self, *arguments: Any) -> list[tuple[Any, ...]]:
+        """Shape, that of the matrix; the shapes of the inputs are the last of `arguments`."""
+        return [arguments[-1][0]]
 
 
 def is_scatter_add(op: Any) -> bool:
@@ -57,36 +161,15 @@ def is_scatter_add(op: Any) -> bool:
 
 @node_rewriter([*ADDITIONS])
 def scatter_add(fgraph: Any, node: Apply[Any]) -> list[Variable] | None:
-    """Replace a scatter-add in place to rows of a matrix by `ScatterAdd`."""
-    if not is_scatter_add(node.op) or not node.op.inplace:
+    """Replace a scatter-add to rows of a matrix by `ScatterAdd`."""
+    if not is_scatter_add(node.op):
         return None
     matrix, rows, ids = node.inputs
-    if ids.type.dtype != "int64" or ids.type.ndim != 1:
+    dtype = matrix.type.dtype
+    if "int" not in ids.type.dtype or ids.type.ndim != 1 or dtype not in ("float32", "float64"):
         return None
     if (matrix.type.ndim, rows.type.ndim) != (2, 2) or 1 in rows.type.shape:
         return None
-    if rows.type.dtype != matrix.type.dtype:
+    if rows.type.dtype != dtype:
         return None
-    compile_with_numba(ScatterAdd, funcify_scatter_add)
-    return [ScatterAdd()(matrix, rows, ids)]
-
-
-def funcify_scatter_add(op: ScatterAdd, **kwargs: Any) -> tuple[Any, str]:
-    """Return `ScatterAdd` as a function compiled by numba, and the key of its code on disk."""
-
-    @numba_basic().numba_njit
-    def scatter_add(matrix: Any, rows: Any, ids: Any) -> Any:
-        n, width = matrix.shape
-        if len(rows) != len(ids) or rows.shape[1] != width:
-            raise ValueError("there must be as many rows as ids, as wide as the matrix")
-        for k in range(len(ids)):
-            i = ids[k]
-            if i < 0:
-                i += n
-            if i < 0 or i >= n:
-                raise IndexError("an id is not the index of a row")
-            for j in range(width):
-                matrix[i, j] += rows[k, j]
-        return matrix
-
-    return scatter_add, sha256(b"symrnn.kernels.scatter_add 2").hexdigest()
+    return [ScatterAdd(inplace=bool(node.op.inplace))(matrix, rows, ids)]

@@ -80,7 +80,9 @@ def test_the_maximum_of_nothing_is_refused_and_its_sum_is_0():
 def test_nan_and_infinity_stay(dtype):
     x = pt.vector("x", dtype=dtype)
     value = np.array([np.nan, np.inf, -np.inf, 1.0, 0.0] * 7, dtype)
-    compare([x], [pt.exp(x) * 2, abs(x) + 1, pt.sqr(x).max(), pt.isnan(x) | pt.isinf(x)], [value], dtype)
+    compare(
+        [x], [pt.exp(x) * 2, abs(x) + 1, pt.sqr(x).max(), pt.isnan(x) | pt.isinf(x)], [value], dtype
+    )
     only_last = np.ones(BLOCK + 3, dtype)
     only_last[-1] = np.nan
     f = pytensor.function([x], [(2 * x).max(), (2 * x).sum()], mode=QUICK)
