@@ -15,8 +15,8 @@ def call_kernel(kernel: Kernel, inputs: Sequence[np.ndarray]) -> list[np.ndarray
 
     Raises
     ------
-    ValueError
-        If an input has another shape than the layout says.
+    ValueError, TypeError
+        If an input has another shape than the layout says, or another dtype.
     """
     layout = kernel.layout
     named = dict(zip(layout.inputs, inputs, strict=True))
@@ -26,11 +26,11 @@ def call_kernel(kernel: Kernel, inputs: Sequence[np.ndarray]) -> list[np.ndarray
         raise ValueError(
             f"a recurrent layer got {time} steps of {batch} samples: it needs at least one of each"
         )
+    dtype = named["W_h"].dtype
     arrays = {
-        name: _checked(name, named[name], [factor * sizes[size] for factor, size in shape])
+        name: _checked(name, named[name], [factor * sizes[size] for factor, size in shape], dtype)
         for name, shape in layout.inputs.items()
     }
-    dtype = arrays["W_h"].dtype
     for name, shape in [*layout.outputs.items(), *layout.working.items()]:
         arrays[name] = empty([factor * sizes[size] for factor, size in shape], dtype)
     for name, source in layout.initial.items():
@@ -59,8 +59,11 @@ def spare(dtype: str) -> int:
     return ALIGNMENT // np.dtype(dtype).itemsize
 
 
-def _checked(name: str, array: np.ndarray, shape: list[int]) -> np.ndarray:
+def _checked(name: str, array: np.ndarray, shape: list[int], dtype: np.dtype) -> np.ndarray:
     """The array, contiguous."""
+    wanted = np.dtype(bool) if name.startswith("mask") else dtype
+    if array.dtype != wanted and not (name.startswith("captured") and array.dtype == bool):
+        raise TypeError(f"a recurrent layer got {name} of dtype {array.dtype}, not {wanted}")
     if list(array.shape) != shape:
         if name.startswith("mask"):
             array = np.broadcast_to(array, shape)
@@ -109,7 +112,7 @@ def multiply(a: np.ndarray, b: np.ndarray, add: np.ndarray | None = None) -> np.
         add = np.ascontiguousarray(add)
     out = empty((*batch, rows, columns), dtype)
     threads = n_threads()
-    scratch = empty((scratch_size(dtype, threads),), dtype)
+    scratch = empty((scratch_size(dtype, threads) + spare(dtype),), dtype)
     job = np.array(
         [
             *(threads, batch[0] if batch else 1, rows, columns, depth),

@@ -14,6 +14,7 @@ from llvmlite import ir
 from pytensor.graph.basic import Constant, Variable
 from pytensor.scalar import basic as scalar
 from pytensor.scalar import math as scalar_math
+from pytensor.tensor.basic import get_underlying_scalar_constant_value
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 
 from symrnn.kernels.machine import declare_c_function
@@ -175,7 +176,13 @@ def _value_of(code: Code, v: Variable, known: dict[Variable, ir.Value]) -> ir.Va
     dtype, is_bool = v.type.dtype, v.type.dtype == "bool"
     counts = kind is scalar.Cast and node.inputs[0].type.dtype == "bool"  # as 0 and 1, also int8
     operations = ON_BOOLEANS if is_bool else OPERATIONS
-    if kind not in operations or not (is_bool or counts or dtype in ("float32", "float64")):
+    if not (is_bool or counts or dtype in ("float32", "float64")):
+        # the gradient of x**2 is 2 * x**(2 - 1), whose exponent is not computed yet
+        number = get_underlying_scalar_constant_value(v, raise_not_constant=False)
+        if isinstance(number, np.ndarray | np.generic):
+            return code.splat(float(number))
+        kind = None
+    if kind not in operations:
         raise UnknownOperationError(f"{v} of {node and node.op}")
     operands = [value_of(code, operand, known) for operand in node.inputs]
     if not is_bool or kind in (*COMPARISONS, scalar.IsNan, scalar.IsInf):  # True is 1 among numbers
@@ -302,6 +309,15 @@ def _exp(code: Code, x: ir.Value) -> ir.Value:
     return code.select(is_nan, x, series)
 
 
+def _power(code: Code, x: ir.Value, exponent: ir.Value) -> ir.Value:
+    """``x ** exponent``: that of the C library, but for the exponents 1 and 2."""
+    known = exponent.constant if isinstance(exponent, ir.Constant) else None
+    number = known[0].constant if isinstance(known, list) else None
+    if number == 1.0:
+        return x
+    return code.b.fmul(x, x) if number == 2.0 else _by_c("pow")(code, x, exponent)
+
+
 def _softplus(code: Code, x: ir.Value) -> ir.Value:
     """``softplus(x) = max(x, 0) + log(1 + exp(-|x|))``."""
     small = _exp(code, code.b.fneg(code.intrinsic("fabs", x)))
@@ -347,7 +363,7 @@ OPERATIONS: dict[type, Callable[..., ir.Value]] = {
     scalar_math.Sigmoid: _sigmoid,
     scalar_math.Softplus: _softplus,
     scalar.Exp: _exp,
-    scalar.Pow: _by_c("pow"),
+    scalar.Pow: _power,
     **{
         operation: _by_c(name)
         for operation, name in {

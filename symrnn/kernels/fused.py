@@ -1,4 +1,4 @@
-"""Loop fusion: elementwise operations that follow each other, and sums of their results, in one loop.
+"""Loop fusion: elementwise operations that follow each other, and sums of results, in one loop.
 
 In mode QUICK each operation is a call of NumPy, which reads all its numbers from memory and writes
 others. An optimizer's update of a weight is some fifteen of them, dropout three. `Fuse` finds such
@@ -184,8 +184,8 @@ def load_fused(expressions: Expressions) -> Callable[[int], None]:
             totals.append((Total(v, vector, OPERATIONS[total]), array.at(block)))
         count = (n - first).at_most(BLOCK)
         write_elementwise(work, count, rows, results, [total for total, _ in totals])
-        for total, pointer in totals:
-            work.store_number(total.result(work), pointer)
+        for found, pointer in totals:
+            work.store_number(found.result(work), pointer)
     work.end()
     kernel = Code(module, "kernel", [JOB], expressions.dtype)
     (job,) = kernel.arguments
@@ -231,12 +231,12 @@ def groups(fgraph: Any) -> Iterator[list[Apply[Any]]]:
         members.append([node])
         kinds.append(kind_of(node))
         above.append(0)
-        for g in _parents(node, group_of):
-            above[me] |= above[g] | 1 << g
+        for parent in _parents(node, group_of):
+            above[me] |= above[parent] | 1 << parent
         for v in node.inputs if kinds[me] is not None else ():
             me = group_of[node]
-            g = None if v.owner is None else group_of[v.owner]
-            if g in (None, me) or kinds[g] != kinds[me] or isinstance(v.owner.op, CAReduce):
+            g = me if v.owner is None else group_of[v.owner]
+            if g == me or kinds[g] != kinds[me] or isinstance(v.owner.op, CAReduce):
                 continue
             between = {h for one in members[me] for h in _parents(one, group_of)} - {g, me}
             if any(above[h] >> g & 1 for h in between) or above[g] >> me & 1:

@@ -94,8 +94,8 @@ def add_rows(matrix: np.ndarray, rows: np.ndarray, ids: np.ndarray) -> None:
     n, width = matrix.shape
     if rows.shape != (len(ids), width):
         raise ValueError(
-            f"there are rows of shape {rows.shape} to be added to a matrix of shape {matrix.shape}: "
-            f"there must be as many rows as ids, {len(ids)}, as wide as the matrix"
+            f"there are rows of shape {rows.shape} to be added to a matrix of shape "
+            f"{matrix.shape}: there must be as many rows as ids, {len(ids)}, as wide as the matrix"
         )
     if not len(ids):
         return

@@ -1,9 +1,10 @@
-"""Shares a kernel's work among threads: those of a pool, which waits actively for a short time only.
+"""Shares a kernel's work among threads: those of a pool, which waits actively for a short time.
 
-A thread that has finished its part looks for more work for a millisecond or two, since in a training
-step one kernel follows the other, and to wake a thread up takes as long as a small product. Then it
-goes to sleep. So there should be no other pool that waits actively, as that of a BLAS does, at the
-same time: each takes the processors from the other (see `symrnn.kernels.products`).
+A thread that has finished its part looks for more work for a millisecond or two, since in a
+training step one kernel follows the other, and to wake a thread up takes as long as a small
+product. Then it goes to sleep. So there should be no other pool that waits actively, as that of a
+BLAS does, at the same time: each takes the processors from the other (see
+`symrnn.kernels.products`).
 
 The pool is shared by all kernels. Its state is in the variables of `VARIABLES`:
 

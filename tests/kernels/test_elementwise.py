@@ -296,3 +296,16 @@ def test_operations_that_kernels_cannot_compute_are_told_beforehand():
         with pytest.raises(UnknownOperationError):
             computed("float64", [x, p], [np.ones(3), np.ones(3, bool)], [v])
     assert can_write([pt.exp(x) + x**3, pt.switch(p, x, 0)], [x, p])
+
+
+@DTYPES
+def test_powers_whose_exponent_is_computed_from_constants_equal_numpy(dtype):
+    x = pt.tensor("x", dtype=dtype, shape=(None,))
+    value = special_values(dtype)
+    results = [x**k for k in (1, 2, 3, 0, -1, 0.5)]
+    results += [x ** (pt.constant(k, dtype="int8") - pt.constant(1, dtype="int8")) for k in (2, 3)]
+    got = computed(dtype, [x], [value], results)
+    for y, k in zip(got, (1, 2, 3, 0, -1, 0.5, 1, 2), strict=True):
+        with np.errstate(all="ignore"):
+            expected = np.power(value.astype("float64"), k).astype(dtype)
+        np.testing.assert_allclose(y, expected, rtol=RELATIVE_ERROR[dtype], err_msg=str(k))

@@ -12,7 +12,7 @@ from borders import NEVER, Bordered
 
 from symrnn.compiling.modes import QUICK
 from symrnn.kernels import calls
-from symrnn.kernels.calls import multiply
+from symrnn.kernels.calls import multiply, spare
 from symrnn.kernels.product import (
     COLUMNS_BLOCK,
     DEPTH_BLOCK,
@@ -66,7 +66,7 @@ def by_kernel(a, b, add=None, threads=1):
     if add is not None:
         given["add"] = Bordered(add)
     out = Bordered(np.full((*a.shape[:-1], columns), np.nan, dtype), NEVER)
-    scratch = Bordered(np.full(scratch_size(dtype, threads), np.nan, dtype), NEVER)
+    scratch = Bordered(np.full(scratch_size(dtype, threads) + spare(dtype), np.nan, dtype), NEVER)
     values = {
         **{"n_threads": threads, "batch": batch, "rows": rows, "columns": columns},
         **{"depth": depth, "a_batch": rows * depth, "a_row": depth, "a_k": 1},
@@ -160,7 +160,7 @@ def test_the_result_does_not_depend_on_the_number_of_threads(shape, dtype):
 def test_processes_with_one_and_with_two_threads_compute_the_same_bits():
     code = """
 import hashlib, numpy as np
-from symrnn.kernels.calls import multiply
+from symrnn.kernels.calls import multiply, spare
 rng = np.random.default_rng(0)
 a, b = (rng.normal(size=s).astype("float32") for s in ((300, 200), (200, 250)))
 print(hashlib.sha256(multiply(a, b).tobytes()).hexdigest())
