@@ -24,7 +24,7 @@ VECTORS = 2
 """Vectors in a row of a tile."""
 MOST_ROWS = 12 if N_REGISTERS == 32 else 6
 """Rows of a tile: as many as have their sums in registers, with room for a panel's row."""
-DEPTH_BLOCK, COLUMNS_BLOCK = 256, 512
+DEPTH_BLOCK, COLUMNS_BLOCK = 512, 256
 """How much of b is packed at a time: it stays in the second level of cache."""
 PRODUCT_JOB = (
     *("n_threads", "batch", "rows", "columns", "depth"),
@@ -80,9 +80,7 @@ def write_tile(module: ir.Module, dtype: str) -> None:
     p = number.as_pointer()
     kinds = [I64, I64, I64, p, I64, I64, p, I64, p, I64, p, I64]
     code = Code(module, f"symrnn_tile_{dtype}", kinds, dtype)
-    rows, columns, depth, a, a_row, a_k, panel, panel_k, add, add_row, out, out_row = (
-        code.arguments
-    )
+    rows, columns, depth, a, a_row, a_k, panel, panel_k, add, add_row, out, out_row = code.arguments
     width = panel_width(dtype)
     a, panel = Array(code, a), Array(code, panel)
     nothing = code.b.icmp_unsigned("==", add, ir.Constant(p, None))
@@ -260,6 +258,7 @@ def write_product(module: ir.Module, dtype: str) -> None:
     """Write the kernel ``out[n] = a[n] @ b[n] + add``; see `PRODUCT_JOB`."""
     code = Code(module, f"symrnn_product_{dtype}", [JOB], dtype)
     (job,) = code.arguments
+    code.align(job, PRODUCT_JOB.index("scratch"))
     g = {name: code.given(job, k) for k, name in enumerate(PRODUCT_JOB)}
     by_batch = g["batch"].compare(">", 1)
     by_rows = g["rows"].compare(">=", g["columns"])
