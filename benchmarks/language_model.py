@@ -58,7 +58,7 @@ def symrnn_peer() -> Callable[[str, Sizes], Callable[[], float]]:
             N_TOKENS, n_embed, n_hidden, rng=np.random.default_rng(1), n_layers=n_layers,
             cell=cells[cell], dropout=DROPOUT,
         )  # fmt: skip
-        train = model.compile_training(optimizer, model.carry(batch), mode="NUMBA")
+        train = model.compile_training(optimizer, model.carry(batch))
         draw = batches(sizes)
         return lambda: float(train(*draw()))
 

@@ -61,7 +61,7 @@ def batches(case: Case) -> Callable[[], tuple[Any, ...]]:
 
 
 def symrnn_peer() -> Callable[[str, str], Callable[[], float]]:
-    """`Seq2Seq` in mode NUMBA."""
+    """`Seq2Seq` in the default mode."""
     import numpy as np
     import pytensor
 
@@ -80,7 +80,7 @@ def symrnn_peer() -> Callable[[str, str], Callable[[], float]]:
             case.n_source, case.n_target, case.n_embed, case.n_hidden, rng=np.random.default_rng(1),
             cell=cells[cell], attention=case.attention, context_to=case.context_to,
         )  # fmt: skip
-        train, draw = model.compile_training(optimizer, mode="NUMBA"), batches(case)
+        train, draw = model.compile_training(optimizer), batches(case)
         return lambda: float(train(*draw()))
 
     return make
