@@ -21,8 +21,6 @@ from pytensor.scalar.math import Sigmoid, Softplus
 from pytensor.scan.op import Scan
 from pytensor.tensor.basic import get_underlying_scalar_constant_value
 from pytensor.tensor.elemwise import Elemwise
-from pytensor.tensor.random.basic import UniformRV
-from pytensor.tensor.type_other import NoneTypeT
 
 QUICK = Mode(
     VMLinker(use_cloop=False, c_thunks=False),
@@ -98,25 +96,6 @@ def _constant(v: Any) -> float | None:
     return None if isinstance(value, Variable) else float(value)
 
 
-class Uniform(UniformRV):
-    """Numbers within [0, 1), drawn in their own dtype: NumPy takes a sixth of the time."""
-
-    def rng_fn(self, rng: Any, low: Any, high: Any, size: Any) -> Any:
-        """Draw them."""
-        return rng.random(size, dtype=self.dtype)
-
-
-@node_rewriter([UniformRV])
-def uniform_from_0_to_1(fgraph: Any, node: Apply[Any]) -> Any:
-    """Draw by `Uniform`, which knows no bounds but 0 and 1."""
-    _, size, *bounds = node.inputs
-    if isinstance(node.op, Uniform) or isinstance(size.type, NoneTypeT):
-        return False
-    if [_constant(b) for b in bounds] != [0.0, 1.0]:
-        return False
-    return Uniform(**node.op._props_dict()).make_node(*node.inputs).outputs
-
-
 @node_rewriter([OpFromGraph])
 def inline(fgraph: Any, node: Apply[Any]) -> Any:
     """Replace a node that holds a graph, such as a softmax, by the graph: it would be compiled."""
@@ -145,7 +124,6 @@ _REWRITES = {
     "softplus": (1.6, dfs_rewriter(softplus_by_log1p)),
     "fill": (1.6, dfs_rewriter(fill_by_alloc)),
     "power": (1.6, dfs_rewriter(simpler_power)),
-    "uniform": (1.6, dfs_rewriter(uniform_from_0_to_1)),
     "two_at_a_time": (199, dfs_rewriter(two_at_a_time)),
     "inside": (200, dfs_rewriter(quick_inside)),
 }

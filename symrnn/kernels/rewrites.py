@@ -19,6 +19,7 @@ from symrnn.kernels.recurrence import (
 from symrnn.kernels.scatter_add import scatter_add
 from symrnn.kernels.shapes import refuse_unknown_shape
 from symrnn.kernels.sums import sum_of_columns
+from symrnn.kernels.uniform import uniform_from_0_to_1
 
 EVERY_MODE = ("fast_run", "fast_compile")
 
@@ -43,6 +44,7 @@ REWRITES: dict[str, tuple[float, Any, tuple[str, ...]]] = {
     "symrnn_products": (48.5, (product,), ("numba", "symrnn_quick")),
     "symrnn_products_and_biases": (48.6, (product_and_bias,), ("numba", "symrnn_quick")),
     "symrnn_sums": (48.7, (sum_of_columns,), ("numba", "symrnn_quick")),
+    "symrnn_uniform": (48.7, (uniform_from_0_to_1,), ("symrnn_quick",)),
     "symrnn_quick_scatter_add": (48.7, (scatter_add,), ("symrnn_quick",)),
     # after the graph has its last form, with what is now equal computed once
     "symrnn_merge": (48.8, MergeOptimizer(), ("symrnn_quick",)),
