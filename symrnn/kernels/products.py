@@ -13,6 +13,7 @@ from pytensor.graph.op import Op
 from pytensor.graph.rewriting.basic import node_rewriter
 from pytensor.scalar.basic import Add
 from pytensor.tensor.blas import BatchedDot, Dot22
+from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.math import Dot
 
@@ -43,10 +44,14 @@ class Product(Op):
         return [(*x[:-1], y[-1])]
 
 
-@node_rewriter([Dot, Dot22, BatchedDot])
+@node_rewriter([Dot, Dot22, BatchedDot, Blockwise])
 def product(fgraph: Any, node: Apply[Any]) -> list[Variable] | None:
     """Replace PyTensor's product of two matrices, or of two batches of them."""
+    if isinstance(node.op, Blockwise) and not isinstance(node.op.core_op, Dot):
+        return None
     x, y = node.inputs
+    if x.type.ndim > 3 or x.type.broadcastable[:-2] != y.type.broadcastable[:-2]:
+        return None
     dtype = node.outputs[0].type.dtype
     if x.type.ndim != y.type.ndim or x.type.ndim < 2 or dtype not in ("float32", "float64"):
         return None
