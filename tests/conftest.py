@@ -2,7 +2,7 @@
 
 import os
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: each test process has one core
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy: each test process has one core
 
 import contextlib
 import importlib.util

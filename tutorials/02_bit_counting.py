@@ -83,11 +83,11 @@ class BitCounter:
 
     def compile_train(self, updates: dict[Any, Any], mode: str) -> Any:
         """Return a function (X, t) -> cost that then changes the weights."""
-        return pytensor.function([self.x, self.t], self.cost, updates=updates, mode=mode)
+        return sr.function([self.x, self.t], self.cost, updates=updates, mode=mode)
 
     def compile_answer(self, mode: str) -> Any:
         """Return a function X -> counts."""
-        return pytensor.function([self.x], self.y, mode=mode)
+        return sr.function([self.x], self.y, mode=mode)
 
     def weights(self) -> tuple[float, float]:
         """Return w_x and w_rec."""
@@ -194,7 +194,7 @@ def learn(
     net: BitCounter, updates: dict[Any, Any], X: Any, t: Any, epochs: int, mode: str, name: str
 ) -> tuple[list[float], Path]:
     """Train the net; return the costs, and the weights before each epoch and at the end."""
-    print(f"\n{name}: compiling cost, gradient and update in mode {mode} ...", flush=True)
+    print(f"\n{name}: compiling cost, gradient and update ...", flush=True)
     step = net.compile_train(updates, mode)
     path = [net.weights()]
     history = sr.train(
@@ -319,7 +319,7 @@ def same_with_library(X: Any, t: Any, weights: tuple[float, float], mode: str) -
     x, target = pt.matrix("x"), pt.vector("t")
     _, state = sr.unroll(cell, x[:, :, None])  # state.h: (batch, 1)
     cost = ((state.h[:, 0] - target) ** 2).sum()
-    return float(pytensor.function([x, target], cost, mode=mode)(X, t))
+    return float(sr.function([x, target], cost, mode=mode)(X, t))
 
 
 # %%
@@ -328,7 +328,7 @@ def main(
     epochs: int | None = None,
     learning_rate: float | None = None,
     seed: int = 1,
-    mode: str = "FAST_COMPILE",
+    mode: str | None = None,
     figures: str = "figures",
     quick: bool = False,
 ) -> dict[str, tuple[list[float], Path]]:
@@ -407,7 +407,6 @@ if __name__ == "__main__":
             "epochs": "(default: gradient descent 2000, centred RMSProp 600, plain RMSProp 1000)",
             "learning_rate": "(default: 1e-5 for gradient descent, 0.001 for RMSProp)",
             "seed": "of the data and the initial weights; 1 gives the published ones",
-            "mode": "how PyTensor compiles; NUMBA compiles for 20 s once, and is fast after that",
             "figures": "folder for the figures",
             "quick": "200 epochs, to see that everything works",
         },

@@ -26,7 +26,7 @@ cells from the top; the last one runs the whole lesson.
 # %%
 import os
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: one thread, or times jump about
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy: one thread, or times jump about
 
 import re
 import time
@@ -39,10 +39,12 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
+from pytensor.graph.traversal import ancestors
 from pytensor.scan.op import Scan
 
 import symrnn as sr
 from symrnn import explain
+from symrnn.kernels.recurrence import LoopOp
 
 # What every scan here is given: no second result, nothing forgotten, always a list (lesson 01).
 SAFE: dict[str, Any] = {"return_updates": False, "strict": True, "return_list": True}
@@ -73,7 +75,7 @@ def compile_way(x: Any, states: list[Any], params: list[Any], mode: str) -> Any:
     """Compile x -> [h of all steps, gradients of C with respect to params, other states]."""
     h, *other = states
     gradients = pytensor.grad((h**2).sum() / 2, params)
-    return pytensor.function([x], [h, *gradients, *other], mode=mode)
+    return sr.function([x], [h, *gradients, *other], mode=mode)
 
 
 def compile_cell(cell: Any, mode: str, by_hand: Callable[..., list[Any]] | None = None) -> Compiled:
@@ -267,8 +269,8 @@ def gradient_by_hand(elman: Compiled, x: Any) -> dict[str, float]:
 # To see what a compiled function does in its loops, we count the matrix products in one step of
 # each: the first loop is the forward pass, the second one the backward pass. With x @ W_x in the
 # loop the backward pass has four: dz_t W_h^T, which flows on; h_{t-1}^T dz_t and x_t^T dz_t for the
-# gradients of the weights; and dz_t W_x^T, the gradient of x_t, which nobody has asked for (mode
-# FAST_COMPILE leaves it in, the other modes throw it away). With z as a sequence the last two are
+# gradients of the weights; and dz_t W_x^T, the gradient of x_t, which nobody has asked for (CVM and
+# NUMBA throw it away, the other modes leave it in). With z as a sequence the last two are
 # not there: the backward scan collects dz_t, and dW_x is one product after it. But `pytensor.grad`
 # does not see that dW_h could be had in the same way.
 #
@@ -293,9 +295,18 @@ def elman_product_outside(x: Any, W_x: Any, W_h: Any, b: Any) -> list[Any]:
 
 def products_in_loops(function: Any) -> list[int]:
     """Return how many matrix products one step of each loop of a compiled function makes."""
-    nodes = function.maker.fgraph.toposort()
-    loops = [node.op.fgraph.toposort() for node in nodes if isinstance(node.op, Scan)]
-    return [sum(bool(re.search("dot|gemm", str(n.op), re.I)) for n in loop) for loop in loops]
+    loops = []
+    for node in function.maker.fgraph.toposort():
+        if isinstance(node.op, LoopOp):  # a kernel: the scan that it stands for
+            graph = node.op.scan([v.type() for v in node.inputs])
+            loops += [v.owner for v in ancestors(graph) if v.owner and isinstance(v.owner.op, Scan)]
+        elif isinstance(node.op, Scan):
+            loops.append(node)
+    steps = [loop.op.fgraph.toposort() for loop in dict.fromkeys(loops)]
+    return [
+        sum(bool(re.search("dot|gemm|matmul|product", str(n.op), re.I)) for n in step)
+        for step in steps
+    ]
 
 
 N_STEPS, BATCH, N_IN, N_HIDDEN = 50, 16, 128, 64  # for all that is timed or drawn to scale
@@ -444,11 +455,12 @@ def draw_backward_pass() -> Any:
 # The functions from parts 2 to 4, with large weights: h and all gradients, the fastest of several
 # calls.
 #
-# *What to notice:* the number of products says a lot, not all. In modes FAST_COMPILE and CVM a step
-# is a series of C functions, called one after the other, so that fewer and larger operations pay.
-# In mode NUMBA a loop is one compiled piece of code; there the elementwise part of a step, tanh
-# above all, counts as much as the products. It depends on the dtype: --mode NUMBA --dtype float32
-# shows what training gains, since nets are mostly trained in float32.
+# *What to notice:* the number of products says a lot, not all. In mode QUICK a step of a scan is a
+# series of calls of NumPy, one after the other, so that fewer and larger operations pay. The
+# kernel's loops are compiled to machine code, each as a whole; there the elementwise part of a
+# step, tanh above all, counts as much as the products. It depends on the dtype: --dtype float32
+# shows what training gains, since nets are mostly trained in float32. With --mode NUMBA the scans
+# are compiled as well.
 
 
 # %%
@@ -685,7 +697,7 @@ def own_cell(rng: Any, x: Any, large_x: Any, repeats: int, mode: str) -> Compile
 
 # %%
 def main(
-    mode: str = "FAST_COMPILE",
+    mode: str | None = None,
     dtype: Literal["float64", "float32"] = "float64",
     seed: int = 1,
     figures: str = "figures",
@@ -693,7 +705,7 @@ def main(
 ) -> dict[str, Any]:
     """Run the lesson; return what its parts found."""
     with pytensor.config.change_flags(floatX=dtype):
-        return lesson(mode, dtype, seed, figures, quick)
+        return lesson(mode or "QUICK", dtype, seed, figures, quick)
 
 
 def lesson(mode: str, dtype: str, seed: int, figures: str, quick: bool) -> dict[str, Any]:
@@ -742,7 +754,6 @@ if __name__ == "__main__":
     _lesson.run(
         main,
         help={
-            "mode": "how PyTensor compiles; NUMBA compiles for minutes once, and is fast then",
             "dtype": "of all numbers; differences of the ways are larger in float32",
             "seed": "of the weights and the sequence",
             "figures": "folder for the figures",

@@ -201,7 +201,7 @@ ZERO = pt.constant(0.0, dtype="float64")
 def value(variable: Any) -> Any:
     """Compute a variable from the values of x and m above."""
     known = list(explicit_graph_inputs([variable]))
-    f = pytensor.function(known, variable, mode=sr.QUICK)
+    f = sr.function(known, variable)
     return f(*({"x": XS, "m": MS}[v.name] for v in known))
 
 

@@ -125,10 +125,8 @@ class Adder(sr.Module):
         cost = sr.sum_squared_error(y, self.t) / 2
         gradients = pytensor.grad(cost, self.params)
         updates = sr.gradient_descent(gradients, self.params, learning_rate)
-        self.step = pytensor.function(
-            [self.x, self.t], [cost, y, *gradients], updates=updates, mode=mode
-        )
-        self.predict = pytensor.function([self.x], y, mode=mode)
+        self.step = sr.function([self.x, self.t], [cost, y, *gradients], updates=updates, mode=mode)
+        self.predict = sr.function([self.x], y, mode=mode)
 
 
 def side_by_side(adder: Adder, rng: np.random.Generator, n_steps: int, learning_rate: float) -> Any:
@@ -206,12 +204,12 @@ def second_version(seed: int, mode: str) -> tuple[list[float], Any]:
     logits = net.output(h)
     loss = sr.binary_cross_entropy(logits, t)
     updates = sr.rmsprop(loss, net.params, learning_rate=0.05, rho=0.5, mu=0.8, nesterov=True)
-    step = pytensor.function([x, t], loss, updates=updates, mode=mode)
+    step = sr.function([x, t], loss, updates=updates, mode=mode)
     data = binary_addition(2000, n_bits=7, rng=rng)
     history = sr.train(
         step, lambda: sr.minibatches(data, 100, rng=rng, axes=[1, 1]), epochs=5, label="adder"
     )
-    predict = pytensor.function([x], logits > 0, mode=mode)
+    predict = sr.function([x], logits > 0, mode=mode)
     shown, _ = binary_addition(5, n_bits=7, rng=rng)
     said = from_bits(predict(shown)[:, :, 0])
     a, b = from_bits(shown[:, :, 0]), from_bits(shown[:, :, 1])
@@ -220,7 +218,7 @@ def second_version(seed: int, mode: str) -> tuple[list[float], Any]:
 
 # %%
 def main(
-    mode: str = "FAST_COMPILE",
+    mode: str | None = None,
     seed: int = 1,
     n_steps: int = 10_000,
     figures: str = "figures",
@@ -274,7 +272,6 @@ if __name__ == "__main__":
     _lesson.run(
         main,
         help={
-            "mode": "how PyTensor compiles",
             "seed": "of weights and numbers",
             "n_steps": "how many sums",
             "figures": "folder for the figures",

@@ -100,7 +100,7 @@ VARIANTS = {
 #
 # with the weights as its state and a new sum as its input at each step. And the step contains a
 # scan already, that over the bits. `compile_many_steps` builds this outer scan from what
-# `pytensor.function` would get: inputs, outputs and updates.
+# `symrnn.function` would get: inputs, outputs and updates.
 #
 # Learning rate and limit of the gradient are inputs of the function, and the weights are shared
 # variables, whose values, and sizes, are set before a run. So one compiled function serves all
@@ -292,7 +292,7 @@ def look_at_the_start(laboratory: Laboratory) -> dict[str, Any]:
     for activation, derivative in (("sigmoid", 0.25), ("tanh", 1.0), ("relu", 1.0)):
         growth, sizes, radii = [], [], []
         trainer = laboratory.trainer(activation)
-        states = pytensor.function([trainer.x], trainer.h, mode=sr.QUICK)
+        states = sr.function([trainer.x], trainer.h)
         for seed in laboratory.seeds:
             trainer.start(BASE, np.random.default_rng(seed))
             flow = explain.gradient_flow(trainer.h[-1].sum(), trainer.h, {trainer.x: x})
@@ -394,7 +394,7 @@ def main(
     if quick:
         n_seeds, n_steps = 1, max(1, n_steps // 400)
     seeds = range(seed, seed + n_seeds)
-    laboratory = Laboratory(seeds, n_steps, mode or (sr.QUICK if quick else "NUMBA"))
+    laboratory = Laboratory(seeds, n_steps, mode or ("QUICK" if quick else "NUMBA"))
 
     print(f"1.-3. All variants, {n_seeds} seeds, {n_steps} sums each", flush=True)
     table = try_variants(laboratory)
@@ -417,7 +417,7 @@ if __name__ == "__main__":
     _lesson.run(
         main,
         help={
-            "mode": "how PyTensor compiles (default: NUMBA, and QUICK with --quick)",
+            "mode": "how PyTensor compiles (default: NUMBA, for the net is tiny; with --quick QUICK)",
             "seed": "of the first run; the others have the next numbers",
             "n_seeds": "how many runs of each variant",
             "n_steps": "how many sums a run sees",

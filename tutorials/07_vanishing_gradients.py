@@ -23,7 +23,7 @@ cells from the top; the last one runs the whole lesson.
 # %%
 import os
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: small products, one thread
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy: small products, one thread
 
 from typing import Any
 
@@ -178,7 +178,7 @@ def cliff(n_steps: int) -> dict[str, Any]:
     paths = {}
     for name, clipped in clips.items():
         updates = sr.gradient_descent(clipped, [w, b], LEARNING_RATE)
-        step = pytensor.function([], [loss, *gradients], updates=updates, mode=sr.QUICK)
+        step = sr.function([], [loss, *gradients], updates=updates)
         for p, value in zip((w, b), START, strict=True):
             p.set_value(value)
         path, longest = [START], 0.0
@@ -217,8 +217,8 @@ def directions() -> dict[str, Any]:
     g = [pt.constant(np.array([6.0, 1.0]))]
     values = {
         "gradient": g[0].data,
-        "by norm": pytensor.function([], sr.clip_by_global_norm(g, LIMIT)[0], mode=sr.QUICK)(),
-        "by value": pytensor.function([], sr.clip_by_value(g, LIMIT)[0], mode=sr.QUICK)(),
+        "by norm": sr.function([], sr.clip_by_global_norm(g, LIMIT)[0])(),
+        "by value": sr.function([], sr.clip_by_value(g, LIMIT)[0])(),
     }
     for name, v in values.items():
         cosine = v @ values["gradient"] / np.linalg.norm(v) / np.linalg.norm(values["gradient"])
@@ -362,7 +362,7 @@ class Recaller(sr.Module):
         # the underscore keeps the optimizer's state out of the weights of the Module
         self._optimizer_state = [v for v in updates if v not in self.params]
         self.start = [p.get_value() for p in self.params]
-        self.step = pytensor.function([x, t], [loss, right], updates=updates, mode=mode)
+        self.step = sr.function([x, t], [loss, right], updates=updates, mode=mode)
 
     def restart(self, rng: np.random.Generator, setting: float) -> None:
         """Set new weights, with the scale of W_h or the forget bias; forget earlier steps."""
@@ -445,7 +445,7 @@ def main(
 ) -> dict[str, Any]:
     """Run the lesson; return what its parts found."""
     with pytensor.config.change_flags(floatX="float64"):
-        return lesson(mode or (sr.QUICK if quick else "NUMBA"), seed, figures, quick)
+        return lesson(mode, seed, figures, quick)
 
 
 def lesson(mode: Any, seed: int, figures: str, quick: bool) -> dict[str, Any]:
@@ -490,7 +490,6 @@ if __name__ == "__main__":
     _lesson.run(
         main,
         help={
-            "mode": "how PyTensor compiles part 6 (default: NUMBA, and QUICK with --quick)",
             "seed": "of the weights",
             "figures": "folder for the figures",
             "quick": "fewer and shorter steps",

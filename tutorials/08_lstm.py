@@ -26,7 +26,7 @@ cells from the top; the last one runs the whole lesson.
 # %%
 import os
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: small products, one thread
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy: small products, one thread
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -123,9 +123,9 @@ class Net(sr.Module):
         loss = sr.mean_squared_error(y, t, mask=counts)  # counts: (time, batch), 1 or 0
         gradients = sr.clip_by_global_norm(pytensor.grad(loss, self.params), 1.0)
         self._updates = sr.adam(gradients, self.params, LEARNING_RATE)
-        self.step = pytensor.function([self.x, t, counts], loss, updates=self._updates, mode=mode)
+        self.step = sr.function([self.x, t, counts], loss, updates=self._updates, mode=mode)
         # state[-1]: the last c
-        self.predict = pytensor.function([self.x], [y, state[-1]], mode=sr.QUICK)
+        self.predict = sr.function([self.x], [y, state[-1]])
 
     def new(self, rng: Rng) -> tuple[Any, sr.Dense]:
         """Return a new cell and output."""
@@ -420,9 +420,7 @@ def main(
     kinds = ("io", "ifo") if quick else tuple(KINDS)
     with pytensor.config.change_flags(floatX="float32"):
         seeds = range(seed, seed + n_seeds)
-        return lesson(
-            mode or (sr.QUICK if quick else "NUMBA"), kinds, seeds, n_steps, n_updates, folder
-        )
+        return lesson(mode, kinds, seeds, n_steps, n_updates, folder)
 
 
 def lesson(
@@ -495,7 +493,6 @@ if __name__ == "__main__":
     _lesson.run(
         main,
         help={
-            "mode": "how PyTensor compiles (default: NUMBA; with --quick, nothing is compiled)",
             "seed": "of the first run; the others have the next numbers",
             "n_steps": "length of the sequences",
             "n_updates": "steps of training",

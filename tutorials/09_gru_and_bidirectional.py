@@ -25,7 +25,7 @@ cells from the top; the last one runs the whole lesson.
 # %%
 import os
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: small products, one thread
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy: small products, one thread
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -57,8 +57,8 @@ class Net(sr.Module):
         inputs, target, y, loss = graph(*self.parts)
         gradients = sr.clip_by_global_norm(pytensor.grad(loss, self.params), 1.0)
         self._updates = sr.adam(gradients, self.params, 0.02)
-        self.step = pytensor.function([*inputs, target], loss, updates=self._updates, mode=mode)
-        self.predict = pytensor.function(inputs, y, mode=sr.QUICK)
+        self.step = sr.function([*inputs, target], loss, updates=self._updates, mode=mode)
+        self.predict = sr.function(inputs, y)
 
     def start(self, rng: Rng) -> None:
         """Begin anew: new weights, and Adam's averages at 0."""
@@ -447,7 +447,6 @@ def main(
     ways = ("both",) if quick else tuple(WAYS)
     with pytensor.config.change_flags(floatX="float32"):
         seeds = range(seed, seed + n_seeds)
-        mode = mode or (sr.QUICK if quick else "NUMBA")
         return lesson(mode, cells, ways, seeds, n_steps, n_updates, folder)
 
 
@@ -484,7 +483,6 @@ if __name__ == "__main__":
     _lesson.run(
         main,
         help={
-            "mode": "how PyTensor compiles (default: NUMBA; with --quick, nothing is compiled)",
             "seed": "of the first run; the others have the next numbers",
             "n_steps": "length of the sequences of part 1",
             "n_updates": "steps of training in part 1; part 2 has half as many again",

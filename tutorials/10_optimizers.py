@@ -230,7 +230,7 @@ class Walker:
         changes = optimizer(gradients, [self.w], schedule(t, self.eta), **options)
         changes |= sr.schedules.advance(t)
         self.at_start = {variable: variable.get_value() for variable in changes}
-        self.step = pytensor.function([g], changes[self.w], updates=changes, mode=mode)
+        self.step = sr.function([g], changes[self.w], updates=changes, mode=mode)
 
     def walk(
         self, surface: Any, learning_rate: float, n_steps: int, start: Any = None
@@ -274,7 +274,7 @@ def bowl(n_axes: int, mode: Any, degrees: float = 0) -> Any:
     w = pt.tensor("w", shape=(None,) * n_axes, dtype="float64")
     xy = w @ turn(-degrees)
     f = xy[..., 0] ** 2 / 20 + xy[..., 1] ** 2
-    return pytensor.function([w], [f, pytensor.grad(f.sum(), w)], mode=mode)
+    return sr.function([w], [f, pytensor.grad(f.sum(), w)], mode=mode)
 
 
 BOWL_START = (-7.0, 2.0)
@@ -293,7 +293,7 @@ def bit_counting_surface(X: Any, t: Any, mode: Any) -> Any:
     cost = ((state.h[:, 0] - t) ** 2).sum()
     gradients = pytensor.grad(cost, cell.params)
     w = pt.dvector("w")
-    return pytensor.function(
+    return sr.function(
         [w],
         [cost, pt.concatenate([g.flatten() for g in gradients])],
         givens={p: w[i].reshape((1, 1)) for i, p in enumerate(cell.params)},
@@ -685,7 +685,7 @@ def with_noise(rng: np.random.Generator, n_walks: int, mode: Any) -> dict[str, A
         return f, g + rng.normal(size=g.shape)
 
     t = pt.lscalar("t")
-    all_learning_rates = pytensor.function([t], [make(t) for make in SCHEDULES.values()], mode=mode)
+    all_learning_rates = sr.function([t], [make(t) for make in SCHEDULES.values()], mode=mode)
     learning_rates = np.array([all_learning_rates(step) for step in range(N_STEPS)])
     found: dict[str, Any] = {
         "f": {},
@@ -788,7 +788,7 @@ def main(
 ) -> dict[str, Any]:
     """Run the lesson; return what its parts found."""
     with pytensor.config.change_flags(floatX="float64"):
-        return lesson(mode or (sr.QUICK if quick else "CVM"), seed, figures, quick)
+        return lesson(mode, seed, figures, quick)
 
 
 def lesson(mode: Any, seed: int, figures: str, quick: bool) -> dict[str, Any]:
@@ -854,7 +854,6 @@ if __name__ == "__main__":
     _lesson.run(
         main,
         help={
-            "mode": "how PyTensor compiles (default: CVM; with --quick nothing is compiled to C)",
             "seed": "of the noise",
             "figures": "folder for the figures",
             "quick": "few learning rates and few steps",

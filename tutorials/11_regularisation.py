@@ -24,7 +24,7 @@ cells from the top; the last one runs the whole lesson.
 # %%
 import os
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: small products, one thread
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy: small products, one thread
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -532,7 +532,6 @@ if __name__ == "__main__":
     _lesson.run(
         main,
         help={
-            "mode": "how PyTensor compiles (default: QUICK; NUMBA compiles for minutes)",
             "seed": "the first seed, of data, weights and order",
             "n_seeds": "how many trainings of each variant",
             "epochs": "of each training",

@@ -71,7 +71,7 @@ from symrnn.tasks.binary_addition import binary_addition
 
 # %%
 @functools.cache
-def compiled(hidden: int, mode: str) -> Any:
+def compiled(hidden: int, mode: str | None) -> Any:
     """Return the step of training, and all that a trial has to set."""
     with pytensor.config.change_flags(floatX="float64"), warnings.catch_warnings():
         x, t = pt.tensor3("x"), pt.tensor3("t")  # (time, batch, 2) and (time, batch, 1)
@@ -338,7 +338,7 @@ def kill_when_some_are_finished(process: Any, folder: Path, some: int) -> thread
 
 # %%
 def main(
-    mode: str = "FAST_COMPILE",
+    mode: str | None = None,
     seed: int = 1,
     n_steps: int = 300,
     figures: str = "figures",
@@ -347,7 +347,7 @@ def main(
     """Run the lesson; return what its parts found."""
     _lesson.positive_option("--n-steps", n_steps)
     folder = _lesson.figure_folder(figures, quick)
-    how = {"steps": 30 if quick else n_steps, "mode": "QUICK" if quick else mode}
+    how = {"steps": 30 if quick else n_steps, "mode": mode or "QUICK"}
     fixed = {"seed": seed, "sums": 0} | how
     with tempfile.TemporaryDirectory(prefix="symrnn_") as scratch:
         return lesson(Path(scratch), fixed, folder, quick)
@@ -428,7 +428,6 @@ if __name__ == "__main__":
     _lesson.run(
         main,
         help={
-            "mode": "how PyTensor compiles",
             "seed": "of the random draws, and of each training",
             "n_steps": "how long each training is",
             "figures": "folder for the figures",

@@ -22,7 +22,7 @@ cells from the top; the last one runs the whole lesson.
 # %%
 import os
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: small products, one thread
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy: small products, one thread
 
 import math
 from typing import Any
@@ -444,7 +444,7 @@ def main(
     for flag, value in (("--epochs", epochs), ("--n-hidden", n_hidden)):
         _lesson.positive_option(flag, value)
     folder = _lesson.figure_folder(figures, quick)
-    mode, epochs = mode or (sr.QUICK if quick else "NUMBA"), 1 if quick else epochs
+    epochs = 1 if quick else epochs
 
     print("1. A sentence", flush=True)
     tiny = sentence(seed, 50 if quick else 300)
@@ -537,8 +537,6 @@ if __name__ == "__main__":
     _lesson.run(
         main,
         help={
-            "mode": "how PyTensor compiles the training of parts 4 to 7 (default: NUMBA; with "
-            "--quick, nothing is compiled)",
             "seed": "of the weights and the grammar's text",
             "epochs": "how often each net sees the text of parts 4 to 7",
             "n_hidden": "units of the net of parts 4 to 7",

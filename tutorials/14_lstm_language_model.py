@@ -25,7 +25,7 @@ cells from the top; the last one runs the whole lesson.
 # %%
 import os
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: small products, one thread
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy: small products, one thread
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -141,10 +141,8 @@ class Net:
             gradients = sr.clip_by_global_norm(pytensor.grad(loss, params), 1.0)
             return sr.adam(gradients, params, self.learning_rate)
 
-        # not worth numba's compilation
-        evaluation = sr.QUICK if mode is sr.QUICK else "FAST_COMPILE"
         self.step = self.model.compile_training(optimizer, self.carried, mode=mode)
-        self.evaluate = self.model.compile_evaluation(self.carried_valid, mode=evaluation)
+        self.evaluate = self.model.compile_evaluation(self.carried_valid, mode=mode)
         self.first = {v: v.get_value() for v in self.step.get_shared()}
 
     def start(self, rng: Rng) -> None:
@@ -549,9 +547,9 @@ def main(
     with pytensor.config.change_flags(floatX="float32"):
         if quick:
             kinds = ("baseline", "variational dropout")
-            return lesson(mode or sr.QUICK, [seed], 2, 1000, recipe, kinds, figures, quick)
+            return lesson(mode, [seed], 2, 1000, recipe, kinds, figures, quick)
         seeds = range(seed, seed + n_seeds)
-        return lesson(mode or "NUMBA", seeds, epochs, n_train, recipe, (*KINDS,), figures, quick)
+        return lesson(mode, seeds, epochs, n_train, recipe, (*KINDS,), figures, quick)
 
 
 def lesson(
@@ -625,7 +623,6 @@ if __name__ == "__main__":
     _lesson.run(
         main,
         help={
-            "mode": "how PyTensor compiles (default: NUMBA; with --quick, nothing is compiled)",
             "seed": "of the first training, and of the data",
             "n_seeds": "how often each net is trained",
             "epochs": "of each training",

@@ -140,7 +140,7 @@ def train_model(
 def compile_loss(model: sr.LanguageModel) -> Callable[[Any], float]:
     """Return a function: the mean of -log p of a text's tokens, nats; it is read in 32 streams."""
     carried = model.carry(BATCH)
-    evaluate = model.compile_evaluation(carried, mode=sr.QUICK)
+    evaluate = model.compile_evaluation(carried)
 
     def loss(ids: Any) -> float:
         for state in carried:
@@ -442,7 +442,7 @@ def main(
     def chance() -> np.random.Generator:
         return np.random.default_rng([seed, 1])  # the same chances for all that is compared
 
-    mode, n_steps = mode or (sr.QUICK if quick else "NUMBA"), 10 if quick else n_steps
+    n_steps = 10 if quick else n_steps
     with pytensor.config.change_flags(floatX="float32"):
         found = words(mode, rng, chance, n_steps, 100 if quick else 2000, folder, quick)
         found |= characters(
@@ -627,8 +627,6 @@ if __name__ == "__main__":
     _lesson.run(
         main,
         help={
-            "mode": "how PyTensor compiles (default: NUMBA; with --quick one that compiles "
-            "nothing)",
             "seed": "of weights, sentences and chance",
             "n_steps": "steps of training; the second model takes half as many more",
             "prompt": "what the second model's texts begin with",

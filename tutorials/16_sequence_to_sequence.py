@@ -27,7 +27,7 @@ cells from the top; the last one runs the whole lesson.
 # %%
 import os
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: small products, one thread
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy: small products, one thread
 
 import time
 from collections.abc import Sequence
@@ -41,7 +41,6 @@ import pytensor.tensor as pt
 from pytensor.scan import until
 
 import symrnn as sr
-from symrnn.compiling.warming import warm_up_functions
 from symrnn.models.seq2seq.model import LARGE
 from symrnn.tasks.strings import decimal_addition, reversal
 from symrnn.text import Pair, PairVocabularies, pair_batches
@@ -279,7 +278,7 @@ def by_hand(rng: Rng, n_updates: int) -> dict[str, Any]:
     n_tokens = asked[3].sum(axis=0)
     losses = [
         float(answer_loss(says, *asked) @ n_tokens / n_tokens.sum()),
-        float(model.compile_loss(mode=sr.QUICK)(*asked)),
+        float(model.compile_loss()(*asked)),
     ]
     print(
         f"  loss of the new strings {losses[0]:.5f}; `Seq2Seq` with these weights {losses[1]:.5f}"
@@ -382,7 +381,7 @@ class Net:
 
         self.step = self.model.compile_training(optimizer, mode=mode)
         self.first = {v: v.get_value() for v in self.step.get_shared()}
-        self.translator = sr.Translator(self.model, both, mode=sr.QUICK, longest=10)
+        self.translator = sr.Translator(self.model, both, longest=10)
 
     def new(self, rng: Rng) -> sr.Seq2Seq:
         """Return a model with new weights."""
@@ -403,7 +402,6 @@ class Net:
         batches = pair_batches(
             *self.both.encode(pairs), batch_size=s.batch_size, eos=self.both.target.eos, rng=order
         )
-        warm_up_functions([(self.step, *batches[0])], changed=self.step.get_shared())
         self.start(np.random.default_rng(seed))
         sources, targets = zip(*test, strict=True)
         accuracy, by_position, seconds = [], [], 0.0
@@ -588,7 +586,6 @@ def main(
     if quick and full:
         raise _lesson.OptionError("--quick and --full: choose one of both")
     folder = _lesson.figure_folder(figures, quick)
-    mode = mode or (sr.QUICK if quick else "NUMBA")
     setting, better = (FULL, BETTER_FULL) if full else (SMALL, BETTER_SMALL)
     if quick:
         tiny: dict[str, Any] = {"n_train": 128, "n_test": 50, "n_hidden": 16, "epochs": 2}
@@ -624,7 +621,6 @@ if __name__ == "__main__":
     _lesson.run(
         main,
         help={
-            "mode": "how PyTensor compiles (default: NUMBA; with --quick, nothing is compiled)",
             "seed": "of the initial weights, of the data and their order",
             "n_seeds": "how often each net of parts 4 and 5 is trained",
             "full": "numbers of up to 3 digits and nets of the usual size: some 15 minutes",

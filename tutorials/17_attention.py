@@ -25,7 +25,7 @@ cells from the top; the last one runs the whole lesson.
 # %%
 import os
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: two processes share two cores
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy: two processes share two cores
 
 import re
 from collections import Counter
@@ -89,7 +89,7 @@ def three_positions() -> dict[str, Array]:
     query, memory = QUERY[None, None], MEMORY[:, None]  # (steps, batch, 2), (positions, batch, 2)
     graph = attention(query, memory)
     masked = attention(query, memory, mask=np.array([[1], [1], [0]]))
-    c, a, c_masked, a_masked = pytensor.function([], [*graph, *masked], mode=sr.QUICK)()
+    c, a, c_masked, a_masked = sr.function([], [*graph, *masked])()
     np.testing.assert_allclose(a[0, 0], weights, atol=1e-15)
     np.testing.assert_allclose(c[0, 0], context, atol=1e-15)
     np.testing.assert_allclose(a_masked[0, 0], [*softmax(scores[:2]), 0], atol=1e-15)
@@ -203,7 +203,7 @@ def two_ways(seed: int) -> dict[str, float]:
     library = model.logits(encoded, target)
     differences["on the input, by hand and in the library"] = library - by_hand
     largest = [abs(difference).max() for difference in differences.values()]
-    compare = pytensor.function([h, m, mask, source, target], largest, mode=sr.QUICK)
+    compare = sr.function([h, m, mask, source, target], largest)
     values = compare(
         rng.normal(size=(4, 2, 8)), rng.normal(size=(6, 2, 8)),
         np.arange(6)[:, None] < [6, 4],  # the second sample has four positions
@@ -559,7 +559,6 @@ def main(
         _lesson.positive_option("--epochs", epochs)
         plan = plan._replace(epochs=epochs)
     folder = _lesson.figure_folder(figures, quick)
-    mode = mode or (sr.QUICK if quick else "NUMBA")
     rng = np.random.default_rng(seed)
 
     print("1. A mean whose weights are computed")
@@ -610,8 +609,6 @@ if __name__ == "__main__":
     _lesson.run(
         main,
         help={
-            "mode": "how PyTensor compiles the training (default: NUMBA; with --quick, nothing is "
-            "compiled)",
             "seed": "of the weights and the dates",
             "epochs": "how often the net sees the dates (default: 4; with --full, 3)",
             "full": "45,000 dates and 256 units: some minutes",

@@ -26,7 +26,7 @@ cells from the top; the last one runs the whole lesson.
 # %%
 import os
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: small products, one thread
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy: small products, one thread
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -97,7 +97,7 @@ def three_ways(seed: int, n_layers: int = 3) -> dict[bool, list[Array]]:
     for residual in (False, True):
         graph = outputs_of_layers(cells, pt.as_tensor_variable(x), residual)[-1]
         library, _ = sr.stack(cells, x, residual=residual)
-        values = pytensor.function([], [graph, library], mode=sr.QUICK)()
+        values = sr.function([], [graph, library])()
         found[residual] = [in_numpy(cells, x, residual), *values]
         largest = max(abs(found[residual][0] - value).max() for value in values)
         name = "with residual connections" if residual else "plain"
@@ -148,7 +148,7 @@ def flow(n_layers: int, residual: bool, seed: int, n: int = 32) -> Flow:
     loss = sr.categorical_cross_entropy(logits, rng.integers(10, size=(8, 32)))
     norms = [pt.sqrt((g**2).sum()) for g in pytensor.grad(loss, outputs)]
     spreads = [o.std(axis=1).mean() for o in outputs]
-    values = np.array(pytensor.function([], norms + spreads, mode=sr.QUICK)())
+    values = np.array(sr.function([], norms + spreads)())
     return Flow(*np.split(values, 2))
 
 
@@ -355,7 +355,7 @@ def main(
     runs = {}
     for name in NETS[-1:] if quick else NETS:
         seeds = range(seed, seed + n_seeds)
-        runs[name] = [train_net(name, data, plan, k, mode or sr.QUICK) for k in seeds]
+        runs[name] = [train_net(name, data, plan, k, mode) for k in seeds]
         report(name, runs[name])
     _lesson.save_figure(draw_training(runs), folder, "18_training")
     _lesson.show_figures()
@@ -366,7 +366,6 @@ if __name__ == "__main__":
     _lesson.run(
         main,
         help={
-            "mode": "how PyTensor compiles the training (default: nothing is compiled)",
             "seed": "of the initial weights, of the data and their order",
             "n_seeds": "how often each net of part 3 is trained",
             "figures": "folder for the figures",

@@ -162,7 +162,7 @@ def cbow_by_hand(seed: int, steps: int) -> dict[str, Any]:
     contexts, targets = cbow_contexts(vocabulary.encode(words), window=1, rng=rng)
     model = sr.CBOW(len(vocabulary), 5, rng=rng)
     V, U = model.W_in.get_value(), model.W_out.get_value()
-    step = model.compile_softmax(learning_rate=1.0, mode=sr.QUICK)
+    step = model.compile_softmax(learning_rate=1.0)
     print("  step    loss by hand   loss of the graph")
     losses = []
     for k in range(steps):
@@ -239,7 +239,7 @@ def rows_by_hand(seed: int) -> dict[str, float]:
             updates = gradient_descent_on_rows(loss, [h, u, wrong], learning_rate)
         else:
             updates = sr.gradient_descent(loss, [W_in, W_out], learning_rate)
-        pytensor.function([], updates=updates, mode=sr.QUICK)()
+        sr.function([], updates=updates)()
         found[name] = max(abs(W_in.get_value() - V).max(), abs(W_out.get_value() - U).max())
         print(f"  by hand and by {name:<32} differ by at most {found[name]:.0e}")
         assert found[name] < 1e-14
@@ -586,7 +586,6 @@ def main(
     _lesson.positive_option("--sentences", n_sentences)
     _lesson.positive_option("--epochs", n_epochs)
     folder = _lesson.figure_folder(figures, quick)
-    mode = mode or (sr.QUICK if quick else "NUMBA")
     rng = np.random.default_rng(seed)
     text = make_text(n_sentences, rng, folder)
 
@@ -631,8 +630,6 @@ if __name__ == "__main__":
     _lesson.run(
         main,
         help={
-            "mode": "how PyTensor compiles the training (default: NUMBA; with --quick, nothing is "
-            "compiled)",
             "seed": "of the text and the vectors",
             "sentences": "length of the text (default: 20000; with --quick, 3000)",
             "epochs": f"how often skip-gram sees it (default: {EPOCHS}; with --quick, 20 steps)",

@@ -27,7 +27,7 @@ cells from the top; the last one runs the whole lesson.
 # %%
 import os
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: small products, one thread
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy: small products, one thread
 
 from typing import Any, NamedTuple
 
@@ -73,7 +73,7 @@ def gradient_of_draws(seed: int, n_draws: int) -> dict[str, tuple[float, float, 
     """Return for m and s: the graph's mean gradient, its standard error, the true one."""
     m, s, epsilon = pt.dscalar("m"), pt.dscalar("s"), pt.dscalar("epsilon")
     z = m + pt.sqrt(s) * epsilon
-    gradients = pytensor.function([m, s, epsilon], pytensor.grad(z**2, [m, s]), mode=sr.QUICK)
+    gradients = sr.function([m, s, epsilon], pytensor.grad(z**2, [m, s]))
     rng, found = np.random.default_rng(seed), {}
     draws = np.array([gradients(0.7, 0.5, e) for e in rng.normal(size=n_draws)])
     for name, column, true in zip(("m", "s"), draws.T, (2 * 0.7, 1.0), strict=True):
@@ -121,7 +121,7 @@ def two_bounds(seed: int) -> dict[str, tuple[float, float]]:
     rng = np.random.default_rng(seed)
     x, epsilon = bars(5, rng=rng).images.reshape(5, -1), rng.normal(size=(5, 2))
     model = sr.VAE(x.shape[1], 16, 2, rng=rng)
-    graph = pytensor.function([], [*model.terms(x, epsilon=epsilon)], mode=sr.QUICK)()
+    graph = sr.function([], [*model.terms(x, epsilon=epsilon)])()
     by_hand = bound_in_numpy({w.name: w.get_value() for w in model.params}, x, epsilon)
     np.testing.assert_allclose(graph, by_hand, rtol=1e-12)
     for name, (log_p, kl) in (("by hand", by_hand), ("graph", graph)):
@@ -379,7 +379,7 @@ def main(
 ) -> dict[str, Any]:
     """Run the lesson; return what its parts found."""
     folder = _lesson.figure_folder(figures, quick)
-    plan, mode = PLANS["quick" if quick else "default"], mode or sr.QUICK
+    plan = PLANS["quick" if quick else "default"]
 
     print("1. A draw that has a gradient")
     gradients = gradient_of_draws(seed, plan.n_draws)
@@ -406,7 +406,6 @@ if __name__ == "__main__":
     _lesson.run(
         main,
         help={
-            "mode": "how PyTensor compiles the training (default: nothing is compiled)",
             "seed": "of the initial weights, of the data and the draws",
             "figures": "folder for the figures",
             "quick": "few steps, small nets: too little to learn anything",

@@ -27,7 +27,7 @@ cells from the top; the last one runs the whole lesson.
 # %%
 import os
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: small products, one thread
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy: small products, one thread
 
 import tempfile
 from collections import Counter
@@ -124,7 +124,7 @@ def three_loops(seed: int) -> dict[str, float]:
     words = rng.integers(6, size=(3, 4, 2))
     library = model.terms(words, np.ones_like(words)).log_likelihood
     by_hand = log_p_by_hand(model, pt.as_tensor_variable(words))
-    found = [float(v) for v in pytensor.function([], [by_hand, library], mode=sr.QUICK)()]
+    found = [float(v) for v in sr.function([], [by_hand, library])()]
     print(f"  log p of a reply: by hand {found[0]:.12f}, library {found[1]:.12f}")
     np.testing.assert_allclose(*found, rtol=1e-12)
     return dict(zip(("by hand", "library"), found, strict=True))
@@ -431,7 +431,7 @@ def main(
     """Run the lesson; return what its parts found."""
     _lesson.positive_option("--epochs", epochs)
     folder = _lesson.figure_folder(figures, quick)
-    plan, mode = PLANS["quick" if quick else "default"], mode or sr.QUICK
+    plan = PLANS["quick" if quick else "default"]
     rng = np.random.default_rng(seed)
 
     print("1. Three loops")
@@ -479,7 +479,6 @@ if __name__ == "__main__":
         help={
             "file": "a file of your own dialogues, for part 4",
             "epochs": "epochs on that file",
-            "mode": "how PyTensor compiles the training (default: nothing is compiled)",
             "seed": "of the initial weights, of the dialogues and the draws",
             "figures": "folder for the figures",
             "quick": "few dialogues, small nets: too little to learn anything",

@@ -38,7 +38,6 @@ import pytensor
 import pytensor.tensor as pt
 
 import symrnn as sr
-from symrnn.compiling.warming import warm_up_functions
 from symrnn.models.seq2seq.model import LARGE
 from symrnn.tasks.dates import dates
 from symrnn.tasks.english_grammar import english
@@ -99,7 +98,7 @@ def compare_with_graph(seed: int) -> dict[str, Array]:
     value = rng.normal(size=(4, 1, 8))  # (time, batch, features)
     found = {}
     for causal in (False, True):
-        f = pytensor.function([x], attention(x, causal=causal), mode=sr.QUICK)
+        f = sr.function([x], attention(x, causal=causal))
         y, weights = f(value)
         hand_y, found["causal" if causal else "all"] = by_hand(attention, value[:, 0], causal)
         np.testing.assert_allclose(y[:, 0], hand_y, atol=1e-13)
@@ -139,15 +138,15 @@ def order_and_future(seed: int) -> dict[str, float]:
     """Return largest differences: order with and without positions, past and future."""
     rng = np.random.default_rng(seed)
     attention, positions, x = sr.MultiHeadAttention(8, 2, rng=rng), sr.Positions(8), pt.tensor3("x")
-    plain = pytensor.function([x], attention(x)[0], mode=sr.QUICK)
-    placed = pytensor.function([x], attention(x + positions(x.shape[0])[:, None])[0], mode=sr.QUICK)
+    plain = sr.function([x], attention(x)[0])
+    placed = sr.function([x], attention(x + positions(x.shape[0])[:, None])[0])
     value, order = rng.normal(size=(6, 1, 8)), rng.permutation(6)
     found = {
         "other order, without positions": abs(plain(value[order]) - plain(value)[order]).max(),
         "other order, with positions": abs(placed(value[order]) - placed(value)[order]).max(),
     }
     model, tokens = sr.TransformerLM(5, 8, 2, rng=rng, n_layers=1), pt.lmatrix("tokens")
-    logits = pytensor.function([tokens], model.logits(tokens)[0], mode=sr.QUICK)
+    logits = sr.function([tokens], model.logits(tokens)[0])
     one = rng.integers(5, size=(6, 1))
     other = np.concatenate([one[:3], (one[3:] + 1) % 5])
     difference = abs(logits(one) - logits(other))
@@ -187,10 +186,10 @@ def draw_positions(n_steps: int = 64, n: int = 32) -> Any:
 # about as many weights on each task. All learn by Adam; the learning rate falls to 0 along a
 # straight line, after a short warm-up. The learning rates were found by a few trials each.
 #
-# Time is measured for each in the mode that suits it. A loop over time in Python would be slow, so
-# the LSTM is compiled by numba. The Transformer has no loop: a step is some three thousand calls of
-# NumPy, most of them products and sums of large arrays, and mode QUICK just makes these calls. (To
-# compile so long a graph in one piece takes numba very long and much memory.)
+# The LSTM's loops over time are compiled to machine code. The Transformer has no loop: a step is
+# some three thousand calls of NumPy, most of them products and sums of large arrays. (`--mode NUMBA`
+# is for the LSTMs alone: to compile so long a graph in one piece takes numba very long and much
+# memory.)
 
 
 # %%
@@ -212,7 +211,7 @@ class Run(NamedTuple):
     score: list[float]  # after each epoch: exact-match accuracy, or loss of unseen text
     seconds: list[float]  # of training until then
     n_weights: int
-    compiling: float  # seconds until the first step was done
+    first_step: float  # seconds until the first step was done
     final: float  # the score on all of the test
 
 
@@ -239,11 +238,15 @@ def run(
     """Compile, train, and test after each epoch; the last test is a larger one."""
     started = time.perf_counter()
     step = make_step()
-    warm_up_functions([(step, *next(iter(batches())))], changed=step.get_shared())
-    compiling = time.perf_counter() - started
+    first_step = 0.0
     found: list[float] = []
     seconds: list[float] = []
-    started = time.perf_counter()
+
+    def each_step(number: int, loss: float) -> None:
+        nonlocal started, first_step
+        if number == 1:  # what else was there to compile is compiled now
+            first_step = time.perf_counter() - started
+            started += first_step
 
     def each_epoch(epoch: int, loss: float) -> None:
         nonlocal started
@@ -253,10 +256,12 @@ def run(
               f"{found[-1]:.4f}", flush=True)  # fmt: skip
         started = time.perf_counter()
 
-    history = sr.train(step, batches, epochs=epochs, label=name, each_epoch=each_epoch)
+    history = sr.train(
+        step, batches, epochs=epochs, label=name, each_step=each_step, each_epoch=each_epoch
+    )
     if history.interrupted:
         raise KeyboardInterrupt
-    return Run(found, seconds, model.n_params, compiling, found[-1])
+    return Run(found, seconds, model.n_params, first_step, found[-1])
 
 
 def pair_run(name: str, data: tuple[list[Pair], list[Pair]], plan: Plan, options: Any, seed: int,
@@ -271,7 +276,7 @@ def pair_run(name: str, data: tuple[list[Pair], list[Pair]], plan: Plan, options
         model = sr.Seq2Seq(*sizes, 16, plan.n_units[k], rng=rng, reverse=True, **options)
     else:
         model = sr.Transformer(*sizes, plan.n_units[k], 4, rng=rng, n_layers=plan.n_layers)
-        mode = sr.QUICK
+        mode = None
     batches = pair_batches(
         *both.encode(training), batch_size=plan.batch, eos=both.target.eos, rng=rng
     )
@@ -331,7 +336,7 @@ def character_run(name: str, text: tuple[str, str], plan: Plan, seed: int, mode:
     else:
         sizes = len(vocabulary), plan.n_units[k], 4
         model = sr.TransformerLM(*sizes, rng=rng, n_layers=plan.n_layers)
-        mode = sr.QUICK
+        mode = None
     x, t = pt.lmatrix("x"), pt.lmatrix("t")
     z, _ = model.logits(x)
     loss = sr.categorical_cross_entropy(z, t)
@@ -342,10 +347,10 @@ def character_run(name: str, text: tuple[str, str], plan: Plan, seed: int, mode:
     step: list[Any] = []
 
     def make_step() -> Any:
-        step.append(pytensor.function([x, t], loss, updates=updates, mode=mode))
+        step.append(sr.function([x, t], loss, updates=updates, mode=mode))
         return step[0]
 
-    logits = pytensor.function([x], z, mode=sr.QUICK)
+    logits = sr.function([x], z)
     found = run(
         name, make_step,
         partial(shuffled_windows, training, batch_size=plan.batch, n_steps=N_STEPS, rng=rng),
@@ -395,7 +400,7 @@ def costs(models: dict[str, Any], steps: dict[str, Any], lengths: list[int]) -> 
     print(f"  {'':<12}{'characters':>12}{'numbers kept':>14}{'ms a training step':>20}")
     found = {}
     for name, model in models.items():
-        next_token = model.compile_next(mode=sr.QUICK)
+        next_token = model.compile_next()
         token, state, kept = np.zeros(1, np.int64), model.zeros(1), []
         for _ in range(max(lengths)):
             _, *state = next_token(token, *state)
@@ -424,7 +429,7 @@ def report(runs: dict[str, dict[str, Run]], floor: float) -> None:
             shown = f"{r.final:.4f} nats" if task == "characters" else f"{100 * r.final:.2f} %"
             print(
                 f"  {task:<12}{name:<12}{r.n_weights:>9,}{len(r.seconds):>8}"
-                f"{r.seconds[-1] / len(r.seconds):>12.1f}{r.compiling:>15.1f}{shown:>14}"
+                f"{r.seconds[-1] / len(r.seconds):>12.1f}{r.first_step:>15.1f}{shown:>14}"
             )
     print(f"  entropy of the characters: {floor:.4f} nats")
 
@@ -499,7 +504,6 @@ def main(
     if full and quick:
         raise _lesson.OptionError("--full and --quick cannot be had together: choose one")
     folder = _lesson.figure_folder(figures, quick)
-    mode = mode or (sr.QUICK if quick else "NUMBA")
     plans = PLANS
     if full:
         plans = {task: plan._replace(epochs=FULL_EPOCHS[task]) for task, plan in PLANS.items()}
@@ -554,7 +558,6 @@ if __name__ == "__main__":
     _lesson.run(
         main,
         help={
-            "mode": "how PyTensor compiles the LSTMs (default: NUMBA; with --quick, QUICK)",
             "seed": "of the initial weights, of the data and their order",
             "full": "more epochs for the Transformers: some six minutes",
             "figures": "folder for the figures",

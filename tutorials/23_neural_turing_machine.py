@@ -26,7 +26,7 @@ cells from the top; the last one runs the whole lesson.
 # %%
 import os
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: small products, one thread
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy: small products, one thread
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -163,7 +163,7 @@ def copy_by_hand(vectors: Array, n_slots: int) -> tuple[Array, Array, Array]:
         return_list=True,
         return_updates=False,
     )
-    w_write, w_read, r = pytensor.function([], results, mode=sr.QUICK)()
+    w_write, w_read, r = sr.function([], results)()
     return r, w_write, w_read
 
 
@@ -275,8 +275,8 @@ def make(name: str, plan: Plan, seed: int, mode: Any) -> Learner:
     first = np.asarray(plan.copies[0].learning_rate, pytensor.config.floatX)
     learning_rate = pytensor.shared(first, name="learning_rate")
     updates = sr.adam(gradients, net.params, learning_rate)
-    step = pytensor.function([x, t], loss, updates=updates, mode=mode)
-    run = pytensor.function([x], outputs, mode=mode)
+    step = sr.function([x, t], loss, updates=updates, mode=mode)
+    run = sr.function([x], outputs, mode=mode)
     return Learner(step, run, learning_rate, net.n_params)
 
 
@@ -427,7 +427,7 @@ def draw_training(runs: dict[str, Run], plan: Plan) -> Any:
 # %%
 @pytensor.config.change_flags(floatX="float32")
 def main(
-    mode: str = "NUMBA",
+    mode: str | None = None,
     seed: int = 1,
     figures: str = "figures",
     quick: bool = False,
@@ -435,7 +435,6 @@ def main(
     """Run the lesson; return what its parts found."""
     plan = SMALL if quick else DEFAULT
     folder = _lesson.figure_folder(figures, quick)
-    compile_in: Any = sr.QUICK if quick else mode
 
     print("1. Where a head goes")
     weightings = addressing(seed)
@@ -447,10 +446,8 @@ def main(
     print("\n3. To learn it")
     for n_batches, longest, learning_rate, _ in plan.copies:
         print(f"  {n_batches:,} batches of up to {longest} vectors, learning rate {learning_rate}")
-    if not quick:
-        print(f"  compiling for mode {mode} (minutes the first time)", flush=True)
     nets = NETS[:1] if quick else NETS
-    learners = {name: make(name, plan, seed, compile_in) for name in nets}
+    learners = {name: make(name, plan, seed, mode) for name in nets}
     print(f"  {'wrong bits, %, of so many vectors':<36}" + "".join(f"{n:>9}" for n in plan.lengths))
     print(f"  {'net':<9}{'weights':>9}{'seconds':>9}{'loss':>9}", flush=True)
     runs = {}
@@ -481,7 +478,6 @@ if __name__ == "__main__":
     _lesson.run(
         main,
         help={
-            "mode": "how PyTensor compiles the training (with --quick it does not)",
             "seed": "of the initial weights and of all sequences",
             "figures": "folder for the figures",
             "quick": "short sequences, small nets, nothing compiled: too little to learn anything",

@@ -25,7 +25,7 @@ cells from the top; the last one runs the whole lesson.
 # %%
 import os
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: small products, one thread
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy: small products, one thread
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -143,7 +143,7 @@ def three_ways(seed: int, n: int = 5) -> list[Array]:
     plan = schedule(trees)
     symbols, children = pt.as_tensor_variable(plan.symbols), pt.as_tensor_variable(plan.children)
     graphs = [by_scan(weights, symbols, children), net.nodes(symbols, children).h]
-    tables = pytensor.function([], graphs, mode=sr.QUICK)()
+    tables = sr.function([], graphs)()
     found = [np.array([by_recursion(weights, tree) for tree in trees])]
     found += [table[np.arange(len(trees)), plan.roots] for table in tables]
     largest = max(abs(found[0] - other).max() for other in found[1:])
@@ -240,8 +240,8 @@ def text_functions(net: TextNet, optimizer: Any, mode: Any) -> tuple[Any, Any]:
     logits = net.logits(tokens, mask)
     loss = sr.categorical_cross_entropy(logits, digits, mask=ends)
     updates = optimizer(loss, net.params)
-    step = pytensor.function([tokens, mask, ends, digits], loss, updates=updates, mode=mode)
-    read = pytensor.function([tokens, mask], logits.argmax(axis=2), mode=mode)
+    step = sr.function([tokens, mask, ends, digits], loss, updates=updates, mode=mode)
+    read = sr.function([tokens, mask], logits.argmax(axis=2), mode=mode)
 
     def answer(trees: Sequence[Expression]) -> Array:
         said, (_, mask, *_) = read(*text_tokens(trees)), text_batch(trees)
@@ -442,13 +442,13 @@ def main(
     print("  accuracy, %:", flush=True)
     runs = {}
     for name in NETS:
-        runs[name] = train_net(name, learn, tests, plan, seed, mode or sr.QUICK)
+        runs[name] = train_net(name, learn, tests, plan, seed, mode)
         report(name, runs[name])
     _lesson.save_figure(draw_accuracy(runs, plan), folder, "24_accuracy")
 
     print("\n4. What the parts are worth")
     example = parse("((7-2)*(3+(8*(9-4))))-(6*(5-(1+2)))")
-    figure, pairs = draw_tree(runs["tree LSTM"].net, example, mode or sr.QUICK)
+    figure, pairs = draw_tree(runs["tree LSTM"].net, example, mode)
     print(f"  {example}: {sum(a == b for a, b in pairs)} of {len(pairs)} nodes are right")
     _lesson.save_figure(figure, folder, "24_tree")
     _lesson.show_figures()
@@ -462,7 +462,6 @@ if __name__ == "__main__":
     _lesson.run(
         main,
         help={
-            "mode": "how PyTensor compiles the training (default: nothing is compiled)",
             "seed": "of the expressions, the initial weights and the order",
             "depth": f"the largest depth that is learnt from; else {DEFAULT.depths[1]}",
             "epochs": f"epochs on the expressions; else {DEFAULT.epochs}",

@@ -23,7 +23,8 @@ class OptionError(ValueError):
     """An option of a lesson has an invalid value."""
 
 
-MODES = ("FAST_COMPILE", "CVM", "NUMBA")
+MODES = ("QUICK", "FAST_COMPILE", "CVM", "NUMBA")
+MODE = "how PyTensor compiles (default: QUICK, which starts within seconds)"
 
 
 def run(main: Callable[..., Any], help: dict[str, str] | None = None) -> None:
@@ -56,7 +57,7 @@ def run(main: Callable[..., Any], help: dict[str, str] | None = None) -> None:
         allow_abbrev=False,
     )
     for name, parameter in inspect.signature(main).parameters.items():
-        flag, text = "--" + name.replace("_", "-"), (help or {}).get(name, "")
+        flag, text = "--" + name.replace("_", "-"), ({"mode": MODE} | (help or {})).get(name, "")
         options: dict[str, Any]
         kind = parameter.annotation
         if get_origin(kind) in (Union, UnionType):  # "float | None": the default depends

@@ -30,7 +30,8 @@ def bits():
 @pytest.mark.parametrize(
     "mode",
     [
-        "FAST_COMPILE",
+        None,
+        pytest.param("FAST_COMPILE", marks=pytest.mark.slow),
         pytest.param("CVM", marks=pytest.mark.slow),
         pytest.param("NUMBA", marks=[pytest.mark.numba, pytest.mark.slow]),
     ],
@@ -54,7 +55,7 @@ def test_the_published_costs_and_weights_come_out_to_all_digits(mode, tmp_path, 
         assert "  " + " ".join(row) in out
     assert "w_x 1.0597, w_rec 0.9863" in out
     assert "gradient at the start: [-152.97  -12.15] in its first step, [-152.97  -12.15]" in out
-    assert f"compiling cost, gradient and update in mode {mode}" in out
+    assert "compiling cost, gradient and update" in out
     for name in ("02_cost_surface", "02_loss_curves"):
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     assert len(list(tmp_path.iterdir())) == 2
