@@ -63,6 +63,7 @@ class Fused(Op):
 
     def __init__(self, expressions: Expressions, types: tuple[Any, ...]) -> None:
         self.expressions, self.types = expressions, types
+        self._kernel: FusedKernel | None = None
 
     def __str__(self) -> str:
         return f"Fused{{{', '.join(str(op) for op, _ in self.expressions.steps)}}}"
@@ -73,8 +74,13 @@ class Fused(Op):
 
     def perform(self, node: Apply[Any], inputs: Any, storage: Any) -> None:
         """Call the kernel."""
-        for cell, value in zip(storage, compute(self.expressions, inputs), strict=True):
+        if self._kernel is None:
+            self._kernel = FusedKernel(self.expressions)
+        for cell, value in zip(storage, self._kernel(inputs), strict=True):
             cell[0] = value
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_kernel": None}
 
     def infer_shape(self, *arguments: Any) -> list[tuple[Any, ...]]:
         """Shapes, from those of the inputs, which are the last of `arguments`."""
@@ -83,44 +89,55 @@ class Fused(Op):
         return [() if total else shape for _, total in self.expressions.outputs]
 
 
-def compute(expressions: Expressions, inputs: Sequence[np.ndarray]) -> list[Any]:
-    """Call the kernel for expressions; return the outputs.
+class FusedKernel:
+    """A kernel of expressions, to be called with NumPy arrays."""
 
-    Raises
-    ------
-    ValueError
-        If two arrays differ in shape.
-    """
-    dtype = expressions.dtype
-    arrays, numbers = [], []
-    for x, (_, shared) in zip(inputs, expressions.inputs, strict=True):
-        if shared:
-            numbers.append(x.item())
-        else:
-            arrays.append(x if x.flags.c_contiguous else np.ascontiguousarray(x))
-    shape, n = arrays[0].shape, arrays[0].size
-    for x in arrays:
-        if x.shape != shape:
-            raise ValueError(
-                f"an elementwise operation got arrays of shapes {shape} and {x.shape}, but they "
-                "must have one shape: only an axis of static size 1 is broadcast"
-            )
-    outputs: list[Any] = [
-        np.full(-(-n // BLOCK), NEUTRAL[total], dtype) if total else empty(shape, output_dtype)
-        for (_, total), output_dtype in zip(
-            expressions.outputs, output_dtypes(expressions), strict=True
+    def __init__(self, expressions: Expressions) -> None:
+        self._dtype, self._call = expressions.dtype, load_fused(expressions)
+        self._is_shared = [shared for _, shared in expressions.inputs]
+        _, outputs = variables(expressions)
+        self._outputs = [
+            (total, str(v.type.dtype))
+            for v, (_, total) in zip(outputs, expressions.outputs, strict=True)
+        ]
+
+    def __call__(self, inputs: Sequence[np.ndarray]) -> list[Any]:
+        """Return the outputs.
+
+        Raises
+        ------
+        ValueError
+            If two arrays differ in shape.
+        """
+        arrays, numbers = [], []
+        for x, shared in zip(inputs, self._is_shared, strict=True):
+            if shared:
+                numbers.append(x.item())
+            else:
+                arrays.append(x if x.flags.c_contiguous else np.ascontiguousarray(x))
+        shape, n = arrays[0].shape, arrays[0].size
+        for x in arrays:
+            if x.shape != shape:
+                raise ValueError(
+                    f"an elementwise operation got arrays of shapes {shape} and {x.shape}, but "
+                    "they must have one shape: only an axis of static size 1 is broadcast"
+                )
+        outputs: list[Any] = [
+            np.empty(-(-n // BLOCK), self._dtype) if total else empty(shape, dtype)
+            for total, dtype in self._outputs
+        ]
+        given = np.array(numbers, self._dtype)
+        job = np.array(
+            [n_threads(), n, *(x.ctypes.data for x in (given, *arrays, *outputs))], np.int64
         )
-    ]
-    given = np.array(numbers, dtype)
-    addresses = [x.__array_interface__["data"][0] for x in (given, *arrays, *outputs)]
-    job = np.array([n_threads(), n, *addresses], np.int64)
-    load_fused(expressions)(job.ctypes.data)
-    for k, (_, total) in enumerate(expressions.outputs):
-        if total is scalar.Add:
-            outputs[k] = np.asarray(outputs[k].sum(dtype=np.float64), dtype)
-        elif total:
-            outputs[k] = np.asarray(outputs[k].max())
-    return outputs
+        self._call(job.ctypes.data)
+        for k, (total, dtype) in enumerate(self._outputs):
+            if total is scalar.Add:
+                outputs[k] = np.add.reduce(outputs[k], dtype=np.float64, keepdims=True)
+                outputs[k] = outputs[k].astype(dtype).reshape(())
+            elif total:
+                outputs[k] = np.maximum.reduce(outputs[k], keepdims=True).reshape(())
+        return outputs
 
 
 @cache
@@ -142,12 +159,6 @@ def variables(expressions: Expressions) -> tuple[list[Variable], list[Variable]]
     for op, references in expressions.steps:
         known.append(Elemwise(op)(*map(operand, references)))
     return inputs, [operand(reference) for reference, _ in expressions.outputs]
-
-
-@cache
-def output_dtypes(expressions: Expressions) -> list[str]:
-    """Return the dtype of each output."""
-    return [str(v.type.dtype) for v in variables(expressions)[1]]
 
 
 @cache
