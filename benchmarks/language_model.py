@@ -39,7 +39,7 @@ def batches(sizes: Sizes) -> Callable[[], tuple[Any, Any]]:
 
 
 def symrnn_peer() -> Callable[[str, Sizes], Callable[[], float]]:
-    """`LanguageModel` in mode NUMBA."""
+    """`LanguageModel` in the default mode."""
     import numpy as np
     import pytensor
 
