@@ -124,7 +124,7 @@ def main() -> None:
     add_peers(parser, PEERS)
     options = parser.parse_args()
     if options.worker:
-        work(PEERS[options.worker], options.threads, options.keep_memory)
+        work(PEERS[options.worker], options.threads)
         return
     print_head(options, "cell  sizes", "tokens/s")
     for cell in options.cells:

@@ -1,7 +1,9 @@
 """How fast a recurrent layer trains: symrnn beside torch and jax, in one run.
 
     python benchmarks/recurrent.py               # times of a training step
-    python benchmarks/recurrent.py --compile     # time until the first step, cold and warm
+    python benchmarks/recurrent.py --alone       # each shape in processes of its own
+    python benchmarks/recurrent.py --growth      # how times grow with time, batch and hidden units
+    python benchmarks/recurrent.py --forward     # the forward pass alone; the rest is backward
     python benchmarks/recurrent.py --memory      # peak memory against the number of steps in time
 
 A training step of one layer is forward, backward and gradient descent on the mean of the squared
@@ -27,11 +29,10 @@ import argparse
 import json
 import os
 import statistics
-import tempfile
 import textwrap
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from workers import MissingPeerError, Worker, in_turns, machine, work
@@ -43,12 +44,15 @@ SHAPES = [
     *((35, 20, 650, 650), (35, 20, 200, 200), (100, 32, 64, 128), (50, 1, 16, 16)),
     *((64, 32, 64, 256), (20, 128, 16, 128)),
 ]
-OTHER_SHAPE = (40, 16, 48, 96)  # the new shape of --compile
+GROWTH = [
+    *((25, 32, 64, 128), (100, 32, 64, 128), (400, 32, 64, 128)),
+    *((100, 1, 64, 128), (100, 8, 64, 128), (100, 128, 64, 128)),
+    *((100, 32, 64, 32), (100, 32, 64, 512), (100, 32, 64, 1024)),
+]
 MEMORY_TIMES, MEMORY_SIZES = (100, 300, 1000), (32, 256, 256)  # (batch, inputs, hidden)
 N_GATES = {"lstm": 4, "gru": 3, "elman": 1}
 LEARNING_RATE = 1e-6  # so small that even after many steps no weight is a denormal number
 PEAK_SIZE = 1500
-MILESTONES = ["imported", "made", "1st step", "10th", "100th"]
 
 
 # Peers: each function imports what it needs and returns a maker of training steps. They run in
@@ -68,7 +72,7 @@ def data(cell: str, shape: Shape) -> tuple[Any, ...]:
 
 
 def symrnn_peer(
-    mode: str | None = None, implementation: str = "kernel"
+    mode: str | None = None, implementation: str = "kernel", forward: bool = False
 ) -> Callable[[str, Shape], Step]:
     """Symrnn in its default mode or another; in mode JAX all shapes have to be known."""
     import pytensor
@@ -89,14 +93,14 @@ def symrnn_peer(
         x = pt.tensor("x", dtype="float32", shape=known)
         outputs, _ = sr.unroll(cell, x, implementation=implementation)
         loss = (outputs**2).mean()
-        updates = sr.gradient_descent(loss, cell.params, LEARNING_RATE)
+        updates = {} if forward else sr.gradient_descent(loss, cell.params, LEARNING_RATE)
         function = sr.function([x], loss, updates=updates, mode=mode)
         return lambda: float(function(x_value))
 
     return make
 
 
-def torch_peer() -> Callable[[str, Shape], Step]:
+def torch_peer(forward: bool = False) -> Callable[[str, Shape], Step]:
     """Torch's own layers. They have a second bias, which is one more sum in the backward pass."""
     import torch
 
@@ -114,6 +118,9 @@ def torch_peer() -> Callable[[str, Shape], Step]:
         optimizer = torch.optim.SGD(layer.parameters(), lr=LEARNING_RATE)
 
         def step() -> float:
+            if forward:
+                with torch.no_grad():
+                    return float((layer(x)[0] ** 2).mean())
             optimizer.zero_grad()
             outputs, _ = layer(x)
             loss = (outputs**2).mean()
@@ -126,7 +133,7 @@ def torch_peer() -> Callable[[str, Shape], Step]:
     return make
 
 
-def jax_peer() -> Callable[[str, Shape], Step]:
+def jax_peer(forward: bool = False) -> Callable[[str, Shape], Step]:
     """`jax.lax.scan` with the input's product outside the loop; it compiles at the first step."""
     import jax
     import jax.numpy as jnp
@@ -165,6 +172,8 @@ def jax_peer() -> Callable[[str, Shape], Step]:
             start = (jnp.zeros((B, H)),) * (2 if name == "lstm" else 1)
             return (jax.lax.scan(step, start, zx)[1] ** 2).mean()
 
+        compiled_loss = jax.jit(loss_of)
+
         @jax.jit
         def train(p: dict[str, Any], x: Any) -> tuple[Any, Any]:
             loss, gradients = jax.value_and_grad(loss_of)(p, x)
@@ -172,6 +181,8 @@ def jax_peer() -> Callable[[str, Shape], Step]:
 
         def step() -> float:
             nonlocal params
+            if forward:
+                return float(compiled_loss(params, x))
             loss, params = jax.block_until_ready(train(params, x))
             return float(loss)
 
@@ -180,7 +191,7 @@ def jax_peer() -> Callable[[str, Shape], Step]:
     return make
 
 
-def pytensor_ml_peer() -> Callable[[str, Shape], Step]:
+def pytensor_ml_peer(forward: bool = False) -> Callable[[str, Shape], Step]:
     """pytensor-ml's own layers and compilation; they are batch-major."""
     import numpy as np
     import pytensor
@@ -207,13 +218,13 @@ def pytensor_ml_peer() -> Callable[[str, Shape], Step]:
         updates = {
             p: p - np.float32(LEARNING_RATE) * g for p, g in zip(params, gradients, strict=True)
         }
-        step = function([x], loss, updates=updates, mode="NUMBA")
+        step = function([x], loss, updates={} if forward else updates, mode="NUMBA")
         return lambda: float(step(x_value))
 
     return make
 
 
-def peak_peer() -> Callable[[str, Shape], Step]:
+def peak_peer(forward: bool = False) -> Callable[[str, Shape], Step]:
     """Product of two square matrices in NumPy, for the machine's peak."""
     import numpy as np
 
@@ -224,11 +235,11 @@ def peak_peer() -> Callable[[str, Shape], Step]:
     return make
 
 
-PEERS: dict[str, Callable[[], Callable[[str, Shape], Step]]] = {
+PEERS: dict[str, Callable[..., Callable[[str, Shape], Step]]] = {
     "symrnn": symrnn_peer,
-    "symrnn-numba": lambda: symrnn_peer("NUMBA"),
-    "symrnn-jax": lambda: symrnn_peer("JAX"),
-    "symrnn-scan": lambda: symrnn_peer("NUMBA", implementation="scan"),
+    "symrnn-numba": partial(symrnn_peer, "NUMBA"),
+    "symrnn-jax": partial(symrnn_peer, "JAX"),
+    "symrnn-scan": partial(symrnn_peer, "NUMBA", "scan"),
     "torch": torch_peer,
     "jax": jax_peer,
     "pytensor-ml": pytensor_ml_peer,
@@ -281,22 +292,40 @@ def column(name: str) -> tuple[int, str]:
 def measure_steps(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Time of a training step; prints a table for each cell."""
     results: list[dict[str, Any]] = []
-    names = ["time,batch,in,hidden", "peer", "ms", "from", "to", "x torch", "x jax", "GFLOP/s", "peak"]
+    names = [
+        "time,batch,in,hidden",
+        "peer",
+        "ms",
+        "from",
+        "to",
+        "x torch",
+        "x jax",
+        "GFLOP/s",
+        "peak",
+    ]
+    what = "forward pass" if options.forward else "training step"
     with ExitStack() as stack:
-        workers = {}
-        for peer in [*options.peers, "peak"]:
-            try:
-                workers[peer] = stack.enter_context(Worker(__file__, peer, options))
-            except MissingPeerError as error:
-                print(f"{peer}: {error}")
+        workers = {} if options.alone else start(stack, options)
         for cell in options.cells:
-            print(f"\n{cell}: milliseconds a training step, medians of {options.rounds} rounds")
+            print(f"\n{cell}: milliseconds a {what}, medians of {options.rounds} rounds")
             print_titles(*names)
             for shape in options.shapes:
-                for row in rounds(cell, shape, workers, options):
-                    results.append(row)
-                    print_row(row, *names)
+                with ExitStack() as alone:
+                    for row in rounds(cell, shape, workers or start(alone, options), options):
+                        results.append(row)
+                        print_row(row, *names)
     return results
+
+
+def start(stack: ExitStack, options: argparse.Namespace) -> dict[str, Worker]:
+    """Start the processes of all peers."""
+    workers = {}
+    for peer in [*options.peers, "peak"]:
+        try:
+            workers[peer] = stack.enter_context(Worker(__file__, peer, options))
+        except MissingPeerError as error:
+            print(f"{peer}: {error}")
+    return workers
 
 
 def rounds(
@@ -316,7 +345,8 @@ def rounds(
     if losses and max(losses.values()) - min(losses.values()) > 1e-4 * max(losses.values()):
         print(f"the first losses differ: {losses}")
     T, B, D, H = shape
-    flops = 2 * T * B * N_GATES[cell] * H * (2 * D + 3 * H)  # of the five products
+    per_step = D + H if options.forward else 2 * D + 3 * H  # of two products, or of five
+    flops = 2 * T * B * N_GATES[cell] * H * per_step
     rows = []
     for peer, own in seconds.items():
         median = statistics.median(own)
@@ -333,44 +363,6 @@ def rounds(
 def text(shape: Shape) -> str:
     """Write ``time,batch,inputs,hidden``."""
     return ",".join(map(str, shape))
-
-
-def measure_compile(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Time until the first steps, with an empty folder of compiled code and with a full one."""
-    results = []
-    names = ["cell", "peer", "code", "time,batch,in,hidden", *MILESTONES]
-    print("\nseconds from the start of a process, each line a process of its own")
-    print_titles(*names)
-    shape = options.shapes[0]
-    for cell in options.cells:
-        for peer in options.peers:
-            with tempfile.TemporaryDirectory(prefix="symrnn-benchmark-") as folder:
-                for code, size in (("none", shape), ("cached", shape), ("cached", OTHER_SHAPE)):
-                    row = {"cell": cell, "peer": peer, "code": code}
-                    try:
-                        times = first_steps(peer, cell, size, folder, options)
-                    except MissingPeerError as error:
-                        print(f"{cell} {peer}: {error}")
-                        break
-                    results.append(row | {"time,batch,in,hidden": text(size)} | times)
-                    print_row(results[-1], *names)
-    return results
-
-
-def first_steps(
-    peer: str, cell: str, shape: Shape, folder: str, options: argparse.Namespace
-) -> dict[str, float]:
-    """Seconds from the start of the process until each of these."""
-    start = time.perf_counter()
-    times = []
-    with Worker(__file__, peer, options, folder) as worker:
-        times.append(time.perf_counter() - start)
-        worker.ask("make", cell, shape)
-        times.append(time.perf_counter() - start)
-        for more in (1, 9, 90):
-            worker.ask("steps", more)
-            times.append(time.perf_counter() - start)
-    return dict(zip(MILESTONES, times, strict=True))
 
 
 def measure_memory(options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -421,39 +413,35 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--compile", action="store_true", help="measure the time until the first steps instead")
+    add("--alone", action="store_true", help="each shape in processes of its own")
+    add("--growth", action="store_true", help="shapes that differ in one size from 100,32,64,128")
+    add("--forward", action="store_true", help="no gradients: the forward pass alone")
     add("--memory", action="store_true", help="measure peak memory instead")
     add("--cells", nargs="+", choices=[*N_GATES], help="default: all; with --memory lstm")
     add(
         "--shapes", nargs="+", type=parse_shape, default=SHAPES, metavar="TIME,BATCH,INPUTS,HIDDEN",
-        help="--compile takes the first of them, --memory has its own",
+        help="--memory has its own",
     )  # fmt: skip
     add(
         "--peers", nargs="+", choices=ALL_PEERS,
-        help="default: all; with --compile symrnn; with --memory symrnn, torch and jax. "
+        help="default: all; with --memory symrnn, torch and jax. "
         "symrnn-scan is symrnn with the scan's own gradient",
     )  # fmt: skip
     add("--rounds", type=int, default=9, help="default: %(default)s")
     add("--block", type=float, default=0.3, help="seconds a peer runs in a round: %(default)s")
     add("--rest", type=float, default=0.1, help="seconds of sleep before it: %(default)s")
     add("--threads", type=int, default=cores, help="for each peer; default: all cores")
-    add(
-        "--keep-memory", action="store_true",
-        help="call symrnn.keep_freed_memory in the process of every peer (Linux only)",
-    )  # fmt: skip
     add("--json", metavar="FILE", help="write the results there too")
     add("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        work(PEERS[options.worker], options.threads, options.keep_memory)
+        work(lambda: PEERS[options.worker](forward=options.forward), options.threads)
         return
-    if options.compile and options.memory:
-        parser.error("--compile and --memory are two runs")
     if options.rounds < 1:
         parser.error("--rounds must be 1 or more")
-    if options.compile:
-        kind, measure, peers = "compile", measure_compile, ["symrnn"]
-    elif options.memory:
+    if options.growth:
+        options.shapes = GROWTH
+    if options.memory:
         kind, measure, peers = "memory", measure_memory, ["symrnn", "torch", "jax"]
     else:
         kind, measure, peers = "steps", measure_steps, ALL_PEERS

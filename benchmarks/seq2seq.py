@@ -158,7 +158,7 @@ def main() -> None:
     add_peers(parser, PEERS)
     options = parser.parse_args()
     if options.worker:
-        work(PEERS[options.worker], options.threads, options.keep_memory)
+        work(PEERS[options.worker], options.threads)
         return
     print_head(options, "cell  case", "pairs/s")
     for cell in options.cells:

@@ -125,7 +125,7 @@ def main() -> None:
     parser.set_defaults(rounds=3)
     options = parser.parse_args()
     if options.worker:
-        work(PEERS[options.worker], options.threads, options.keep_memory)
+        work(PEERS[options.worker], options.threads)
         return
     print_head(options, "words, features", "pairs/s")
     for n_words in options.words:

@@ -28,18 +28,13 @@ class MissingPeerError(Exception):
 class Worker:
     """The process of one peer, seen from here."""
 
-    def __init__(
-        self, script: str, peer: str, options: argparse.Namespace, compiledir: str = ""
-    ) -> None:
+    def __init__(self, script: str, peer: str, options: argparse.Namespace) -> None:
         n = str(options.threads)
         names = ("OMP", "OPENBLAS", "MKL", "NUMBA")
         environment = {**os.environ, **{f"{name}_NUM_THREADS": n for name in names}}
-        if compiledir:
-            flags = [os.environ.get("PYTENSOR_FLAGS"), f"base_compiledir={compiledir}"]
-            environment["PYTENSOR_FLAGS"] = ",".join(filter(None, flags))
         command = [sys.executable, "-W", "ignore", script, "--threads", n, "--worker", peer]
-        if options.keep_memory:
-            command.append("--keep-memory")
+        if getattr(options, "forward", False):
+            command.append("--forward")
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
@@ -102,11 +97,6 @@ def add_peers(parser: argparse.ArgumentParser, peers: dict[str, Any]) -> None:
     add("--block", type=float, default=1.0, help="seconds a peer runs in a round: %(default)s")
     add("--rest", type=float, default=0.2, help="seconds of sleep before it: %(default)s")
     add("--threads", type=int, default=cores, help="for each peer; default: all cores")
-    add(
-        "--keep-memory",
-        action="store_true",
-        help="symrnn.keep_freed_memory in all peers",
-    )
     add("--worker", help=argparse.SUPPRESS)
 
 
@@ -140,16 +130,12 @@ def compare(
         print(f"{label:<24}{peer:<8}{speed:9.0f} {spread} {quotient}", flush=True)
 
 
-def work(peer: Callable[[], Any], threads: int, keep_memory: bool) -> None:
+def work(peer: Callable[[], Any], threads: int) -> None:
     """Be a worker: `peer` returns a maker of training steps."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever libraries print does not get between the answers
     if hasattr(os, "sched_setaffinity"):  # the only limit that XLA's thread pool knows
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
-    if keep_memory:
-        from symrnn.compiling.allocator import keep_freed_memory  # imports nothing heavy
-
-        keep_freed_memory()
 
     def answer(function: Callable[..., Any], *arguments: Any) -> Any:
         try:

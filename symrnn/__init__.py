@@ -23,7 +23,6 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from symrnn import explain, models, nn, plots, tasks, text, training
-    from symrnn.compiling.allocator import keep_freed_memory
     from symrnn.compiling.function import function, graph_updates
     from symrnn.compiling.many_steps import compile_many_steps
     from symrnn.compiling.modes import QUICK
@@ -88,7 +87,6 @@ if TYPE_CHECKING:
 
 _ROOMS = {
     "": "explain models nn plots tasks text training",
-    "compiling.allocator": "keep_freed_memory",
     "compiling.function": "function graph_updates",
     "compiling.many_steps": "compile_many_steps",
     "compiling.modes": "QUICK",

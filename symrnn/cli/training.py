@@ -11,7 +11,6 @@ from symrnn.cli.options import check_saving
 from symrnn.cli.progress import Progress, say
 from symrnn.cli.settings import changes, in_flags
 from symrnn.cli.sources import check_no_input
-from symrnn.compiling.allocator import keep_freed_memory
 from symrnn.training.loop import NonFiniteLossError
 from symrnn.training.run import TrainingRun
 
@@ -97,7 +96,6 @@ def train_run(
     say(f"{report.data}; {run.model.n_params:,} weights; {n_batches:,} steps an epoch")
     slowly = "; the first time this takes a minute or more" if s.mode == "NUMBA" else ""
     say(f"compiling{slowly}")
-    keep_freed_memory()
     progress = Progress(
         run, n_batches, picture=beside(path, ".png"), n_units=report.n_units, unit=report.unit,
         describe=report.describe,

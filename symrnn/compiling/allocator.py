@@ -8,14 +8,15 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 
 
 def keep_freed_memory() -> bool:
-    """Have the allocator keep freed memory for the next arrays; call it once, before training.
+    """Have the allocator keep freed memory for the next arrays.
 
     A training step allocates and frees the same large arrays again and again. On Linux the
     allocator (glibc's malloc) may return their memory to the system each time, and get it again
     page by page, filled with zeros, which for some shapes takes a third of the time of a step.
-    After this call it keeps up to 2 GB. That holds for the whole process and cannot be undone, so
-    symrnn leaves the call to you: the process stays as large as it has once been. No result
-    changes.
+    After this call it keeps up to 2 GB. That holds for the whole process and cannot be undone: the
+    process stays as large as it has once been. So it is done only where a function is compiled for
+    mode NUMBA, which allocates all arrays anew at each call; the kernels of other modes keep buffers
+    of their own. No result changes.
 
     Returns
     -------
