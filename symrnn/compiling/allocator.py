@@ -15,8 +15,8 @@ def keep_freed_memory() -> bool:
     page by page, filled with zeros, which for some shapes takes a third of the time of a step.
     After this call it keeps up to 2 GB. That holds for the whole process and cannot be undone: the
     process stays as large as it has once been. So it is done only where a function is compiled for
-    mode NUMBA, which allocates all arrays anew at each call; the kernels of other modes keep buffers
-    of their own. No result changes.
+    mode NUMBA, which allocates all arrays anew at each call; in other modes kernels keep buffers of
+    their own. No result changes.
 
     Returns
     -------
