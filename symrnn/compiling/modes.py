@@ -124,7 +124,7 @@ _REWRITES = {
     "softplus": (1.6, dfs_rewriter(softplus_by_log1p)),
     "fill": (1.6, dfs_rewriter(fill_by_alloc)),
     "power": (1.6, dfs_rewriter(simpler_power)),
-    "two_at_a_time": (199, dfs_rewriter(two_at_a_time)),
+    "two_at_a_time": (48.75, dfs_rewriter(two_at_a_time)),
     "inside": (200, dfs_rewriter(quick_inside)),
 }
 for _name, (_position, _rewrite) in _REWRITES.items():

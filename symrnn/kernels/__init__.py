@@ -8,7 +8,8 @@ made for this loop by LLVM, the compiler that numba uses too. From the graph dow
 - `loop`: the kernels of both: products and elementwise parts in a loop over time;
 - `product`: the product of matrices within a kernel; `elementwise`: expressions within a kernel;
 - `products`, `sums`: other operations of a graph that kernels compute, matrix products and sums;
-- `fused`: elementwise operations of a graph in one loop; `uniform`: random numbers;
+- `fused`, `numbers`: elementwise operations of a graph in one loop, and those on single numbers;
+- `uniform`: random numbers;
 - `calls`: calls a kernel with NumPy arrays; `buffers`: memory for these, kept from call to call;
 - `writing`: writes functions in LLVM's language; `threads`: shares their work among threads;
 - `machine`: compiles them, keeps them on disk, and loads them.

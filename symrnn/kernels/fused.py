@@ -218,7 +218,7 @@ class Fuse(GraphRewriter):
 
     def apply(self, fgraph: Any) -> None:
         """Replace them."""
-        for group in groups(fgraph):
+        for group in groups(fgraph, kind_of):
             if len(group) > 1 or isinstance(group[0].op, CAReduce):
                 old, new = _fused(fgraph, group)
                 fgraph.replace_all_validate(
@@ -226,11 +226,16 @@ class Fuse(GraphRewriter):
                 )
 
 
-def groups(fgraph: Any) -> Iterator[list[Apply[Any]]]:
-    """Find the nodes that may be computed in one loop, in the order of the graph.
+def groups(fgraph: Any, kind_of: Callable[[Apply[Any]], Any]) -> Iterator[list[Apply[Any]]]:
+    """Find the nodes that may be computed together, in the order of the graph.
 
     A node joins the group of a node that it gets an array from, unless something outside of the
     group lies between both.
+
+    Parameters
+    ----------
+    kind_of
+        Of a node; those of one group are of one kind. None: the node stays alone.
     """
     group_of: dict[Apply[Any], int] = {}
     members: list[list[Apply[Any]]] = []
@@ -316,18 +321,26 @@ def without_axes(v: Variable) -> Variable:
     return v
 
 
-def _fused(fgraph: Any, group: Sequence[Apply[Any]]) -> tuple[list[Variable], list[Variable]]:
-    """The results of a group that are used elsewhere, and those of one node instead."""
-    inside, nodes = set(group), [node for node in group if isinstance(node.op, Elemwise)]
-    dtype, _ = kind_of(group[0])
+def collect(fgraph: Any, group: Sequence[Apply[Any]]) -> tuple[list[Variable], Any, Any, Any]:
+    """Describe a group as `Expressions` does.
+
+    Returns
+    -------
+    given, steps, old, outputs
+        Inputs, which are no constants; steps; the results that are used elsewhere, and references
+        to them with what is made of them.
+    """
+    inside = set(group)
     given = dict.fromkeys(
         v for node in group for v in node.inputs if v.owner not in inside and not constant_of(v)
     )
     places = {v: k for k, v in enumerate(given)}
     steps = []
-    for node in nodes:
-        steps.append((node.op.scalar_op, tuple(constant_of(v) or places[v] for v in node.inputs)))
-        places[node.outputs[0]] = len(places)
+    for node in group:
+        if isinstance(node.op, Elemwise):
+            references = tuple(constant_of(v) or places[v] for v in node.inputs)
+            steps.append((node.op.scalar_op, references))
+            places[node.outputs[0]] = len(places)
     old: list[Variable] = []
     outputs: list[tuple[Any, type | None]] = []
     for node in group:
@@ -338,8 +351,14 @@ def _fused(fgraph: Any, group: Sequence[Apply[Any]]) -> tuple[list[Variable], li
         elif any(client not in inside for client, _ in fgraph.clients[v]):
             old.append(v)
             outputs.append((places[v], None))
+    return list(given), tuple(steps), old, tuple(outputs)
+
+
+def _fused(fgraph: Any, group: Sequence[Apply[Any]]) -> tuple[list[Variable], list[Variable]]:
+    """The results of a group that are used elsewhere, and those of one node instead."""
+    given, steps, old, outputs = collect(fgraph, group)
+    dtype, _ = kind_of(group[0])
     kinds = tuple((str(v.type.dtype), all(v.type.broadcastable)) for v in given)
-    expressions = Expressions(dtype, kinds, tuple(steps), tuple(outputs))
-    op = Fused(expressions, tuple(v.type for v in old))
+    op = Fused(Expressions(dtype, kinds, steps, outputs), tuple(v.type for v in old))
     inputs = [without_axes(v) if all(v.type.broadcastable) else v for v in given]
     return old, list(op.make_node(*inputs).outputs)

@@ -10,6 +10,7 @@ from pytensor.compile.mode import optdb
 from pytensor.graph.rewriting.basic import GraphRewriter, MergeOptimizer, dfs_rewriter
 
 from symrnn.kernels.fused import Fuse
+from symrnn.kernels.numbers import GatherNumbers, one_size
 from symrnn.kernels.products import product, product_and_bias
 from symrnn.kernels.recurrence import (
     loop_to_scan,
@@ -44,11 +45,13 @@ REWRITES: dict[str, tuple[float, Any, tuple[str, ...]]] = {
     "symrnn_products": (48.5, (product,), ("numba", "symrnn_quick")),
     "symrnn_products_and_biases": (48.6, (product_and_bias,), ("numba", "symrnn_quick")),
     "symrnn_sums": (48.7, (sum_of_columns,), ("numba", "symrnn_quick")),
+    "symrnn_sizes": (48.7, (one_size,), ("symrnn_quick",)),
     "symrnn_uniform": (48.7, (uniform_from_0_to_1,), ("symrnn_quick",)),
     "symrnn_quick_scatter_add": (48.7, (scatter_add,), ("symrnn_quick",)),
     # after the graph has its last form, with what is now equal computed once
     "symrnn_merge": (48.8, MergeOptimizer(), ("symrnn_quick",)),
     "symrnn_fusion": (48.9, Fuse(), ("symrnn_quick",)),
+    "symrnn_numbers": (48.9, GatherNumbers(), ("symrnn_quick",)),
     # after the choice of what is changed in place
     "symrnn_scatter_add": (90, (scatter_add,), ("numba",)),
 }

@@ -30,7 +30,8 @@ def compare(inputs, outputs, values, dtype, n_fused=None):
     if n_fused is not None:
         assert len(nodes(ours, Fused)) == n_fused
     for one, other in zip(ours(*values), others(*values), strict=True):
-        assert one.dtype == other.dtype and one.shape == other.shape
+        assert one.dtype == other.dtype
+        assert one.shape == other.shape
         np.testing.assert_allclose(one, other, rtol=precision(dtype), atol=precision(dtype))
     return ours
 

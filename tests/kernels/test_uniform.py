@@ -16,7 +16,9 @@ def draw(seed, *shape):
 
 def test_numbers_are_uniform_within_0_and_1():
     x = draw(1, 1_000_000)
-    assert x.dtype == np.float32 and 0 <= x.min() < 1e-5 and 1 - 1e-5 < x.max() < 1
+    assert x.dtype == np.float32
+    assert 0 <= x.min() < 1e-5
+    assert 1 - 1e-5 < x.max() < 1
     counts, _ = np.histogram(x, 1000, (0, 1))
     chi_squared = ((counts - 1000) ** 2 / 1000).sum()
     assert abs(chi_squared - 999) < 5 * np.sqrt(2 * 999)
@@ -56,7 +58,8 @@ def test_nothing_is_written_beside_the_numbers(n, monkeypatch):
     around = np.full(n + 200, -7, np.float32)
     monkeypatch.setattr(uniform, "empty", lambda *_: around[100:-100])
     draw(6, n)
-    assert (around[:100] == -7).all() and (around[-100:] == -7).all()
+    assert (around[:100] == -7).all()
+    assert (around[-100:] == -7).all()
     assert (around[100:-100] >= 0).all()
 
 
@@ -70,6 +73,8 @@ def test_the_default_mode_draws_by_it(dtype):
     ops = [type(node.op) for node in f.maker.fgraph.apply_nodes]
     assert ops.count(Uniform) == 1
     (first, wide), (second, _) = f(), f()
-    assert first.dtype == dtype and first.shape == (30, 50) and 0.45 < first.mean() < 0.55
+    assert first.dtype == dtype
+    assert first.shape == (30, 50)
+    assert 0.45 < first.mean() < 0.55
     assert wide.min() < -0.9
     assert (first != second).all()
