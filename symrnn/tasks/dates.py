@@ -198,7 +198,8 @@ def _parts(day: date) -> dict[str, str]:
 
 @cache
 def _names(month_number: int, weekday_number: int) -> dict[str, str]:
-    month, weekday, parts = MONTHS[month_number - 1], WEEKDAYS[weekday_number], {}
+    month, weekday = MONTHS[month_number - 1], WEEKDAYS[weekday_number]
+    parts: dict[str, str] = {}
     for name, word in [
         ("Month", month), ("Mon", month[:3]), ("Weekday", weekday), ("Day", weekday[:3]),
     ]:  # fmt: skip
