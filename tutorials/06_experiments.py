@@ -417,7 +417,7 @@ if __name__ == "__main__":
     _lesson.run(
         main,
         help={
-            "mode": "how PyTensor compiles (default: NUMBA, for the net is tiny; with --quick QUICK)",
+            "mode": "how PyTensor compiles (default: NUMBA; with --quick QUICK)",
             "seed": "of the first run; the others have the next numbers",
             "n_seeds": "how many runs of each variant",
             "n_steps": "how many sums a run sees",

@@ -187,9 +187,9 @@ def draw_positions(n_steps: int = 64, n: int = 32) -> Any:
 # straight line, after a short warm-up. The learning rates were found by a few trials each.
 #
 # The LSTM's loops over time are compiled to machine code. The Transformer has no loop: a step is
-# some three thousand calls of NumPy, most of them products and sums of large arrays. (`--mode NUMBA`
-# is for the LSTMs alone: to compile so long a graph in one piece takes numba very long and much
-# memory.)
+# some three thousand calls of NumPy, most of them products and sums of large arrays. (The option
+# `--mode NUMBA` is for the LSTMs alone: to compile so long a graph in one piece takes numba very
+# long and much memory.)
 
 
 # %%

@@ -20,6 +20,7 @@ def with_plain_scans(variables: Sequence[Variable]) -> list[Variable]:
     for node in in_order(variables):
         if isinstance(node.op, Recurrence):
             with local_names():
-                outputs = node.op.plain(replaced(node.inputs))
-            plain |= dict(zip(node.outputs, outputs, strict=False))
+                h, *final = node.op.plain(replaced(node.inputs))
+            finals = node.outputs[len(final) : 2 * len(final)]
+            plain |= {node.outputs[0]: h} | dict(zip(finals, final, strict=True))
     return replaced(variables)

@@ -172,11 +172,12 @@ class Recurrence(LoopOp):
             import_module(self._module)  # which registers the rewrites, also in a new process
 
     def plain(self, inputs: Sequence[TensorVariable]) -> list[TensorVariable]:
-        """Return the states of all steps and the final states, by the readable scan."""
+        """Return h of all steps and the final states, by the readable scan."""
         zx, W_h, start, _, update_masks = split_inputs(self.rows, inputs)
         n = len(start)
         if self._plain is None:
-            return self.scan(inputs)[: 2 * n]
+            outputs = self.scan(inputs)
+            return [outputs[0], *outputs[n : 2 * n]]
         h, final = self._plain(zx, W_h, start, update_masks)
         return [h, *final]
 

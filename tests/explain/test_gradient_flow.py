@@ -8,7 +8,7 @@ from pytensor.scan import until
 from scan_gallery import VALUES, ZERO, gradient, scan, two_layers
 
 from symrnn.explain import gradient_flow, trace
-from symrnn.nn.cells import ElmanCell, LinearCell
+from symrnn.nn.cells import ElmanCell, LinearCell, LSTMCell
 from symrnn.nn.recurrent import bidirectional, stack, unroll
 
 
@@ -71,3 +71,14 @@ def test_gradient_flow_of_a_scan_that_ends_itself():
     steps = len(trace(s, {x: VALUES}).steps)
     assert steps < 5
     np.testing.assert_allclose(gradient_flow(s[-1], s, {x: VALUES}), 0.5 ** np.arange(steps)[::-1])
+
+
+def test_the_final_memory_of_an_lstm_is_a_state_whichever_way_it_was_computed():
+    x, rng = pt.dtensor3("x"), np.random.default_rng(0)
+    cell = LSTMCell(2, 3, rng=rng)
+    value = rng.normal(size=(5, 2, 2))
+    flows = []
+    for implementation in ("scan", "kernel"):
+        _, state = unroll(cell, x, implementation=implementation)
+        flows.append(gradient_flow((state.c**2).sum() + state.h.sum(), state.c, {x: value}))
+    np.testing.assert_allclose(*flows, rtol=1e-12)
