@@ -20,6 +20,7 @@ from symrnn.kernels.recurrence import LoopOp, Recurrence, RecurrenceGradient
 from symrnn.nn.cells import Cell, ElmanCell, GRUCell, HiddenState, LinearCell, LSTMCell
 from symrnn.nn.module import parameter
 from symrnn.nn.recurrent import unroll
+from symrnn.nn.wrappers import Zoneout
 
 ATOL = {"float32": 1e-4, "float64": 1e-9}
 N = 4  # hidden units of the cells; their kernels are called for other numbers too
@@ -52,20 +53,23 @@ CELLS = {
     "carousel": lambda *sizes, rng: LSTMCell(*sizes, rng=rng, gates="", bias=False),
     "gru": GRUCell,
     "own": OwnCell,
+    "zoneout": lambda *sizes, rng: Zoneout(
+        LSTMCell(*sizes, rng=rng), {"h": 0.3, "c": 0.5}, rng=np.random.default_rng(1)
+    ),
 }
-MASKS = {"no mask": None, "one number for all units": 1, "one for each unit": N}
 
 
 class Loop:
     """The operations of a cell's loop, and functions that compute the same by scans."""
 
-    def __init__(self, name, dtype, mask="no mask", truncate_every=None, *, of_all_steps=True):
+    def __init__(self, name, dtype, *, masked=False, truncate_every=None, of_all_steps=True):
         with pytensor.config.change_flags(floatX=dtype):
             cell = CELLS[name](2, N, rng=np.random.default_rng(0))
             x = pt.tensor("x", dtype=dtype, shape=(None, None, 2))
             start = [pt.tensor(dtype=dtype, shape=(None, N)) for _ in cell.State._fields]
+            mask = pt.tensor("mask", dtype="bool", shape=(None, None)) if masked else None
             h, final = unroll(
-                cell, x, initial_state=start, mask=mask_of(mask), truncate_every=truncate_every
+                cell, x, initial_state=start, mask=mask, truncate_every=truncate_every
             )
             cost = sum((s**2).sum() for s in final) + ((h**2).sum() if of_all_steps else 0)
             graph = [h, *pytensor.grad(cost, [x, *start, *cell.params])]
@@ -77,11 +81,17 @@ class Loop:
         self.dtype = dtype
         self.scans = [self._scan(node) for node in self.nodes]
 
-    def _scan(self, node):
+    @staticmethod
+    def alone(node):
+        """Variables like the inputs of a node, of any shape."""
         alone = [pt.tensor(dtype=v.type.dtype, shape=(None,) * v.type.ndim) for v in node.inputs]
         for k, v in enumerate(node.inputs):
             if v.type.dtype == "bool" and v.type.ndim == 3 and v.type.broadcastable[2]:
                 alone[k] = pt.tensor(dtype="bool", shape=(None, None, 1))
+        return alone
+
+    def _scan(self, node):
+        alone = self.alone(node)
         results = node.op.scan(alone)
         return pytensor.function(alone, results, mode=QUICK, on_unused_input="ignore")
 
@@ -107,13 +117,6 @@ class Loop:
                 np.testing.assert_allclose(a / scale, b / scale, atol=ATOL[self.dtype], rtol=0)
 
 
-def mask_of(name):
-    width = MASKS[name]
-    if width is None:
-        return None
-    return pt.tensor("mask", dtype="bool", shape=(None, None) if width == 1 else (None, None, N))
-
-
 @cache
 def loop(*args, **options):
     return Loop(*args, **options)
@@ -137,14 +140,13 @@ def test_kernels_in_float32_equal_the_scan(name):
 @pytest.mark.parametrize("name", ["lstm", "gru"])
 def test_truncated_gradients_equal_the_scan(name, truncate_every):
     for time in (1, 2, 3, 4, 7):
-        loop(name, "float64", "no mask", truncate_every).check(time, 3, 5)
+        loop(name, "float64", truncate_every=truncate_every).check(time, 3, 5)
 
 
-@pytest.mark.parametrize("mask", ["one number for all units"])
-@pytest.mark.parametrize("name", ["elman", "lstm", "gru", "own"])
-def test_masked_steps_equal_the_scan(name, mask):
+@pytest.mark.parametrize("name", ["elman", "lstm", "gru", "own", "zoneout"])
+def test_masked_steps_equal_the_scan(name):
     for time, batch, n_hidden in ((1, 1, 1), (5, 34, 17), (3, 2, 16)):
-        loop(name, "float64", mask).check(time, batch, n_hidden)
+        loop(name, "float64", masked=True).check(time, batch, n_hidden)
 
 
 def test_a_final_state_alone_gives_the_gradient_of_the_scan():
@@ -175,15 +177,13 @@ def _read_only(x):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_inputs_may_have_any_memory_layout(layout):
     change = LAYOUTS[layout]
-    loop("lstm", "float64", "one number for all units").check(
-        4, 3, 9, lambda values: [change(v) for v in values]
-    )
+    loop("lstm", "float64", masked=True).check(4, 3, 9, lambda values: [change(v) for v in values])
 
 
-@pytest.mark.parametrize("name", ["lstm", "own"])
-@pytest.mark.parametrize("mask", ["no mask", "one number for all units"])
-def test_nothing_outside_of_the_arrays_is_read_or_written(name, mask):
-    one = loop(name, "float64", mask)
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("name", ["lstm", "own", "zoneout", "gru"])
+def test_nothing_outside_of_the_arrays_is_read_or_written(name, masked):
+    one = loop(name, "float64", masked=masked)
     rng = np.random.default_rng(1)
     for time, batch, n_hidden in ((1, 1, 1), (3, 2, 9), (2, 35, 7), (4, 3, 16), (7, 1, 11)):
         sizes = {"time": time, "batch": batch, "n_hidden": n_hidden, "one": 1}
@@ -274,9 +274,27 @@ def everything(cell, x, start, implementation):
     return [h, *final, *pytensor.grad((h**2).sum() + final[0].sum(), [x, *start, *cell.params])]
 
 
-@pytest.mark.parametrize(
-    "mode", [QUICK, "FAST_COMPILE", pytest.param("NUMBA", marks=pytest.mark.numba)]
-)
+@pytest.mark.numba
+def test_numba_calls_the_same_kernels():
+    one, rng = loop("zoneout", "float64", masked=True), np.random.default_rng(5)
+    for node in one.nodes:
+        alone = one.alone(node)
+        f = pytensor.function(alone, node.op(*alone, return_list=True), mode="NUMBA")
+        for time, batch, n_hidden in ((1, 1, 1), (3, 34, 17), (4, 3, 16)):
+            values = one.values(node, time, batch, n_hidden, rng)
+            expected = node.op.results(call_kernel(node.op.kernel(node), values))
+            for a, b in zip(f(*map(np.asfortranarray, values)), expected, strict=True):
+                np.testing.assert_allclose(a, b, rtol=0, atol=1e-12)
+        for k, v in enumerate(alone):
+            values = one.values(node, 3, 4, 5, rng)
+            values[k] = values[k][..., :-1] if v.type.dtype != "bool" else values[k][:, :-1]
+            with pytest.raises(ValueError, match=r"recurrent layer|broadcast"):
+                f(*values)
+        with pytest.raises(ValueError, match="at least one"):
+            f(*one.values(node, 3, 0, 5, rng))
+
+
+@pytest.mark.parametrize("mode", [QUICK, "FAST_COMPILE"])
 def test_a_compiled_function_calls_the_kernels_and_equals_the_scan(mode):
     cell, x = LSTMCell(2, 17, rng=np.random.default_rng(0)), pt.dtensor3("x")
     start, rng = [pt.dmatrix("h"), pt.dmatrix("c")], np.random.default_rng(1)
