@@ -22,11 +22,24 @@ from pytensor.scan.op import Scan
 from pytensor.tensor.basic import get_underlying_scalar_constant_value
 from pytensor.tensor.elemwise import Elemwise
 
+from symrnn.compiling.shapes import of_shape
+
+TAKE_LONG = (
+    # find out all shapes, which takes longest of all
+    *("ShapeOpt", "local_shape_to_shape_i"),
+    # look for products that linear algebra knows shorter, such as with a diagonal matrix
+    *("dot_diag_to_elemwise", "orthogonal_dot_transpose_to_eye", "selection_dot_to_indexing"),
+    "useless_symmetric_transpose",
+    # bring sums and products into a normal form, for rewrites of which this mode has few
+    *("local_mul_canonizer", "local_add_canonizer", "local_greedy_distributor", "local_mul_zero"),
+)
+"""Rewrites of PyTensor that mode QUICK leaves out: they take seconds and save next to nothing."""
+
 QUICK = Mode(
     VMLinker(use_cloop=False, c_thunks=False),
     RewriteDatabaseQuery(
         include=["fast_compile", "py_only", "symrnn_quick"],
-        exclude=["ShapeOpt", "local_shape_to_shape_i"],  # takes longest of all
+        exclude=TAKE_LONG,
     ),
 )
 """Each operation is a call of NumPy, inside scans too, or of a recurrent loop's own kernel.
@@ -73,7 +86,8 @@ def fill_by_alloc(fgraph: Any, node: Apply[Any]) -> Any:
     a, b = node.inputs
     ones = a.type.broadcastable
     shape = [b.shape[k] if ones[k] else a.shape[k] for k in range(a.ndim)]
-    return [pt.specify_shape(pt.alloc(b, *shape), node.outputs[0].type.shape)]
+    full = of_shape(lambda sizes: pt.alloc(b, *sizes), shape)
+    return [pt.specify_shape(full, node.outputs[0].type.shape)]
 
 
 @node_rewriter([Elemwise])

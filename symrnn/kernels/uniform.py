@@ -120,4 +120,6 @@ def uniform_from_0_to_1(fgraph: Any, node: Apply[Any]) -> list[Variable] | None:
     ]
     if any(isinstance(b, Variable) for b in known) or [float(b) for b in known] != [0, 1]:
         return None
-    return list(Uniform(**node.op._props_dict()).make_node(*node.inputs).outputs)
+    # made without `make_node`, which would find out the static shape once more, in a long search
+    types = [o.type() for o in node.outputs]
+    return list(Apply(Uniform(**node.op._props_dict()), node.inputs, types).outputs)
