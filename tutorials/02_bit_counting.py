@@ -12,8 +12,7 @@ What you should see
     02_loss_curves.png.
 
 How long it takes (measured on two cores)
-    7 seconds the first time, because PyTensor compiles parts of the graphs to C and keeps them on
-    disk; 3 seconds from then on. With --mode NUMBA 20 seconds the first time.
+    7 seconds of a busy processor, the first time hardly more.
 
 What you need to know
     Lessons 0 and 1.

@@ -11,10 +11,8 @@ What you should see
     float64 it stays below 1e-12. Three figures: 03_backward_pass.png, 03_times.png and
     03_gates.png.
 
-How long it takes (measured on two cores)
-    About 40 seconds the first time, because PyTensor compiles parts of the graphs to C and keeps
-    them on disk; 10 seconds from then on. With --mode NUMBA five minutes the first time, and 20
-    seconds from then on.
+How long it takes
+    To be measured in the default mode.
 
 What you need to know
     NumPy, and lessons 0 to 2.

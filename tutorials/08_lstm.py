@@ -12,8 +12,7 @@ What you should see
     08_gate_by_gate.png, 08_gates_over_time.png and 08_stream.png.
 
 How long it takes (measured on two cores)
-    45 seconds; the first time some four minutes, because numba compiles six graphs, which it then
-    keeps on disk. With --quick 5 seconds.
+    A minute and a half of a busy processor, compiling included. With --quick 5 seconds.
 
 What you need to know
     Lesson 3 has the cells' equations and shows by hand what gates can do. Lesson 7 has the reason
@@ -203,10 +202,9 @@ def report(label: str, net: Net, runs: list[Run]) -> None:
 # error of the last answer does not get back to the marks. (A smaller learning rate does not help:
 # we tried 0.005 and 0.001 for 3000 steps.) In the carousel it does get back, but there is no way to
 # leave a number out: all 100 are added up. With an input gate, or with input and output gate, some
-# starts lead to a solution and some do not. Which ones may hang on the last digit: code that was
-# compiled just now can round otherwise than the same code from the disk in the next run. With the
-# forget gate each start does, after 500 to 700 steps. (Of the seeds 1 to 15 one needs more than
-# 1000, namely 1059.) Peepholes change little.
+# starts lead to a solution and some do not. Which ones may hang on the last digit: another mode or
+# another processor rounds otherwise. With the forget gate each start does, after 500 to 700 steps.
+# (Of the seeds 1 to 15 one needs more than 1000, namely 1059.) Peepholes change little.
 #
 # ## 3. What matters is also where one starts
 #

@@ -10,9 +10,8 @@ What you should see
     Five numbered parts with their tables, and five figures: 10_bowl_paths.png,
     10_bowl_learning_rates.png, 10_bit_counting_paths.png, 10_clipping.png and 10_schedules.png.
 
-How long it takes (measured on two cores)
-    Half a minute; the first time a minute, because PyTensor compiles to C and keeps the result on
-    disk. With --quick 6 seconds.
+How long it takes
+    To be measured in the default mode. With --quick 6 seconds.
 
 What you need to know
     NumPy, and lessons 0 and 2.

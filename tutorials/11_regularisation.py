@@ -10,9 +10,8 @@ What you learn
 What you should see
     A table of ten variants of one net, and two figures: 11_curves.png and 11_scaling.png.
 
-How long it takes (measured on two cores)
-    About 55 seconds, and 30 more the first time, since parts are compiled to C and kept on disk;
-    with --quick 6.
+How long it takes
+    To be measured in the default mode. With --quick 6 seconds.
 
 What you need to know
     NumPy, and lessons 0 to 3.

@@ -12,9 +12,8 @@ What you should see
     learned words from a grammar that can judge every sentence, the other characters from the help
     texts of Python.
 
-How long it takes (measured on two cores)
-    About 50 seconds, most of it in training the second model; the first time a minute more, for
-    compiling. With --quick 8.
+How long it takes
+    To be measured in the default mode. With --quick 8 seconds.
 
 What you need to know
     NumPy, and the lessons on language models, 13 and 14.

@@ -11,8 +11,8 @@ What you should see
     judgements.tsv, a file of pairs of words and how alike they are, as part 4 reads it. In a text
     with planted classes and relations both ways find nearly all of them.
 
-How long it takes (measured on two cores)
-    About 70 seconds, the first time half a minute more, to compile; with --quick 7 seconds.
+How long it takes
+    To be measured in the default mode. With --quick 7 seconds.
 
 What you need to know
     Lesson 0 has graphs and gradients, lesson 13 the softmax over words.
@@ -434,7 +434,7 @@ def predicting(
         ) -> None:
             rate.set_value(np.float32(LEARNING_RATE * (1 - epoch / n_epochs)))
 
-        step(*next(iter(batches())))  # numba compiles at the first call
+        step(*next(iter(batches())))  # in mode NUMBA the first call compiles
         start = time.perf_counter()
         n_steps = 20 if quick else None
         history = sr.train(

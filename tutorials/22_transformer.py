@@ -13,10 +13,8 @@ What you should see
     Transformer has 99.8 % of 5,000 new ones right, and the LSTM after as many 82 %. On dates and
     characters the LSTM stays ahead.
 
-How long it takes (measured on two cores)
-    Two and a half minutes, and two more the first time, for numba compiles three graphs with LSTMs,
-    which it then keeps on disk. With --quick some 8 seconds, without sums and dates; with --full
-    six minutes.
+How long it takes
+    To be measured in the default mode. With --quick some 8 seconds, without sums and dates.
 
 What you need to know
     Lesson 16 has sums, lesson 17 attention and dates, lesson 14 language models.

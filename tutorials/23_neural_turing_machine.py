@@ -12,9 +12,8 @@ What you should see
     at 20 and 45 % at 40 (guessing: 50 %). In 23_copy_40.png diagonals show how: each vector into
     the next slot, and out of it in the same order. At the end it copies several times over.
 
-How long it takes (measured on two cores)
-    One and a half minutes. The first time some three minutes more, for mode NUMBA compiles a large
-    graph: it lies on disk afterwards. With --quick some 10 seconds, without learning anything.
+How long it takes
+    To be measured in the default mode. With --quick some 10 seconds, without learning anything.
 
 What you need to know
     Lesson 1 has scan, lesson 8 the LSTM, lesson 17 attention, which a head does to the memory.
