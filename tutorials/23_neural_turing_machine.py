@@ -12,8 +12,10 @@ What you should see
     at 20 and 45 % at 40 (guessing: 50 %). In 23_copy_40.png diagonals show how: each vector into
     the next slot, and out of it in the same order. At the end it copies several times over.
 
-How long it takes
-    To be measured in the default mode. With --quick some 10 seconds, without learning anything.
+How long it takes (measured on two cores)
+    One and a half minutes. The first time some three minutes more, for mode NUMBA compiles the
+    machine's graph, which is large: it lies on disk afterwards. With --quick some 10 seconds,
+    without learning anything.
 
 What you need to know
     Lesson 1 has scan, lesson 8 the LSTM, lesson 17 attention, which a head does to the memory.
@@ -446,7 +448,11 @@ def main(
     for n_batches, longest, learning_rate, _ in plan.copies:
         print(f"  {n_batches:,} batches of up to {longest} vectors, learning rate {learning_rate}")
     nets = NETS[:1] if quick else NETS
-    learners = {name: make(name, plan, seed, mode) for name in nets}
+    # the machine's loop has no kernel: a scan, in whose steps NumPy is called some hundred times
+    modes = {"machine": mode or ("QUICK" if quick else "NUMBA"), "LSTM": mode}
+    if not quick:
+        print(f"  compiling for mode {modes['machine']} (minutes the first time)", flush=True)
+    learners = {name: make(name, plan, seed, modes[name]) for name in nets}
     print(f"  {'wrong bits, %, of so many vectors':<36}" + "".join(f"{n:>9}" for n in plan.lengths))
     print(f"  {'net':<9}{'weights':>9}{'seconds':>9}{'loss':>9}", flush=True)
     runs = {}
@@ -477,6 +483,7 @@ if __name__ == "__main__":
     _lesson.run(
         main,
         help={
+            "mode": "how PyTensor compiles (default: NUMBA for the machine; with --quick QUICK)",
             "seed": "of the initial weights and of all sequences",
             "figures": "folder for the figures",
             "quick": "short sequences, small nets, nothing compiled: too little to learn anything",
