@@ -41,8 +41,8 @@ def test_expressions_of_numbers_are_one_node(dtype):
         pt.tanh(a) ** 2,
         1 - pt.constant(0.999, dtype="float64") ** (n + 1),
     ]
-    values = [(np.array(x, dtype), np.array(y, dtype), k) for x, y, k in
-              [(1.5, -2.0, 3), (-1.0, 2.5, 0), (0.0, 0.0, -2), (np.nan, np.inf, 10**12)]]  # fmt: skip
+    numbers = [(1.5, -2.0, 3), (-1.0, 2.5, 0), (0.0, 0.0, -2), (np.nan, np.inf, 10**12)]
+    values = [(np.array(x, dtype), np.array(y, dtype), k) for x, y, k in numbers]
     f = compare([a, b, n], outputs, *values)
     assert Elemwise not in kinds(f)
 
