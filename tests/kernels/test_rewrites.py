@@ -33,7 +33,7 @@ PRODUCTS_AND_SUMS = ["symrnn_products", "symrnn_products_and_biases", "symrnn_su
             QUICK,
             [
                 *(*PRODUCTS_AND_SUMS, "symrnn_uniform", "symrnn_quick_scatter_add"),
-                *("symrnn_merge", "symrnn_fusion"),
+                *("symrnn_merge", "symrnn_fusion", "symrnn_sizes", "symrnn_numbers"),
             ],
         ),
     ],
