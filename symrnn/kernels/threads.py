@@ -71,6 +71,7 @@ def load_threads() -> None:
 
     code.b.position_at_end(shared)
     pool.start(code, parts - 1)
+    parts = parts.at_most(pool.get(code, "started") + 1)
     address = Int(code, code.b.ptrtoint(work, I64))
     for name, value in {"work": address, "n": n, "pending": parts - 1}.items():
         pool.set(code, name, value)
@@ -147,17 +148,18 @@ class Pool:
             code.call("llvm.x86.sse2.pause")
 
     def start(self, code: Code, n: Int) -> None:
-        """Write what starts threads until there are n."""
-        with code.repeat_while(lambda: self.get(code, "started").compare("<", n)):
+        """Write what starts threads until there are n, or as many as the system gives."""
+        with code.loop(n), code.when(self.get(code, "started").compare("<", n)):
             index = self.get(code, "started")
             thread = code.local(I64)
             given = code.b.inttoptr(index.value, _PTR)
-            code.call(
+            status = code.call(
                 "pthread_create",
                 *(code.b.bitcast(thread, _PTR), ir.Constant(_PTR, None), self._worker, given),
                 result=I32,
             )
-            self.set(code, "started", index + 1)
+            is_there = code.b.icmp_signed("==", status, ir.Constant(I32, 0))
+            self.set(code, "started", code.select(is_there, index + 1, index))
 
     def _write_worker(self) -> ir.Function:
         """Write what a thread of the pool does all its life."""
