@@ -21,7 +21,7 @@ from llvmlite import ir
 from symrnn.kernels.machine import declare_c_function, function_at, load, n_threads
 from symrnn.kernels.writing import I8, I32, I64, JOB, VOID, Code, Int
 
-ENOUGH = 4_000_000
+ENOUGH = 10_000_000
 """Multiplications and additions for which a second thread pays."""
 MOST_THREADS = 64
 PATIENCE = 60_000
