@@ -4,10 +4,15 @@ In mode QUICK each operation is a call of NumPy, which reads all its numbers fro
 others. An optimizer's update of a weight is some fifteen of them, dropout three. `Fuse` finds such
 operations of a graph and puts each group of them into one, `Fused`, whose kernel reads each number
 once. A sum or maximum over all numbers may be among a group's results, as a gradient's norm needs.
+
+Most kernels see arrays as one long row. Where an input is broadcast, such as a mask ``(time, batch,
+1)`` of outputs ``(time, batch, n)``, or a bias ``(1, 1, n)``, a kernel goes through the rows of the
+last axis one by one.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from functools import cache, partial
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,10 +28,11 @@ from symrnn.kernels.buffers import empty
 from symrnn.kernels.elementwise import OPERATIONS, VECTORISED, Rows, Total, write_elementwise
 from symrnn.kernels.machine import load_kernel, n_threads
 from symrnn.kernels.threads import load_threads, work_arguments
-from symrnn.kernels.writing import I8, JOB, Array, Code
+from symrnn.kernels.writing import I8, JOB, Array, Code, Int
 
 BLOCK = 1024
-"""Numbers that go through all expressions together; a sum is of so many numbers first."""
+"""Numbers that go through all expressions together; a sum is of so many numbers first, or of a row
+if that is longer and an input is broadcast."""
 NEUTRAL: dict[type, float] = {scalar.Add: 0.0, scalar.Maximum: -np.inf}
 """What may be computed over all numbers, and the value that it begins with."""
 
@@ -40,8 +46,10 @@ class Expressions(NamedTuple):
 
     dtype: str
     """Of all numbers."""
-    inputs: tuple[tuple[str, bool], ...]
-    """Of each its dtype, and whether it is one number for the whole array."""
+    inputs: tuple[tuple[str, bool | tuple[bool, ...]], ...]
+    """Of each its dtype, and whether it is one number for the whole array; or, for an array that
+    is broadcast along some axes only, of each axis whether it is. Neighbouring axes along which the
+    same inputs are broadcast are one here."""
     steps: tuple[tuple[Any, tuple[Any, ...]], ...]
     """Scalar operations, with references to their operands."""
     outputs: tuple[tuple[Any, type | None], ...]
@@ -57,12 +65,17 @@ class Fused(Op):
         What is computed.
     types
         Those of the outputs.
+    axes
+        How many of the arrays' axes each axis of the expressions stands for, if there are inputs
+        that are broadcast along some of them.
     """
 
-    __props__ = ("expressions", "types")
+    __props__ = ("expressions", "types", "axes")
 
-    def __init__(self, expressions: Expressions, types: tuple[Any, ...]) -> None:
-        self.expressions, self.types = expressions, types
+    def __init__(
+        self, expressions: Expressions, types: tuple[Any, ...], axes: tuple[int, ...] = ()
+    ) -> None:
+        self.expressions, self.types, self.axes = expressions, types, axes
         self._kernel: FusedKernel | None = None
 
     def __str__(self) -> str:
@@ -75,7 +88,7 @@ class Fused(Op):
     def perform(self, node: Apply[Any], inputs: Any, storage: Any) -> None:
         """Call the kernel."""
         if self._kernel is None:
-            self._kernel = FusedKernel(self.expressions)
+            self._kernel = FusedKernel(self.expressions, self.axes)
         for cell, value in zip(storage, self._kernel(inputs), strict=True):
             cell[0] = value
 
@@ -85,16 +98,21 @@ class Fused(Op):
     def infer_shape(self, *arguments: Any) -> list[tuple[Any, ...]]:
         """Shapes, from those of the inputs, which are the last of `arguments`."""
         kinds = zip(self.expressions.inputs, arguments[-1], strict=True)
-        shape = next(shape for (_, shared), shape in kinds if not shared)
+        shape = next(shape for (_, broadcast), shape in kinds if not broadcast)
         return [() if total else shape for _, total in self.expressions.outputs]
 
 
 class FusedKernel:
-    """A kernel of expressions, to be called with NumPy arrays."""
+    """A kernel of expressions, called with NumPy arrays; the parameters are those of `Fused`."""
 
-    def __init__(self, expressions: Expressions) -> None:
+    def __init__(self, expressions: Expressions, axes: tuple[int, ...] = ()) -> None:
         self._dtype, self._call = expressions.dtype, load_fused(expressions)
-        self._is_shared = [shared for _, shared in expressions.inputs]
+        self._broadcast = [
+            np.repeat(broadcast, axes).tolist() if isinstance(broadcast, tuple) else broadcast
+            for _, broadcast in expressions.inputs
+        ]
+        ends = np.cumsum(axes, dtype=int).tolist()
+        self._axes = [slice(end - k, end) for k, end in zip(axes, ends, strict=True)]
         _, outputs = variables(expressions)
         self._outputs = [
             (total, str(v.type.dtype))
@@ -107,29 +125,38 @@ class FusedKernel:
         Raises
         ------
         ValueError
-            If two arrays differ in shape.
+            If two arrays differ in shape, other than along the axes where one is broadcast.
         """
-        arrays, numbers = [], []
-        for x, shared in zip(inputs, self._is_shared, strict=True):
-            if shared:
+        arrays, numbers, partly = [], [], []
+        shape: Any = None
+        for x, broadcast in zip(inputs, self._broadcast, strict=True):
+            if broadcast is True:
                 numbers.append(x.item())
-            else:
-                arrays.append(x if x.flags.c_contiguous else np.ascontiguousarray(x))
-        shape, n = arrays[0].shape, arrays[0].size
-        for x in arrays:
-            if x.shape != shape:
-                raise ValueError(
-                    f"an elementwise operation got arrays of shapes {shape} and {x.shape}, but "
-                    "they must have one shape: only an axis of static size 1 is broadcast"
-                )
+                continue
+            arrays.append(x if x.flags.c_contiguous else _contiguous(x))
+            if broadcast:
+                partly.append((x.shape, broadcast))
+            elif shape is None:
+                shape, n = x.shape, x.size
+            elif x.shape != shape:
+                raise ValueError(_unlike(shape, x.shape))
+        for other, broadcast in partly:
+            if other != tuple(1 if b else k for k, b in zip(shape, broadcast, strict=True)):
+                raise ValueError(_unlike(shape, other))
+        sizes: tuple[int, ...] = ()
+        n_blocks = -(-n // BLOCK)
+        if self._axes:
+            merged = [prod(shape[axes]) for axes in self._axes]
+            rows_of_block = max(1, BLOCK // max(merged[-1], 1))
+            n_blocks = -(-prod(merged[:-1]) // rows_of_block) if n else 0
+            sizes = (n_blocks, rows_of_block, *merged)
         outputs: list[Any] = [
-            np.empty(-(-n // BLOCK), self._dtype) if total else empty(shape, dtype)
+            np.empty(n_blocks, self._dtype) if total else empty(shape, dtype)
             for total, dtype in self._outputs
         ]
         given = np.array(numbers, self._dtype)
-        job = np.array(
-            [n_threads(), n, *(x.ctypes.data for x in (given, *arrays, *outputs))], np.int64
-        )
+        addresses = (x.ctypes.data for x in (given, *arrays, *outputs))
+        job = np.array([n_threads(), n, *addresses, *sizes], np.int64)
         self._call(job.ctypes.data)
         for k, (total, dtype) in enumerate(self._outputs):
             if total is scalar.Add:
@@ -140,12 +167,37 @@ class FusedKernel:
         return outputs
 
 
+def _contiguous(x: np.ndarray) -> np.ndarray:
+    """Copy an array; if its axes are in another order, part by part, which stays in the cache."""
+    copy = empty(x.shape, x.dtype)
+    axis = int(np.argmax(np.abs(x.strides)))
+    if x.ndim < 3 or x.strides[-1] == x.itemsize or x.size < BLOCK * x.shape[axis]:
+        copy[...] = x
+    else:
+        for k in range(x.shape[axis]):
+            part = (*[slice(None)] * axis, k)
+            copy[part] = x[part]
+    return copy
+
+
+def _unlike(shape: tuple[int, ...], other: tuple[int, ...]) -> str:
+    return (
+        f"an elementwise operation got arrays of shapes {shape} and {other}, but they must have "
+        "one shape: only an axis of static size 1 is broadcast"
+    )
+
+
+def by_rows(expressions: Expressions) -> int:
+    """Return the number of axes if an input is broadcast along some of them, else 0."""
+    return max(len(b) if isinstance(b, tuple) else 0 for _, b in expressions.inputs)
+
+
 @cache
 def variables(expressions: Expressions) -> tuple[list[Variable], list[Variable]]:
     """Return expressions as a graph of vectors: inputs and outputs."""
     inputs: list[Any] = [
-        pt.tensor(dtype=dtype, shape=(1 if shared else None,))
-        for dtype, shared in expressions.inputs
+        pt.tensor(dtype=dtype, shape=(1 if _is_one(broadcast) else None,))
+        for dtype, broadcast in expressions.inputs
     ]
     known = list(inputs)
 
@@ -166,46 +218,82 @@ def load_fused(expressions: Expressions) -> Callable[[int], None]:
     """Compile the kernel; return a function that calls it with the address of a job.
 
     A job has the number of threads, how many numbers there are, the address of those inputs that
-    are one number each, and the addresses of the other inputs and of the outputs.
+    are one number each, and the addresses of the other inputs and of the outputs. If an input is
+    broadcast along some axes, the number of blocks follows, how many rows are in each, and the
+    shape.
     """
     load_threads()
+    n_axes = by_rows(expressions)
     inputs, outputs = variables(expressions)
     module = ir.Module("fused")
     work = Code(module, "work", work_arguments(), expressions.dtype, private=True)
     lo, hi, _, job = work.arguments
-    n, place, n_shared = work.given(job, 1), 3, 0
-    numbers = Array(work, work.pointer(work.given(job, 2)))
+    n, numbers = work.given(job, 1), Array(work, work.pointer(work.given(job, 2)))
+    ones = [v for v, (_, b) in zip(inputs, expressions.inputs, strict=True) if b is True]
+    shared = [Rows([v], Array(work, numbers.at(k)), True) for k, v in enumerate(ones)]
+    arrays = {v: b for v, (_, b) in zip(inputs, expressions.inputs, strict=True) if b is not True}
+    after = 3 + len(arrays) + len(outputs)
+    given = [_array(work, job, k, v) for k, v in enumerate(arrays, 3)]
+    made = [_array(work, job, k, v) for k, v in enumerate(outputs, 3 + len(arrays))]
+    totals = [total for _, total in expressions.outputs]
+
+    def write(first: Int, count: Int, place_of: Callable[[tuple[bool, ...]], Int]) -> None:
+        """Write what is done with numbers that follow each other, up to the end of a row."""
+        rows = list(shared)
+        for (v, broadcast), array in zip(arrays.items(), given, strict=True):
+            place = place_of(broadcast) if isinstance(broadcast, tuple) else first
+            rows.append(Rows([v], array[place], _is_one(broadcast)))
+        results = [
+            Rows([v], array[first])
+            for v, array, total in zip(outputs, made, totals, strict=True)
+            if total is None
+        ]
+        write_elementwise(work, count, rows, results, list(sums.values()))
+
     with work.loop(lo, hi) as block:
-        first = block * BLOCK
-        rows, results, totals = [], [], []
-        for v, (_, shared) in zip(inputs, expressions.inputs, strict=True):
-            if shared:
-                rows.append(Rows([v], Array(work, numbers.at(n_shared)), True))
-                n_shared += 1
-            else:
-                rows.append(Rows([v], _array(work, job, place, v)[first]))
-                place += 1
-        for v, (_, total) in zip(outputs, expressions.outputs, strict=True):
-            array = _array(work, job, place, v)
-            place += 1
-            if total is None:
-                results.append(Rows([v], array[first]))
-                continue
-            vector = work.variable(work.splat(NEUTRAL[total]))
-            totals.append((Total(v, vector, OPERATIONS[total]), array.at(block)))
-        count = (n - first).at_most(BLOCK)
-        write_elementwise(work, count, rows, results, [total for total, _ in totals])
-        for found, pointer in totals:
-            work.store_number(found.result(work), pointer)
+        sums = {
+            k: Total(v, work.variable(work.splat(NEUTRAL[total])), OPERATIONS[total])
+            for k, (v, total) in enumerate(zip(outputs, totals, strict=True))
+            if total is not None
+        }
+        if n_axes:
+            n_rows, *shape = (work.given(job, after + 1 + k) for k in range(n_axes + 1))
+            last = (n // shape[-1]).at_most((block + 1) * n_rows)
+            with work.loop(block * n_rows, last) as row:
+                write(row * shape[-1], shape[-1], partial(_place, shape, row))
+        else:
+            first = block * BLOCK
+            write(first, (n - first).at_most(BLOCK), lambda _: first)
+        for k, total in sums.items():
+            work.store_number(total.result(work), made[k].at(block))
     work.end()
     kernel = Code(module, "kernel", [JOB], expressions.dtype)
     (job,) = kernel.arguments
     n = kernel.given(job, 1)
     cost = n * (2 * len(expressions.steps) + 4 * (len(inputs) + len(outputs)))
-    blocks = n.ceil_div(BLOCK)
+    blocks = kernel.given(job, after) if n_axes else n.ceil_div(BLOCK)
     kernel.call("symrnn_in_threads", work.function, blocks, kernel.given(job, 0), cost, job)
     kernel.end()
     return load_kernel(str(module))[1]
+
+
+def _is_one(broadcast: bool | tuple[bool, ...]) -> bool:
+    """Whether an input has one number for each row of the last axis, or for all."""
+    return broadcast[-1] if isinstance(broadcast, tuple) else broadcast
+
+
+def _place(shape: Sequence[Int], row: Int, broadcast: tuple[bool, ...]) -> Int:
+    """Where the numbers for a row begin in an array that is broadcast along some axes."""
+    *sizes, length = shape
+    *before, is_one = broadcast
+    place, indices = row, [row] * len(sizes)
+    if any(before):
+        for k in range(len(sizes) - 1, 0, -1):
+            indices[k - 1], indices[k] = indices[k] // sizes[k], indices[k] % sizes[k]
+        place = row * 0
+        for index, size, same in zip(indices, sizes, before, strict=True):
+            place = place if same else place * size + index
+    return place if is_one else place * length
 
 
 def _array(code: Code, job: ir.Value, place: int, v: Variable) -> Array:
@@ -219,7 +307,7 @@ class Fuse(GraphRewriter):
     def apply(self, fgraph: Any) -> None:
         """Replace them."""
         for group in groups(fgraph, kind_of):
-            if len(group) > 1 or isinstance(group[0].op, CAReduce):
+            if len(group) > 1 or isinstance(group[0].op, CAReduce) or _broadcasts(group[0]):
                 old, new = _fused(fgraph, group)
                 fgraph.replace_all_validate(
                     list(zip(old, new, strict=True)), reason="symrnn_fusion"
@@ -292,16 +380,27 @@ def kind_of(node: Apply[Any]) -> Any:
     if not known or all(ones):
         return None
     dtypes = {array.type.dtype}
+    patterns = set()
     for v in node.inputs:
         if constant_of(v) is None:
-            is_one = all(v.type.broadcastable)
-            if v.type.broadcastable != ones and (not is_one or v.type.dtype == "bool"):
-                return None
+            if all(v.type.broadcastable):
+                if v.type.dtype == "bool":
+                    return None
+            else:
+                patterns.add(v.type.broadcastable)
             dtypes.add(v.type.dtype)
+    if ones not in patterns or (ones[-1] and len(patterns) > 1):
+        return None
     dtypes.discard("bool")
     if len(dtypes) != 1 or not dtypes <= {"float32", "float64"}:
         return None
     return (*dtypes, ones)
+
+
+def _broadcasts(node: Apply[Any]) -> bool:
+    """Whether an input is broadcast along some axes."""
+    patterns = (v.type.broadcastable for v in node.inputs)
+    return any(p != node.outputs[0].type.broadcastable and not all(p) for p in patterns)
 
 
 def constant_of(v: Variable) -> tuple[str, str] | None:
@@ -354,11 +453,27 @@ def collect(fgraph: Any, group: Sequence[Apply[Any]]) -> tuple[list[Variable], A
     return list(given), tuple(steps), old, tuple(outputs)
 
 
+def _in_dtype(reference: Any, dtype: str) -> Any:
+    """A reference, to a constant as the kernel computes with it: 0 and 0.0 make one kernel."""
+    if isinstance(reference, int) or reference[0] == "bool":
+        return reference
+    return dtype, repr(float(reference[1]))
+
+
 def _fused(fgraph: Any, group: Sequence[Apply[Any]]) -> tuple[list[Variable], list[Variable]]:
     """The results of a group that are used elsewhere, and those of one node instead."""
     given, steps, old, outputs = collect(fgraph, group)
-    dtype, _ = kind_of(group[0])
-    kinds = tuple((str(v.type.dtype), all(v.type.broadcastable)) for v in given)
-    op = Fused(Expressions(dtype, kinds, steps, outputs), tuple(v.type for v in old))
+    dtype, ones = kind_of(group[0])
+    patterns = [v.type.broadcastable for v in given]
+    partly = [p for p in patterns if p != ones and not all(p)]
+    columns = [] if not partly else list(zip(*partly, strict=True))
+    starts = [k for k, column in enumerate(columns) if k == 0 or column != columns[k - 1]]
+    axes = tuple(np.diff([*starts, len(columns)]).tolist()) if partly else ()
+    kinds = tuple(
+        (v.type.dtype, False if p == ones else all(p) or tuple(p[k] for k in starts))
+        for v, p in zip(given, patterns, strict=True)
+    )
+    steps = tuple((op, tuple(_in_dtype(r, dtype) for r in references)) for op, references in steps)
+    op = Fused(Expressions(dtype, kinds, steps, outputs), tuple(v.type for v in old), axes)
     inputs = [without_axes(v) if all(v.type.broadcastable) else v for v in given]
     return old, list(op.make_node(*inputs).outputs)

@@ -1,10 +1,12 @@
 """Loop fusion against NumPy and against PyTensor's own operations."""
 
+import itertools
+
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
-from pytensor.tensor.elemwise import CAReduce
+from pytensor.tensor.elemwise import CAReduce, Elemwise
 
 from symrnn.compiling.modes import QUICK
 from symrnn.kernels.fused import BLOCK, Fused
@@ -134,6 +136,124 @@ def test_arrays_of_two_shapes_are_refused():
     for shape in [(3, 1), (1, 4), (4, 3), (12, 1)]:
         with pytest.raises(ValueError, match="one shape"):
             f(np.ones((3, 4)), np.ones(shape))
+
+
+PATTERNS = [
+    ((7, 5, 1), (7, 5, 33)),
+    ((1, 1, 33), (7, 5, 33)),
+    ((1, 5, 33), (7, 5, 33)),
+    ((7, 1, 33), (7, 5, 33)),
+    ((7, 1, 1), (7, 5, 33)),
+    ((1, 5, 1), (7, 5, 33)),
+    ((9, 1), (9, BLOCK + 3)),
+    ((1, 3), (BLOCK + 1, 3)),
+    ((300, 1), (300, 7)),
+    ((3, 1, 4, 1), (3, 5, 4, 17)),
+    ((1, 5, 1, 17), (3, 5, 4, 17)),
+    ((4, 0, 1), (4, 0, 3)),
+    ((4, 2, 1), (4, 2, 0)),
+    ((1, 1, 0), (4, 2, 0)),
+]
+
+
+def broadcast_inputs(small, large, dtype):
+    """Variables and values: an array, and a mask and a factor that are broadcast to its shape."""
+    rng = np.random.default_rng(1)
+    shape = tuple(1 if k == 1 else None for k in small)
+    x = pt.tensor("x", dtype=dtype, shape=(None,) * len(large))
+    mask = pt.tensor("mask", dtype="bool", shape=shape)
+    factor = pt.tensor("factor", dtype=dtype, shape=shape)
+    numbers = [rng.normal(size=size).astype(dtype) for size in (large, small)]
+    return [x, mask, factor], [numbers[0], rng.random(small) < 0.5, numbers[1]]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("small", "large"), PATTERNS)
+def test_masks_and_factors_that_are_broadcast(small, large, dtype):
+    (x, mask, factor), values = broadcast_inputs(small, large, dtype)
+    zero = np.array(0, "int8")
+    compare([x, mask], [pt.switch(mask, x, zero)], values[:2], dtype, n_fused=1)
+    y = x - factor
+    outputs = [
+        pt.switch(mask, y, zero) + 1,
+        pt.switch(mask, zero, pt.tanh(y * factor)),
+        pt.lt(y, factor),
+        abs(y).sum(),
+    ]
+    f = compare([x, mask, factor], outputs, values, dtype, n_fused=1)
+    assert not nodes(f, (Elemwise, CAReduce))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_several_kinds_of_broadcast_inputs_in_one_loop(dtype):
+    rng = np.random.default_rng(1)
+    shapes = [(6, 9, 19), (6, 9, 1), (1, 1, 19), (1, 9, 19), (1, 9, 1)]
+    inputs = [pt.tensor(dtype=dtype, shape=[1 if k == 1 else None for k in s]) for s in shapes]
+    values = [rng.normal(size=s).astype(dtype) for s in shapes]
+    x, scale, bias, dropout, other = inputs
+    y = (x - scale) * dropout
+    outputs = [pt.tanh(y) + bias, y * other * 0.5, abs(y * bias).max()]
+    compare(inputs, outputs, values, dtype, n_fused=1)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("small", "large"), PATTERNS)
+def test_broadcast_inputs_of_any_memory_layout(small, large, dtype):
+    inputs, values = broadcast_inputs(small, large, dtype)
+    x, mask, factor = inputs
+    f = pytensor.function(inputs, pt.switch(mask, x * factor, 0), mode=QUICK)
+    expected = f(*values)
+    for layout in (
+        np.asfortranarray,
+        lambda v: v[::-1].copy()[::-1],
+        lambda v: np.repeat(v, 2, axis=0)[::2],
+        lambda v: np.repeat(v, 2, axis=-1)[..., ::2],
+    ):
+        np.testing.assert_array_equal(f(*map(layout, values)), expected)
+
+
+def test_a_large_array_with_its_axes_in_any_order():
+    x, y = pt.tensor3s("x", "y")
+    f = pytensor.function([x, y], x * y + 1, mode=QUICK)
+    value, other = (np.random.default_rng(k).normal(size=(20, 70, 60)) for k in range(2))
+    for order in itertools.permutations(range(3)):
+        turned = value.transpose(order).copy().transpose(np.argsort(order))
+        np.testing.assert_allclose(f(turned, other), value * other + 1)
+        np.testing.assert_allclose(f(turned[:, ::-1], other), value[:, ::-1] * other + 1)
+
+
+@pytest.mark.parametrize("other", [(7, 4, 1), (6, 5, 1), (35, 1, 1), (1, 5, 1), (7, 1, 1)])
+def test_masks_of_another_length_are_refused(other):
+    (x, mask, _), (value, _, _) = broadcast_inputs((7, 5, 1), (7, 5, 33), "float64")
+    f = pytensor.function([x, mask], pt.switch(mask, x, 0), mode=QUICK)
+    assert nodes(f, Fused)
+    with pytest.raises(ValueError, match="one shape"):
+        f(value, np.ones(other, bool))
+
+
+def test_a_bias_of_another_length_is_refused():
+    (x, _, bias), (value, _, _) = broadcast_inputs((1, 1, 33), (7, 5, 33), "float64")
+    f = pytensor.function([x, bias], x * 2 + bias, mode=QUICK)
+    assert nodes(f, Fused)
+    with pytest.raises(ValueError, match="one shape"):
+        f(value, np.ones((1, 1, 32)))
+
+
+def test_arrays_with_the_same_broadcast_inputs_share_a_kernel():
+    (x, mask, _), values = broadcast_inputs((7, 5, 1), (7, 5, 33), "float32")
+    (y, other, _), more = broadcast_inputs((9, 1), (9, 4), "float32")
+    outputs = [pt.switch(mask, x, 0), pt.switch(other, y, 0.0)]
+    f = compare([x, mask, y, other], outputs, [*values[:2], *more[:2]], "float32", n_fused=2)
+    assert len({node.op.expressions for node in nodes(f, Fused)}) == 1
+
+
+def test_nothing_is_written_beside_rows():
+    x, mask = pt.matrix("x", dtype="float32"), pt.tensor("mask", dtype="bool", shape=(None, 1))
+    f = pytensor.function([x, mask], pt.switch(mask, x, 5.0), mode=QUICK)
+    for n in range(1, 40):
+        value = np.arange(3 * n, dtype=np.float32).reshape(3, n)
+        keep = np.array([[True], [False], [True]])
+        np.testing.assert_array_equal(f(value, keep), np.where(keep, value, 5))
 
 
 def test_nothing_is_written_beside_the_results():
