@@ -174,9 +174,8 @@ def _contiguous(x: np.ndarray) -> np.ndarray:
     if x.ndim < 3 or x.strides[-1] == x.itemsize or x.size < BLOCK * x.shape[axis]:
         copy[...] = x
     else:
-        for k in range(x.shape[axis]):
-            part = (*[slice(None)] * axis, k)
-            copy[part] = x[part]
+        for to, part in zip(np.moveaxis(copy, axis, 0), np.moveaxis(x, axis, 0), strict=True):
+            to[...] = part
     return copy
 
 
@@ -349,10 +348,12 @@ def groups(fgraph: Any, kind_of: Callable[[Apply[Any]], Any]) -> Iterator[list[A
                 group_of[one] = g
             members[g] += members[me]
             members[me] = []
-            above[g] |= above[me] & ~(1 << g)
-            for h, bits in enumerate(above):
-                if bits >> g & 1 or bits >> me & 1:
-                    above[h] = bits | above[g] | 1 << g
+            both, new = 1 << g | 1 << me, above[me] & ~above[g] & ~(1 << g)
+            above[g] |= new
+            if new or me != len(members) - 1:  # else nothing changes for those that depend on them
+                for h, bits in enumerate(above):
+                    if bits & both:
+                        above[h] = bits | above[g] | 1 << g
     for nodes, kind in zip(members, kinds, strict=True):
         if kind is not None and nodes:
             yield nodes
