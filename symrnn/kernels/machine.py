@@ -59,25 +59,30 @@ def function_at(address: int) -> Callable[[int], None]:
 
 
 @cache
-def load(text: str, names: tuple[str, ...]) -> dict[str, int]:
+def load(text: str | Callable[[], str], names: tuple[str, ...]) -> dict[str, int]:
     """Return the addresses of functions, compiled or from disk.
 
     Parameters
     ----------
     text
-        A module in LLVM's language.
+        A module in LLVM's language. If it takes long to write, a function that returns it and that
+        needs nothing but the names and what stands in this folder: it is called only if there is
+        no code on disk.
     names
         The functions; other kernels may call them by these names from then on.
     """
+    if callable(text) and not _source_code():
+        text = text()
     machine = llvm.Target.from_default_triple().create_target_machine(
         cpu=llvm.get_host_cpu_name(), features=_FEATURES.flatten(), opt=3, jit=True
     )
-    depends_on = (text, machine.triple, llvm.get_host_cpu_name(), _FEATURES.flatten())
+    content = (_source_code(), names) if callable(text) else text
+    depends_on = (content, machine.triple, llvm.get_host_cpu_name(), _FEATURES.flatten())
     key = sha256(repr((*depends_on, llvmlite.__version__)).encode()).hexdigest()
     path = Path(str(pytensor.config.base_compiledir)) / "symrnn" / f"{key}.o"
     code = _read(path)
     if code is None:
-        code = _compiled(text, machine)
+        code = _compiled(text() if callable(text) else text, machine)
         # where nothing can be written, the next process compiles again
         with suppress(OSError), replacing(path) as file:
             file.write(sha256(code).digest() + code)
@@ -102,6 +107,12 @@ def declare_c_function(name: str) -> None:
         llvm.add_symbol(name, ctypes.cast(function, ctypes.c_void_p).value)
         return
     raise OSError(f"the C library has no {name}")
+
+
+@cache
+def _source_code() -> bytes:
+    """All modules of this folder, or nothing where they are not files of their own."""
+    return b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
 
 
 def _read(path: Path) -> bytes | None:

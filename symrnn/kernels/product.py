@@ -11,7 +11,7 @@ many threads share the work.
 """
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 from llvmlite import ir
@@ -54,13 +54,17 @@ def product_symbol(dtype: str) -> str:
 def load_product(dtype: str) -> int:
     """Compile `tile`, `pack` and `product` for a dtype; return the address of the last."""
     load_threads()
+    names = (f"symrnn_tile_{dtype}", f"symrnn_pack_{dtype}", product_symbol(dtype))
+    return load(partial(_product_text, dtype), names)[names[-1]]
+
+
+def _product_text(dtype: str) -> str:
     module = ir.Module("product")
     write_tile(module, dtype)
     write_pack(module, dtype)
     write_product_work(module, dtype)
     write_product(module, dtype)
-    names = (f"symrnn_tile_{dtype}", f"symrnn_pack_{dtype}", product_symbol(dtype))
-    return load(str(module), names)[names[-1]]
+    return str(module)
 
 
 @cache

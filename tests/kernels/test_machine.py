@@ -76,6 +76,26 @@ def test_the_file_on_disk_is_used_again_with_the_same_bits(compiled, use, tmp_pa
     assert file.read_bytes() == content
 
 
+def test_a_text_is_written_only_if_its_code_is_not_on_disk(compiled, use, tmp_path, monkeypatch):
+    use(tmp_path)
+    written = []
+
+    def write():
+        written.append(True)
+        return third(1.0)
+
+    first = called(load(write))
+    assert called(load(write)) == first
+    assert (len(written), len(compiled)) == (1, 1)
+    monkeypatch.setattr(machine, "_source_code", lambda: b"another version of symrnn")
+    assert called(load(write)) == first
+    assert (len(written), len(compiled)) == (2, 2)
+    monkeypatch.setattr(machine, "_source_code", lambda: b"")  # not files, but in an archive
+    assert called(load(write)) == first
+    assert called(load()) == first
+    assert (len(written), len(compiled)) == (3, 3)
+
+
 def test_another_text_has_another_file(compiled, use, tmp_path):
     use(tmp_path)
     load()
