@@ -294,9 +294,34 @@ def test_two_groups_that_need_each_other_in_turn_make_no_cycle():
     compare([x, y], [b + c, d, a, c], value, "float64")
 
 
+def test_arrays_that_are_broadcast_to_a_shape_that_no_input_has():
+    x, y = pt.tensor("x", shape=(None, 1)), pt.tensor("y", shape=(1, None))
+    values = [np.arange(1.0, 5.0)[:, None], np.arange(1.0, 8.0)[None]]
+    compare([x, y], [x * y, pt.tanh(x - y) + x], values, "float64")
+
+
+def test_rows_of_one_number():
+    x, y = pt.tensor("x", shape=(None, None, 1)), pt.tensor("y", shape=(1, None, 1))
+    values = [np.random.default_rng(k).normal(size=s) for k, s in enumerate([(4, 5, 1), (1, 5, 1)])]
+    compare([x, y], [x * y + 1, pt.tanh(x * 2 - y).sum()], values, "float64")
+
+
+def test_what_a_group_depends_on_counts_for_what_depends_on_the_group():
+    x, y = pt.matrices("x", "y")
+    values = [np.random.default_rng(k).normal(size=(6, 6)) for k in range(2)]
+    a = x * 2
+    u = a.T * 3  # depends on a
+    b = y @ y
+    c = a + b  # joins the group of a, which depends on the product now, and u with it
+    d = pt.tanh(c).T + u
+    e = (d @ y) + c * (b + 1)
+    f = pt.exp(-e.T) + u * d
+    compare([x, y], [c, d, e, f, u], values, "float64")
+
+
 def test_random_graphs_compute_the_same():
     rng = np.random.default_rng(3)
-    for _ in range(8):
+    for _ in range(12):
         inputs = [pt.matrix() for _ in range(3)]
         known = [*inputs]
         for _ in range(25):
