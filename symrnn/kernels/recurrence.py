@@ -191,9 +191,13 @@ class Recurrence(LoopOp):
         time, batch, _ = zx.type.shape
         n_hidden = W_h.type.shape[0]
         width = None if n_hidden is None else n_hidden * len(self.rows.saved)
+        one_step = [  # mode JAX needs all sizes that are known
+            tuple(own or other for own, other in zip(s.type.shape, (batch, n_hidden), strict=True))
+            for s in start
+        ]
         outputs = [
-            *(zx.type.clone(shape=(time, *s.type.shape)) for s in start),
-            *(s.type for s in start),
+            *(zx.type.clone(shape=(time, *shape)) for shape in one_step),
+            *(zx.type.clone(shape=shape) for shape in one_step),
             zx.type.clone(shape=(time, batch, width)),
         ]
         return Apply(self, list(inputs), [kind() for kind in outputs])
