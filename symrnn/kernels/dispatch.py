@@ -18,7 +18,7 @@ from symrnn.kernels.machine import n_threads
 from symrnn.kernels.product import load_product, panel_width, product_symbol, scratch_size
 from symrnn.kernels.products import Product
 from symrnn.kernels.recurrence import LoopOp, Recurrence, RecurrenceGradient
-from symrnn.kernels.scatter_add import ScatterAdd, load_scatter_add, scatter_symbol
+from symrnn.kernels.scatter_add import ScatterAdd
 from symrnn.kernels.sums import ColumnSum, load_sum, sum_symbol
 
 
@@ -145,32 +145,29 @@ def funcify_sum(op: ColumnSum, node: Apply[Any], **kwargs: Any) -> tuple[Any, st
     )
 
 
-def funcify_scatter_add(op: ScatterAdd, node: Apply[Any], **kwargs: Any) -> tuple[Any, str]:
-    """Return a `ScatterAdd` as a function compiled by numba, and the key of its code on disk."""
-    dtype = node.outputs[0].type.dtype
-    load_scatter_add(dtype)
-    addresses = [f"{name}.ctypes.data" for name in ("changed", "rows", "ids")]
-    return compiled(
-        [
-            "def call(matrix, rows, ids):",
-            "    n, width = matrix.shape",
-            "    if rows.shape != (len(ids), width):",
-            "        raise ValueError('there must be as many rows as ids, as wide as the matrix')",
-            "    for i in ids:",
-            "        if i < -n or i >= n:",
-            "            raise IndexError('an id is not the index of a row')",
-            "    rows = np.ascontiguousarray(rows)",
-            "    ids = np.ascontiguousarray(ids).astype(np.int64)",
-            f"    changed = {'np.ascontiguousarray(matrix)' if op.inplace else 'matrix.copy()'}",
-            *lines_of_job(
-                ["n", "width", "len(ids)", *addresses],
-                ["changed", "rows", "ids"],
-            ),
-            *(["    matrix[...] = changed", "    return matrix"] if op.inplace else []),
-            *([] if op.inplace else ["    return changed"]),
-        ],
-        scatter_symbol(dtype),
-    )
+def funcify_scatter_add(op: ScatterAdd, **kwargs: Any) -> tuple[Any, str]:
+    """Return a `ScatterAdd` as a function compiled by numba, and the key of its code on disk.
+
+    It needs no kernel: a plain loop is as fast, and takes a matrix in any memory layout.
+    """
+    inplace = op.inplace
+
+    @numba_basic().numba_njit
+    def scatter_add(matrix: Any, rows: Any, ids: Any) -> Any:
+        n, width = matrix.shape
+        if rows.shape != (len(ids), width):
+            raise ValueError("there must be as many rows as ids, as wide as the matrix")
+        for i in ids:
+            if i < -n or i >= n:
+                raise IndexError("an id is not the index of a row")
+        changed = matrix if inplace else matrix.copy()
+        for k in range(len(ids)):
+            i = ids[k] + n if ids[k] < 0 else ids[k]
+            for j in range(width):
+                changed[i, j] += rows[k, j]
+        return changed
+
+    return scatter_add, sha256(f"symrnn.kernels.scatter_add 3 {inplace}".encode()).hexdigest()
 
 
 def funcify_loop(op: LoopOp, node: Apply[Any], **kwargs: Any) -> tuple[Any, str]:
