@@ -325,8 +325,8 @@ def look_at_the_start(laboratory: Laboratory) -> dict[str, Any]:
 # - **one of these two, and clipping**.
 #
 # tanh needs no more than a W_h that neither grows nor shrinks what it carries. ReLU needs this and
-# clipping: its states still have no upper limit. With the identity four or five of five runs succeed
-# then: on one of them the rounding of the last digit decides.
+# clipping: its states still have no upper limit. With the identity four or five of five runs
+# succeed then: on one of them the rounding of the last digit decides.
 #
 # (The cost of those that succeed stays near 0.04, though all sums are right, and sigmoid's does
 # not. The nets have no biases, and tanh(0) = ReLU(0) = 0. So as long as a sum has begun with
