@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
@@ -73,7 +75,7 @@ def test_quick_mode_computes_what_a_softmax_and_its_logarithm_share_once():
     y = WITH_A_GRAPH_INSIDE["both"]
     names = [str(n.op) for n in pytensor.function([x], y, mode=QUICK).maker.fgraph.toposort()]
     assert sum(name.startswith("Max") for name in names) == 1, names
-    assert names.count("Exp") == 1, names
+    assert sum(len(re.findall(r"\bexp\b", name.lower())) for name in names) == 1, names
 
 
 def test_quick_mode_has_a_softplus_of_whole_arrays():
