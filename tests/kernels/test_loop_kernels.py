@@ -274,6 +274,7 @@ def everything(cell, x, start, implementation):
     return [h, *final, *pytensor.grad((h**2).sum() + final[0].sum(), [x, *start, *cell.params])]
 
 
+@pytest.mark.slow
 @pytest.mark.numba
 def test_numba_calls_the_same_kernels():
     one, rng = loop("zoneout", "float64", masked=True), np.random.default_rng(5)
