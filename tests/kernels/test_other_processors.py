@@ -82,7 +82,7 @@ def test_there_is_code_for_arm(tmp_path):
     threads._triple = lambda: "aarch64"
 
     def load(text, names):
-        texts.append(text)
+        texts.append(text() if callable(text) else text)
         return dict.fromkeys(names, 0)
 
     threads.load = product.load = load
