@@ -12,7 +12,7 @@ What you should see
     02_loss_curves.png.
 
 How long it takes (measured on two cores)
-    7 seconds of a busy processor, the first time hardly more.
+    6 seconds, the first time hardly more.
 
 What you need to know
     Lessons 0 and 1.

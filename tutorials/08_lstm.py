@@ -12,7 +12,7 @@ What you should see
     08_gate_by_gate.png, 08_gates_over_time.png and 08_stream.png.
 
 How long it takes (measured on two cores)
-    A minute and a half of a busy processor, compiling included. With --quick 5 seconds.
+    50 seconds, with nothing compiled before. With --quick 5 seconds.
 
 What you need to know
     Lesson 3 has the cells' equations and shows by hand what gates can do. Lesson 7 has the reason

@@ -11,8 +11,8 @@ What you should see
     one direction get 0.11 of the labels wrong, and none can get below 0.107; one that reads in both
     directions gets almost none wrong. Two figures: 09_side_by_side.png and 09_once.png.
 
-How long it takes
-    To be measured in the default mode. With --quick 6 seconds.
+How long it takes (measured on two cores)
+    70 seconds, with nothing compiled before. With --quick 6 seconds.
 
 What you need to know
     Lesson 3 has the equations of the GRU, lesson 8 the adding problem.

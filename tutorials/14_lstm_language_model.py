@@ -10,8 +10,8 @@ What you should see
     Seven numbered parts, tables of six nets on a grammar and of five on English, and two figures:
     14_memory.png and 14_improvements.png.
 
-How long it takes
-    To be measured in the default mode. With --quick 6 seconds.
+How long it takes (measured on two cores)
+    Half a minute, with nothing compiled before. With --quick 6 seconds.
 
 What you need to know
     Lesson 8 has the LSTM, lesson 11 overfitting and dropout, lesson 13 language models, perplexity
