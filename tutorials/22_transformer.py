@@ -14,7 +14,8 @@ What you should see
     characters the LSTM stays ahead.
 
 How long it takes (measured on two cores)
-    One and a half minutes, with nothing compiled before. With --quick some 8 seconds, without sums and dates.
+    One and a half minutes, with nothing compiled before. With --quick some 8 seconds, without
+    sums and dates.
 
 What you need to know
     Lesson 16 has sums, lesson 17 attention and dates, lesson 14 language models.
