@@ -16,6 +16,7 @@ The pool is shared by all kernels. Its state is in the variables of `VARIABLES`:
 import os
 from functools import cache
 
+import llvmlite.binding as llvm
 from llvmlite import ir
 
 from symrnn.kernels.machine import declare_c_function, function_at, load, n_threads
@@ -65,7 +66,7 @@ def load_threads() -> None:
     shared = code.function.append_basic_block("shared")
     # another thread of Python may be using the pool: then this one works alone
     is_ours = code.b.extract_value(
-        code.b.cmpxchg(pool.place("busy"), _one(0), _one(1), "acquire", "monotonic"), 1
+        code.b.cmpxchg(pool.place("busy"), _number(0), _number(1), "acquire", "monotonic"), 1
     )
     code.b.cbranch(is_ours, shared, alone)
 
@@ -140,7 +141,7 @@ class Pool:
 
     def change(self, code: Code, name: str, by: int) -> None:
         """Add to a variable."""
-        code.b.atomic_rmw("add", self.place(name), _one(by), "acq_rel")
+        code.b.atomic_rmw("add", self.place(name), _number(by), "acq_rel")
 
     def rest(self, code: Code) -> None:
         """Wait for some instructions, as the processor advises while one waits actively."""
@@ -166,14 +167,14 @@ class Pool:
         code = Code(self.module, "symrnn_worker", [_PTR], result=_PTR, private=True)
         index = Int(code, code.b.ptrtoint(code.arguments[0], I64))
         seen = code.local(I64)
-        code.b.store(_one(0), seen)
+        code.b.store(_number(0), seen)
 
         def nothing_new() -> ir.Value:
             return self.get(code, "order").compare("==", Int(code, code.b.load(seen)))
 
         with code.repeat_while(lambda: ir.Constant(ir.IntType(1), 1)):
             patience = code.local(I64)
-            code.b.store(_one(PATIENCE), patience)
+            code.b.store(_number(PATIENCE), patience)
 
             def waiting() -> ir.Value:
                 left = Int(code, code.b.load(patience)).compare(">", 0)
@@ -215,11 +216,9 @@ class Pool:
         code.end()
 
 
-def _one(value: int) -> ir.Constant:
+def _number(value: int) -> ir.Constant:
     return ir.Constant(I64, value)
 
 
 def _triple() -> str:
-    import llvmlite.binding as llvm
-
     return str(llvm.get_process_triple())
